@@ -1,0 +1,54 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Plays a processor without AVX-512 and bf16, with one thread.
+OLD_CPU := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
+
+.PHONY: help env labs lab test test-all lint build-world clean
+
+help:
+	@echo "make labs         run the labs, write build/, and show what was measured"
+	@echo "make lab          open JupyterLab at Lab 1"
+	@echo "make test         all checks and tests but the slow ones"
+	@echo "make test-all     the slow ones too"
+	@echo "make build-world  write the corpus and train the small model again"
+	@echo "make lint         style and types only"
+	@echo "make clean        remove what the commands above wrote, but not $(VENV)"
+
+env: $(STAMP)
+
+# A half-made environment is finished if its Python and pip run, and made anew if not.
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed, \
+	and $(PYTHON) is ' + sys.version.split()[0] + '. Name another: make PYTHON=python3.12 ...')"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)
+
+labs: env
+	$(BIN)/python -m genai_labs run
+
+lab: env
+	$(BIN)/python -m genai_labs lab
+
+lint: env
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-all: test
+	$(BIN)/python -m pytest tests -m slow
+	$(OLD_CPU) $(BIN)/python -m pytest notebooks
+
+build-world: env
+	$(BIN)/python -m genai_labs build-world
+
+clean:
+	rm -rf build .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
