@@ -1,0 +1,263 @@
+"""The pre-training mixture: one function a task, each returning a source text and a target text."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from genai_labs import prompts
+from genai_labs.corpus.content import pools, read_yaml, scenarios
+from genai_labs.corpus.dialogue import Dialogue, play
+from genai_labs.corpus.language import articles, fill, sentence_case
+from genai_labs.corpus.splits import belongs
+from genai_labs.corpus.styles import Style, exemplar_style, open_style
+
+PRETRAINING = "pretraining"
+TRAINED_INSTRUCTIONS = [name for name in prompts.INSTRUCTIONS if name != prompts.UNSEEN_INSTRUCTION]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One pre-training example: the task it belongs to, what the encoder reads, what the decoder must write."""
+
+    task: str
+    source: str
+    target: str
+
+
+def fresh_dialogue(rng: random.Random, split: str = PRETRAINING) -> Dialogue:
+    """A dialogue of a known scenario whose combination of slots belongs to ``split`` alone."""
+    return play(rng.choice(scenarios()), rng, lambda s: belongs(s, split))
+
+
+def next_turn(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """A dialogue cut off after two turns or later; its next turn, tag and all."""
+    lines = fresh_dialogue(rng, split).text.split("\n")
+    cut = rng.randrange(2, len(lines))
+    return Example("next turn", "\n".join(lines[:cut]), lines[cut])
+
+
+def span_corruption(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """T5's own objective: about 15 % of the words replaced by sentinels, in spans of three on average."""
+    words = fresh_dialogue(rng, split).text.split()
+    source, target, i, sentinel = [], [], 0, 0
+    while i < len(words):
+        if rng.random() < 0.055:
+            length = rng.choice((1, 2, 3, 3, 4, 5))
+            source.append(f"<extra_id_{sentinel}>")
+            target.append(f"<extra_id_{sentinel}> {' '.join(words[i : i + length])}")
+            i, sentinel = i + length, sentinel + 1
+        else:
+            source.append(words[i])
+            i += 1
+    return Example("span corruption", " ".join(source), " ".join([*target, f"<extra_id_{sentinel}>"]))
+
+
+def copy_text(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """Say a line again, or some of its words: teaches the attention heads to copy."""
+    names = [
+        v for pool in ("person", "town", "surname", "clock", "date", "price") for v in rng.sample(pools()[pool], 2)
+    ]
+    rng.shuffle(names)
+    if rng.random() < 0.5:
+        text = ", ".join(names[: rng.randint(3, 10)])
+        return Example("copy", f"Repeat this: {text}", text)
+    turns = fresh_dialogue(rng, split).turns
+    text = rng.choice(turns)[1]
+    return Example("copy", f"Repeat this: {text}", text)
+
+
+def summarize(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """Zero-shot: one of several instructions, the style left open."""
+    dialogue = fresh_dialogue(rng, split)
+    prompt = prompts.zero_shot(dialogue.text, rng.choice(TRAINED_INSTRUCTIONS))
+    return Example("summarize", prompt, dialogue.summary(open_style(rng), rng))
+
+
+def summarize_like(rng: random.Random, shots: int, house_share: float, split: str = PRETRAINING) -> Example:
+    """``shots`` exemplars of one style, then a dialogue to be summarized in it."""
+    style = exemplar_style(rng, house_share)
+    # Exemplars cost window and time, so each is the shorter of two dialogues.
+    shown = [min((fresh_dialogue(rng, split) for _ in range(2)), key=lambda d: len(d.text)) for _ in range(shots)]
+    shown.append(fresh_dialogue(rng, split))
+    if style.naming == "name" and not all(d.names for d in shown):
+        # Where names were not said, this style falls back on roles, which would blur what the exemplar shows.
+        style = Style("role", style.tense, style.opening, style.joiner, style.tone)
+    exemplars = [prompts.Exemplar(d.text, d.summary(style, rng)) for d in shown[:-1]]
+    prompt = prompts.few_shot(shown[-1].text, exemplars, rng.choice(TRAINED_INSTRUCTIONS))
+    return Example(f"summarize, {shots} shown", prompt, shown[-1].summary(style, rng))
+
+
+def topic(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """Name the topic."""
+    dialogue = fresh_dialogue(rng, split)
+    return Example("topic", prompts.TOPIC_PROMPT.format(dialogue=dialogue.text), dialogue.topic)
+
+
+def question(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """Answer who, when, where or how many from the dialogue."""
+    pairs: Sequence[tuple[str, str]] = ()
+    while not pairs:
+        dialogue = fresh_dialogue(rng, split)
+        pairs = dialogue.answerable()
+    asked, answer = rng.choice(pairs)
+    return Example("question", prompts.QUESTION_PROMPT.format(text=dialogue.text, question=asked), answer)
+
+
+@cache
+def _notes() -> list[dict[str, Any]]:
+    return list(read_yaml("notes.yaml"))
+
+
+def make_note(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING) -> tuple[str, list[tuple[str, str]]]:
+    """One note with its slots filled, and its questions with answers."""
+    slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
+    values = {name: rng.choice(options) for name, options in slots.items()}
+    while not belongs(f"{raw['id']}|{values}", split):
+        values = {name: rng.choice(options) for name, options in slots.items()}
+    text = sentence_case(articles(fill(rng.choice(raw["text"]), values)))
+    title = sentence_case(articles(fill(raw["title"], values)))
+    pairs = [(sentence_case(articles(fill(q["q"], values))), articles(fill(q["a"], values))) for q in raw["questions"]]
+    return f"{title}: {text}", pairs
+
+
+def note_question(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """One to three notes and a question that one of them answers: reading for retrieval."""
+    made = [make_note(raw, rng, split) for raw in rng.sample(_notes(), rng.choice((1, 1, 2, 3)))]
+    asked, answer = rng.choice(made[0][1])
+    texts = [text for text, _ in made]
+    rng.shuffle(texts)
+    return Example("note question", prompts.QUESTION_PROMPT.format(text="\n".join(texts), question=asked), answer)
+
+
+@cache
+def _problems() -> list[dict[str, Any]]:
+    return list(read_yaml("word_problems.yaml"))
+
+
+_OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.NotEq: operator.ne,
+}
+
+
+def evaluate(expression: str, numbers: dict[str, int]) -> int:
+    """The value of a small arithmetic expression or comparison; nothing else is evaluated."""
+
+    def value(node: ast.AST) -> Any:
+        match node:
+            case ast.Expression(body=body):
+                return value(body)
+            case ast.BinOp(left=left, op=op, right=right):
+                return _OPERATORS[type(op)](value(left), value(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return _OPERATORS[type(op)](value(left), value(right))
+            case ast.Name(id=name):
+                return numbers[name]
+            case ast.Constant(value=int() as number):
+                return number
+        raise ValueError(f"not arithmetic: {expression}")
+
+    return value(ast.parse(expression, mode="eval"))
+
+
+def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING) -> tuple[str, str, str]:
+    """A word problem, its worked reasoning and its answer (0 to 100)."""
+    slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
+    while True:
+        numbers = {name: rng.randint(int(low), int(high)) for name, (low, high) in raw["numbers"].items()}
+        for name, expression in raw["let"].items():
+            numbers[name] = evaluate(expression, numbers)
+        fits = all(evaluate(c, numbers) for c in raw.get("require", []))
+        if fits and all(0 <= n <= 100 for n in numbers.values()) and belongs(f"{raw['id']}|{numbers}", split):
+            break
+    values = {n: rng.choice(options) for n, options in slots.items()} | {n: str(v) for n, v in numbers.items()}
+    said = [sentence_case(articles(fill(rng.choice(raw[part]), values))) for part in ("problem", "reasoning")]
+    return said[0], said[1], fill(raw["answer"], values)
+
+
+def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | None = None) -> Example:
+    """A word problem answered at once, or after worked reasoning when the prompt asks for steps (None: either)."""
+    problem, reasoning, answer = make_problem(rng.choice(_problems()), rng, split)
+    worked = rng.random() < 0.5 if worked is None else worked
+    if not worked:
+        return Example("word problem", prompts.PROBLEM_PROMPT.format(problem=problem), answer)
+    return Example(
+        "word problem, worked",
+        prompts.REASONING_PROMPT.format(problem=problem),
+        f"{reasoning} The answer is {answer}.",
+    )
+
+
+# Shares of the tasks. Stage 0 is short texts, so that copying forms early; stage 1 teaches reading and writing; stage 2
+# (half the learning rate) sharpens exemplars.
+# Two and three exemplars enter in the second half of stage 1: they are long, and useless before copying works.
+MIXTURE: dict[int, dict[str, float]] = {
+    0: {
+        "copy": 0.42,
+        "note question": 0.26,
+        "span corruption": 0.04,
+        "summarize": 0.14,
+        "topic": 0.02,
+        "question": 0.12,
+    },
+    1: {
+        "copy": 0.10,
+        "span corruption": 0.03,
+        "next turn": 0.07,
+        "summarize": 0.32,
+        "summarize 1": 0.13,
+        "summarize 2": 0.02,
+        "topic": 0.04,
+        "question": 0.19,
+        "note question": 0.05,
+        "word problem": 0.05,
+    },
+    2: {
+        "copy": 0.02,
+        "span corruption": 0.02,
+        "next turn": 0.05,
+        "summarize": 0.18,
+        "summarize 1": 0.36,
+        "summarize 2": 0.09,
+        "summarize 3": 0.03,
+        "topic": 0.03,
+        "question": 0.12,
+        "note question": 0.05,
+        "word problem": 0.05,
+    },
+}
+HOUSE_SHARE = {0: 0.0, 1: 0.06, 2: 0.12}
+
+
+def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str = PRETRAINING) -> Example:
+    """One example of the mixture of a stage; ``long_prompts`` False turns two and three exemplars into one."""
+    shares = MIXTURE[stage]
+    kind = rng.choices(list(shares), list(shares.values()))[0]
+    if kind.startswith("summarize "):
+        shots = int(kind[-1])
+        return summarize_like(rng, shots if long_prompts else 1, HOUSE_SHARE[stage], split)
+    return _SIMPLE[kind](rng, split)
+
+
+_SIMPLE: dict[str, Callable[[random.Random, str], Example]] = {
+    "copy": copy_text,
+    "span corruption": span_corruption,
+    "next turn": next_turn,
+    "summarize": summarize,
+    "topic": topic,
+    "question": question,
+    "note question": note_question,
+    "word problem": word_problem,
+}
