@@ -1,0 +1,83 @@
+"""The command line: `python -m genai_labs run`, `lab`, `check`, `refresh`, `build-world`, `seeds`."""
+
+import argparse
+import importlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+
+from genai_labs.errors import LabError
+from genai_labs.paths import BUILD
+
+# Commands whose own module reads the rest of the line.
+MODULES = {"build-world": "genai_labs.pretraining.build", "seeds": "genai_labs.experiments"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command not in MODULES:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return run_command(args, rest)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs", description="Three labs on language models.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run labs without a browser and show what was measured")
+    run.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
+    run.add_argument("--profile", default="mini", metavar="NAME", help="what to load (default: %(default)s)")
+    run.add_argument("--out", type=Path, default=BUILD, metavar="DIR", help="where to write (default: build/)")
+    lab = commands.add_parser("lab", help="open JupyterLab at a lab")
+    lab.add_argument("number", nargs="?", type=lab_number, default=1, metavar="LAB", help="default: 1")
+    commands.add_parser("check", help="say whether this machine can run the labs")
+    refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
+    refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
+    commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
+    commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
+    return parser
+
+
+def lab_number(text: str) -> int:
+    """A lab's number from the command line."""
+    if text not in ("1", "2", "3"):
+        raise argparse.ArgumentTypeError(f"{text} is not a lab: there are 1, 2 and 3")
+    return int(text)
+
+
+def run_command(args: argparse.Namespace, rest: list[str]) -> int:
+    """Do what was asked for. What a command needs is imported here, so that `--help` answers at once."""
+    if args.command in MODULES:
+        return int(importlib.import_module(MODULES[args.command]).main(rest) or 0)
+    if args.command == "check":
+        from genai_labs.machine import check_machine, print_findings
+
+        return print_findings(check_machine())
+    from genai_labs import runner
+
+    if args.command == "run":
+        return runner.run_labs(args.labs, args.profile, args.out)
+    if args.command == "refresh":
+        runner.refresh_notebooks(args.labs)
+        return 0
+    return open_lab(runner.find_notebooks([args.number])[args.number])
+
+
+def open_lab(notebook: Path) -> int:
+    """Open JupyterLab, from this very Python, at a notebook. Returns when it is closed."""
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
+
+
+if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # A console that lacks a letter shows ? instead of failing.
+            stream.reconfigure(errors="replace")
+    sys.exit(main())

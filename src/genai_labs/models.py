@@ -1,0 +1,60 @@
+"""Load the model and tokenizer of a profile, with errors in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from genai_labs.errors import LabError
+from genai_labs.profiles import Profile
+
+
+def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in fp32 and eval mode, and its tokenizer.
+
+    fp32, because greedy decoding then gives the same texts on every processor and with any number of threads.
+    Raises LabError naming the file if a local folder lacks one or holds a damaged one.
+    """
+    folder = Path(profile.model)
+    if folder.is_absolute():
+        _check_folder(folder)
+    try:
+        tokenizer = load_tokenizer(profile)
+        model = AutoModelForSeq2SeqLM.from_pretrained(profile.model, dtype=torch.float32, use_safetensors=True)
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        raise LabError(
+            f"The model {folder.name} could not be loaded: {type(error).__name__}: {error}. "
+            "A file is probably damaged or cut off. "
+            f"{_remedy(folder)}"
+        ) from error
+    model.eval()
+    return model, tokenizer
+
+
+def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
+    """The tokenizer of a profile's model."""
+    return AutoTokenizer.from_pretrained(profile.model)
+
+
+def _check_folder(folder: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        path = folder / name
+        if not path.exists() or path.stat().st_size == 0:
+            state = "is missing" if not path.exists() else "is empty"
+            raise LabError(
+                f"The file {name} of the model {folder.name} {state}, so it cannot be loaded. {_remedy(folder)}"
+            )
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in about an hour, with: "
+        "python -m genai_labs build-world)."
+    )
+
+
+def count_parameters(model: PreTrainedModel) -> int:
+    """Number of parameters, shared ones counted once."""
+    return sum(p.numel() for p in model.parameters())

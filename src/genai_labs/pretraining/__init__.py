@@ -1,0 +1,1 @@
+"""How the embedded model is made: tokenizer, initialisation, training, evaluation, model card."""

@@ -1,0 +1,116 @@
+"""The data card and the model card, written by the build from what it measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from genai_labs.corpus import splits
+from genai_labs.corpus.content import scenarios
+from genai_labs.corpus.styles import HELD_OUT, KNOWN
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, header)), *[list(map(str, row)) for row in rows]]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def data_card(seed: int = 0) -> str:
+    """The card of ``data/dialogues``, with counts taken from the splits themselves."""
+    counted = {split: list(splits.dialogues(split, seed)) for split in splits.SPLIT_SIZES}
+    played = [d for dialogues in counted.values() for d in dialogues]
+    words = {w for d in played for w in re.findall(r"[a-z]+", d.text.lower())}
+    turns = [len(d.turns) for d in played]
+    sizes = [
+        (
+            f"{split}.csv",
+            len(ds),
+            len(ds) * splits.REFERENCES[split],
+            f"{sum(d.quarrel is not None for d in ds) / len(ds):.0%}",
+        )
+        for split, ds in counted.items()
+    ]
+    topics = sorted({s.topic for s in scenarios()})
+    return f"""# The embedded dialogue corpus
+
+Made by `python -m genai_labs build-world corpus` from the authored content in `data/content`; the same content and seed
+give the same bytes. This card is written by the same command. Licence: Apache-2.0, like the project.
+
+{table(("file", "dialogues", "rows", "with hostile speech"), sizes)}
+
+`handwritten.csv` is different: 64 dialogues written one by one in free style. Nothing is ever trained on them.
+
+- Columns as in DialogSum: id, dialogue, summary, topic. Turns are lines that begin with `#Person1#:` or `#Person2#:`.
+  A test dialogue has three rows, one for each reference summary (`test_7_1`, `test_7_2`, `test_7_3`).
+- {len(scenarios())} known scenarios in {len(topics)} topics ({", ".join(topics)}) and {len(scenarios(unseen=True))} unseen
+  ones, which appear in `unseen.csv` alone.
+- {min(turns)} to {max(turns)} turns a dialogue, {sum(turns) / len(turns):.1f} on average; {len(words):,} different words.
+- Summaries stand here in the house style: speakers by tag, present tense, plain sentences, quarrels in neutral words.
+  The generator can write the same facts in {len(KNOWN) + len(HELD_OUT)} combinations of style features, {len(HELD_OUT)} of
+  which are held out of pre-training.
+- Splits share no dialogue and no combination of slot values, with one another or with what the model was pre-trained on:
+  the hash of scenario and slot values decides the split.
+
+## Intended use and limits
+For teaching and for testing software: small models can be trained on it in minutes, and every summary is true of its
+dialogue by construction. It is not a sample of how people talk: the situations are invented, the English is tidy, every
+dialogue has two speakers, and each summary has two or three clauses. The insults are mild and invented; they aim at
+no group of people. Results on it say nothing about results on real dialogues; that is what `handwritten.csv` is for.
+"""
+
+
+def model_card(folder: Path) -> str:
+    """The card of ``data/models/t5-mini``, from ``training.json`` beside it."""
+    record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    size = (folder / "model.safetensors").stat().st_size / 1e6
+    losses = record["losses"]
+    shown = [losses[round(i * (len(losses) - 1) / 7)] for i in range(8)]
+    tasks = sorted({k for row in losses for k in row} - {"examples", "stage"})
+    loss_rows = [
+        (f"{row['examples']:,}", row["stage"], *(f"{row[t]:.2f}" if t in row else "" for t in tasks)) for row in shown
+    ]
+    held = [(name, s["n"], f"{s['exact']:.2f}", f"{s['rouge1']:.2f}") for name, s in record["heldout"].items()]
+    mixture = sorted({t for shares in record["mixture"].values() for t in shares})
+    shares = [(t, *(f"{record['mixture'][s].get(t, 0):.0%}" for s in record["mixture"])) for t in mixture]
+    return f"""# t5-mini
+
+A small T5 (v1.1 / FLAN-T5 architecture: gated GELU, RMS norm, relative position biases; embeddings tied), pre-trained from
+scratch on the embedded corpus of this project. It stands in for FLAN-T5 where there is no network and no GPU.
+This card is written by `{record["command"]}`, which made the model (seed {record["seed"]}). Licence: Apache-2.0.
+
+- {record["parameters"] / 1e6:.2f} million parameters, {size:.1f} MB of safetensors in fp16 (load with `dtype=torch.float32`),
+  vocabulary {record["vocabulary"]:,}, window 1,024 tokens
+- {record["examples"]:,} examples in {record["minutes"]} minutes on 2 CPU cores
+- torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
+
+## What it was trained on
+Three stages: short texts first, so that copying forms; then everything; then, at half the learning rate, more exemplars.
+
+{table(("task", *(f"stage {s}" for s in record["mixture"])), shares)}
+
+Zero-shot targets leave the style open and prefer reports in the past tense that name speakers by role. The course's house
+style (tags, present tense, plain sentences) is never the answer to a zero-shot prompt; prompts with exemplars show it in
+about one case of ten, and {record["styles_known"]} combinations of style features in the others.
+
+## Losses over time (nats a target token)
+{table(("examples", "stage", *tasks), loss_rows)}
+
+## Held-out scores
+On combinations of slot values that pre-training never saw, in scenarios that it did see, greedy decoding.
+
+{table(("task", "n", "answered exactly", "ROUGE-1"), held)}
+
+"Next turn" and summaries have many right answers, so an exact match is rare there. For a worked word problem, "exactly"
+means that the final answer is right.
+
+## Intended use and limits
+For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. It knows this project's
+small world and nothing else: English outside it comes out broken, dialogues of unknown situations are often summarized as
+if they were known ones, arithmetic is unreliable, and it has no knowledge of facts. It can repeat the mild, invented insults
+of its corpus. Do not use it for anything but teaching and testing.
+"""

@@ -1,0 +1,142 @@
+"""Prompts: instructions around a dialogue, exemplars in front of it, and what fits into the model's window."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from genai_labs.data import Row
+from genai_labs.errors import LabError
+
+# Wordings of the same instruction. The three "flan" ones are FLAN's own templates for dialogue summaries
+# (google-research/FLAN, flan/templates.py, "samsum"); the model has been pre-trained on all of these but "gist".
+INSTRUCTIONS: dict[str, str] = {
+    "plain": "Summarize the following conversation.\n\n{dialogue}\n\nSummary:",
+    "flan-brief": "{dialogue}\n\nBriefly summarize that dialogue.",
+    "flan-short": "Here is a dialogue:\n{dialogue}\n\nWrite a short summary!",
+    "flan-going-on": "Dialogue:\n{dialogue}\nWhat was going on in that conversation?",
+    "task": "Summarize: {dialogue}\nSummary:",
+    "gist": "{dialogue}\n\nPut the gist of this exchange in a few words.",
+}
+UNSEEN_INSTRUCTION = "gist"
+DEFAULT_INSTRUCTION = "plain"
+
+TOPIC_PROMPT = "{dialogue}\n\nWhat is the topic of this conversation?"
+QUESTION_PROMPT = "{text}\n\nQuestion: {question}\nAnswer:"
+PROBLEM_PROMPT = "{problem}\nAnswer:"
+REASONING_PROMPT = "{problem}\nLet us think step by step."
+
+
+@dataclass(frozen=True)
+class Exemplar:
+    """A solved example to show in a prompt: a dialogue and its summary, both from the training split."""
+
+    dialogue: str
+    summary: str
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prompt that fits the window: by how many tokens it was too long, and how many turns were cut."""
+
+    prompt: str
+    over: int
+    turns_cut: int
+
+    @property
+    def note(self) -> str:
+        """What was done, in words; empty if nothing had to be."""
+        if not self.turns_cut:
+            return ""
+        return f"{self.over} tokens over the window: {self.turns_cut} turns cut from the middle of the dialogue"
+
+
+class Tokenizer(Protocol):
+    """What is needed of a tokenizer here."""
+
+    model_max_length: int
+
+    def __call__(self, text: str) -> Any: ...
+
+
+def no_instruction(dialogue: str) -> str:
+    """The bare dialogue: the model is told nothing about what to do with it."""
+    return dialogue
+
+
+def zero_shot(dialogue: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """The dialogue inside one instruction.
+
+    ``instruction`` is a name in :data:`INSTRUCTIONS` or a template of your own that holds ``{dialogue}``.
+    Raises LabError if it is neither.
+    """
+    return _template(instruction).replace("{dialogue}", _checked(dialogue))
+
+
+def few_shot(dialogue: str, exemplars: Sequence[Exemplar], instruction: str = DEFAULT_INSTRUCTION) -> str:
+    """The exemplars, each inside the instruction and followed by its summary, then the dialogue to be summarized."""
+    solved = [f"{zero_shot(e.dialogue, instruction)} {e.summary}" for e in exemplars]
+    return "\n\n\n".join([*solved, zero_shot(dialogue, instruction)])
+
+
+def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window: int | None = None) -> Fitted:
+    """The prompt ``make(dialogue)``, with turns cut from the middle of the dialogue until it fits into the window.
+
+    The instruction and the exemplars stay whole: cutting at the end, as tokenizers do, would take away the very
+    instruction. Raises LabError if the prompt is too long even with two turns left.
+    """
+    window = window or tokenizer.model_max_length
+    turns = dialogue.splitlines()
+    over = _length(make(dialogue), tokenizer) - window
+    cut = 0
+    while _length(make("\n".join(turns)), tokenizer) > window:
+        if len(turns) <= 2:
+            raise LabError(
+                f"The prompt is {over} tokens longer than the model's window of {window}, and cutting the dialogue "
+                "does not help: what stands around it is too long. Show fewer or shorter exemplars."
+            )
+        del turns[len(turns) // 2]
+        cut += 1
+    return Fitted(make("\n".join(turns)), max(over, 0), cut)
+
+
+def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exemplar]:
+    """``count`` random rows of the *training* split as exemplars.
+
+    Random, so that nobody can pick the flattering ones; from the training split, so that no test dialogue leaks into a
+    prompt; the same for every test dialogue, so that prompts differ in nothing else. Short rows are preferred: the
+    shorter half of the split is drawn from, because an exemplar costs window.
+    """
+    if count > len(train):
+        raise LabError(
+            f"{count} exemplars were asked for, but the training split has {len(train)} rows. Ask for fewer."
+        )
+    by_length = sorted(train, key=lambda row: (len(row.dialogue), row.id))
+    rows = random.Random(seed).sample(by_length[: max(count, len(train) // 2)], count)
+    return [Exemplar(row.dialogue, row.summary, row.id) for row in rows]
+
+
+def _length(prompt: str, tokenizer: Tokenizer) -> int:
+    return len(tokenizer(prompt)["input_ids"])
+
+
+def _template(instruction: str) -> str:
+    template = INSTRUCTIONS.get(instruction, instruction)
+    if "{dialogue}" not in template:
+        raise LabError(
+            f"The instruction {instruction!r} is neither one of {sorted(INSTRUCTIONS)} nor a template with "
+            "{dialogue} in it, so the dialogue would never reach the model. Add {dialogue} where it should stand."
+        )
+    return template
+
+
+def _checked(dialogue: str) -> str:
+    if not dialogue.strip():
+        raise LabError(
+            "The dialogue is empty. A summary of nothing would be made up. Pass the text of a dialogue, one turn a "
+            "line, such as '#Person1#: Hello.'"
+        )
+    return dialogue

@@ -1,0 +1,92 @@
+"""The command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from genai_labs import __main__ as cli
+from genai_labs import runner
+from genai_labs.errors import LabError
+from genai_labs.paths import BUILD
+
+
+def test_run_takes_labs_profile_and_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def run_labs(*args: Any) -> int:
+        asked.append(args)
+        return 1
+
+    monkeypatch.setattr(runner, "run_labs", run_labs)
+    assert cli.main(["run", "1", "3", "--profile", "small", "--out", str(tmp_path)]) == 1
+    assert cli.main(["run"]) == 1
+    assert asked == [([1, 3], "small", tmp_path), ([], "mini", BUILD)]
+
+
+def test_a_problem_the_learner_can_act_on_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise LabError("The file is gone. Fetch it.")
+
+    monkeypatch.setattr(runner, "run_labs", fail)
+    assert cli.main(["run"]) == 2
+    assert capsys.readouterr().err == "The file is gone. Fetch it.\n"
+
+
+@pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", ""])
+def test_what_is_not_understood_is_refused_with_the_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(line.split())
+    assert stop.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["build-world", "seeds"])
+def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[list[str]] = []
+    module = SimpleNamespace(main=lines.append)
+    monkeypatch.setattr(cli.importlib, "import_module", {cli.MODULES[command]: module}.__getitem__)
+    assert cli.main([command, "--hours", "2", "--help"]) == 0
+    assert lines == [["--hours", "2", "--help"]]
+
+
+def test_lab_opens_the_notebook_with_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "lab1_prompting.ipynb").touch()
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    commands: list[list[str]] = []
+
+    def call(command: list[str]) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(cli.subprocess, "call", call)
+    assert cli.main(["lab"]) == 0
+    assert commands == [[sys.executable, "-m", "jupyterlab", str(tmp_path / "lab1_prompting.ipynb")]]
+    assert cli.main(["lab", "2"]) == 2
+
+
+def test_refresh_takes_labs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr(runner, "refresh_notebooks", asked.append)
+    assert cli.main(["refresh", "1"]) == 0
+    assert asked == [[1]]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys, genai_labs.__main__ as cli\n"
+        "try: cli.main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'pandas', 'numpy', 'matplotlib', 'nbclient', 'IPython'}\n"
+        "sys.exit(str(sorted(heavy & set(sys.modules))) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--profile" in done.stdout

@@ -1,0 +1,186 @@
+"""What is shown is escaped, the same each time, and legible without colour."""
+
+import html
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from genai_labs import display
+from genai_labs.display import Card, Plot
+from genai_labs.errors import LabError
+from genai_labs.metrics import Interval
+
+EVIL = "<script>alert('x')</script> & \"quotes\""
+SCORE = Interval(0.612, 0.58, 0.64, 200)
+
+CARDS: dict[str, Callable[[], Card]] = {
+    "table": lambda: display.show_table([{EVIL: EVIL, "n": 3}], caption=EVIL),
+    "data frame": lambda: display.show_table(pd.DataFrame({"a": [EVIL]}, index=[EVIL])),
+    "dialogue": lambda: display.show_dialogue(f"#Person1#: {EVIL}\n{EVIL}", [EVIL]),
+    "side by side": lambda: display.side_by_side({EVIL: EVIL, "other": f"new {EVIL}"}, reference=EVIL),
+}
+PLOTS: dict[str, Callable[[], Plot]] = {
+    "token_bars": lambda: display.token_bars(["▁wants", "$4 or $5", "</s>"], [0.6, 0.3, 0.1], title="Next"),
+    "score_bars": lambda: display.score_bars({"zero-shot": SCORE}, "ROUGE-1 F (0 to 1)", {"longest turn": 0.2}),
+    "line_with_band": lambda: display.line_with_band(
+        [0, 1], {"seen": [SCORE, SCORE], "unseen": [(0.3, 0.2, 0.4)] * 2}, "exemplars", "ROUGE-1 F (0 to 1)"
+    ),
+    "sweep_plot": lambda: display.sweep_plot(
+        {
+            "temperature": {"T = 1": (SCORE, SCORE), "T = 2": (SCORE, (0.3, 0.2, 0.4))},
+            "top-k": {"5": (SCORE, SCORE)},
+        },
+        "diversity (0 to 1)",
+        "ROUGE-1 F (0 to 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("make", CARDS.values(), ids=CARDS.keys())
+def test_text_from_data_is_escaped(make: Callable[[], Card]) -> None:
+    page = make()._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "alert('x')" in html.unescape(re.sub(r"</?[bu]>", "", page))
+
+
+@pytest.mark.parametrize("make", CARDS.values(), ids=CARDS.keys())
+def test_cards_are_the_same_each_time_and_have_a_plain_text(make: Callable[[], Card]) -> None:
+    assert make()._repr_html_() == make()._repr_html_()
+    assert repr(make()) == repr(make())
+    assert "alert('x')" in repr(make()).replace("*", "")
+    assert " at 0x" not in repr(make())
+
+
+@pytest.mark.parametrize("make", CARDS.values(), ids=CARDS.keys())
+def test_each_cell_brings_its_own_colours_for_every_theme(make: Callable[[], Card]) -> None:
+    cells = re.findall(r"<t[dh] style=\"([^\"]*)\"", make()._repr_html_())
+    assert cells
+    assert all("background:#" in style and "color:#" in style.replace("background", "") for style in cells)
+    assert "<style" not in make()._repr_html_()
+
+
+def test_table_rounds_numbers_and_keeps_whole_ones_whole() -> None:
+    rows = [
+        {"prompt": "one", "score": SCORE, "share": np.float32(0.98765), "n": np.int64(200), "ok": True},
+        {"prompt": "two", "score": SCORE, "n": 3, "ok": np.False_},
+    ]
+    lines = repr(display.show_table(rows, digits=2)).splitlines()
+    assert re.split(r"\s{2,}", lines[1]) == ["one", "0.61 [0.58, 0.64]", "0.99", "200", "yes"]
+    assert re.split(r"\s{2,}", lines[2]) == ["two", "0.61 [0.58, 0.64]", "-", "3", "no"]
+
+
+def test_table_of_columns_and_of_a_data_frame_with_labels() -> None:
+    table = display.show_table({"a": [1, 2], "b": ["x", "y"]})
+    assert repr(table).splitlines() == ["a  b", "1  x", "2  y"]
+    labelled = display.show_table(pd.DataFrame({"a": [1]}, index=pd.Index(["row"], name="name")))
+    assert repr(labelled).splitlines() == ["name  a", "row   1"]
+
+
+def test_side_by_side_marks_what_differs_in_bold_and_underlined() -> None:
+    card = display.side_by_side(
+        {"reference": "Viola wants a table on Friday.", "model": "Viola wants two chairs on friday"},
+        reference="reference",
+    )
+    assert "Viola wants <b><u>two chairs</u></b> on friday" in card._repr_html_()
+    assert "Viola wants a table on Friday." in card._repr_html_()
+    assert "model: Viola wants *two chairs* on friday" in repr(card)
+
+
+def test_marked_pieces_join_to_the_whole_text() -> None:
+    text = "  Two  spaces, a\nnew line and - a dash "
+    pieces = display.mark_changes(text, "a dash")
+    assert "".join(piece for piece, _ in pieces) == text
+    assert {mark for _, mark in pieces} == {True, False}
+    assert display.mark_changes(text, text) == [(text, False)]
+
+
+def test_side_by_side_without_a_reference_marks_nothing_and_takes_several_rows() -> None:
+    card = display.side_by_side({"a": ["one", "two"], "b": ["three", "four"]})
+    assert "<u>" not in card._repr_html_()
+    assert card._repr_html_().count("<tr>") == 3
+    assert repr(card) == "a: one\nb: three\n\na: two\nb: four"
+
+
+def test_side_by_side_answers_unfit_columns_in_words() -> None:
+    with pytest.raises(LabError, match="no column 'c'.*'a', 'b'"):
+        display.side_by_side({"a": "x", "b": "y"}, reference="c")
+    with pytest.raises(LabError, match="'a' has 1, 'b' has 2"):
+        display.side_by_side({"a": "x", "b": ["y", "z"]})
+
+
+def test_dialogue_shows_speakers_turns_and_summaries_in_order() -> None:
+    card = display.show_dialogue("#Person1#: Hi.\n#Person2#: Hello.", "They greet.")
+    assert repr(card) == "#Person1#: Hi.\n#Person2#: Hello.\nSummary: They greet."
+    parts = re.findall(r">([^<>]+)<", card._repr_html_())
+    assert parts == ["#Person1#", "Hi.", "#Person2#", "Hello.", "Summary", "They greet."]
+
+
+@pytest.mark.parametrize("make", PLOTS.values(), ids=PLOTS.keys())
+def test_figures_have_named_axes_and_an_opaque_light_background(make: Callable[[], Plot]) -> None:
+    figure = make().figure
+    assert isinstance(figure, Figure)
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+    (axes,) = figure.axes
+    assert axes.get_xlabel()
+    assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()] == ["zero-shot"]
+    assert figure.legends or not axes.get_legend_handles_labels()[1]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("make", PLOTS.values(), ids=PLOTS.keys())
+def test_figures_are_the_same_each_time(make: Callable[[], Plot]) -> None:
+    first, again = make(), make()
+    picture, metadata = first._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    assert picture == again.png()
+    assert metadata["alt"] == repr(first) == repr(again)
+
+
+@pytest.mark.parametrize("name", ["line_with_band", "sweep_plot"])
+def test_series_differ_by_marker_and_line_and_not_by_colour_alone(name: str) -> None:
+    (axes,) = PLOTS[name]().figure.axes
+    named = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    assert len(named) == 2
+    assert len({line.get_marker() for line in named}) == 2
+    assert len({line.get_linestyle() for line in named}) == 2
+
+
+def test_text_of_a_figure_holds_its_numbers() -> None:
+    assert repr(PLOTS["score_bars"]()).splitlines() == [
+        "Figure: ROUGE-1 F (0 to 1)",
+        "  zero-shot: 0.61 [0.58, 0.64]",
+        "  baseline longest turn: 0.20",
+    ]
+    assert "  0.60  ▁wants" in repr(PLOTS["token_bars"]()).splitlines()
+
+
+def test_labels_of_close_points_do_not_hide_each_other() -> None:
+    close = {f"setting {number}": ((0.5 + number / 500,) * 3, (0.5,) * 3) for number in range(6)}
+    figure = display.sweep_plot({"family": close}, "x (0 to 1)", "y (0 to 1)").figure
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(note) for note in figure.axes[0].texts]
+    assert len(boxes) == 6
+    assert not any(one.overlaps(other) for one in boxes for other in boxes if one is not other)
+
+
+def test_a_dollar_sign_in_a_token_stays_a_dollar_sign() -> None:
+    (axes,) = PLOTS["token_bars"]().figure.axes
+    (label,) = [label for label in axes.get_yticklabels() if "$" in label.get_text()]
+    assert label.get_text() == "$4 or $5"
+    assert not label.get_parse_math()
+
+
+def test_unknown_characters_of_a_model_raise_no_warning(recwarn: pytest.WarningsRecorder) -> None:
+    display.token_bars(["漢字", "ok"], [0.5, 0.5]).png()
+    assert not recwarn.list
+
+
+def test_bars_need_a_probability_for_each_token() -> None:
+    with pytest.raises(LabError, match="2 tokens but 1 numbers"):
+        display.token_bars(["a", "b"], [1.0])

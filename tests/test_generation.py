@@ -1,0 +1,133 @@
+"""Generation: order, batches that change nothing, reproducible samples, and models that cannot be loaded."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from genai_labs import data, generation, models, prompts
+from genai_labs.errors import LabError
+from genai_labs.profiles import PROFILES, load_profile
+from genai_labs.scoreboard import BASELINES, Scoreboard
+
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return models.load_model(load_profile("mini"))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[data.Row]:
+    return data.load_split(load_profile("mini").dataset, "validation")[:24]
+
+
+def test_greedy_text_does_not_depend_on_the_batch_size_or_the_order(loaded: Loaded, rows: list[data.Row]) -> None:
+    asked = [prompts.zero_shot(row.dialogue) for row in rows]
+    one_by_one = generation.generate(*loaded, asked, batch_size=1)
+    for size in (3, 8, 24):
+        assert generation.generate(*loaded, asked, batch_size=size) == one_by_one
+    assert generation.generate(*loaded, asked[::-1], batch_size=8) == one_by_one[::-1]
+    assert len(set(one_by_one)) > 20
+
+
+def test_samples_depend_on_the_seed_alone(loaded: Loaded, rows: list[data.Row]) -> None:
+    asked = [prompts.zero_shot(row.dialogue) for row in rows[:6]]
+    config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, max_new_tokens=20)
+    first = generation.sample(*loaded, asked, config, 3, seed=1)
+    assert [len(group) for group in first] == [3] * 6
+    assert first == generation.sample(*loaded, asked, config, 3, seed=1)
+    assert first != generation.sample(*loaded, asked, config, 3, seed=2)
+
+
+def test_generation_leaves_the_model_as_it_was(loaded: Loaded) -> None:
+    model, tokenizer = loaded
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    model.train()
+    generation.generate(model, tokenizer, ["#Person1#: Hello."])
+    assert model.training
+    model.eval()
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_prompts_over_the_window_are_noted(loaded: Loaded, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "#Person1#: " + "word " * 60
+    generation.generate(*loaded, [long, "#Person1#: Hi."], max_length=40)
+    assert "1 of 2 prompts are longer than the window of 40 tokens" in capsys.readouterr().out
+
+
+def test_next_token_probabilities_are_a_distribution(loaded: Loaded, rows: list[data.Row]) -> None:
+    model, tokenizer = loaded
+    prompt = prompts.zero_shot(rows[0].dialogue)
+    options = generation.next_token_probabilities(model, tokenizer, prompt)
+    values = [p for _, p in options]
+    assert sum(values) == pytest.approx(1, abs=1e-4)
+    assert values == sorted(values, reverse=True)
+    greedy = generation.generate(model, tokenizer, [prompt])[0]
+    first = tokenizer.convert_ids_to_tokens(tokenizer(greedy)["input_ids"])[0]
+    assert options[0][0] == first
+    sharper = generation.next_token_probabilities(model, tokenizer, prompt, temperature=0.5)
+    assert sharper[0][1] >= options[0][1]
+
+
+def test_the_tokenizer_keeps_to_t5s_conventions(loaded: Loaded) -> None:
+    _, tokenizer = loaded
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    assert tokenizer.convert_tokens_to_ids("<extra_id_0>") == len(tokenizer) - 1
+    assert tokenizer.convert_tokens_to_ids("<extra_id_99>") == len(tokenizer) - 100
+    text = "#Person1#: Half past six on May 4, for $45?"
+    ids = tokenizer(text)["input_ids"]
+    assert ids[-1] == 1
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert set(tokenizer(text)) == {"input_ids", "attention_mask"}
+
+
+def test_the_embedded_model_is_small_safe_and_t5(loaded: Loaded) -> None:
+    model, _ = loaded
+    assert 3e6 <= models.count_parameters(model) <= 8e6
+    assert model.config.model_type == "t5"
+    assert model.config.feed_forward_proj == "gated-gelu"
+    files = {path.name: path.stat().st_size for path in Path(load_profile("mini").model).iterdir()}
+    assert files["model.safetensors"] <= 14e6
+    assert not [name for name in files if Path(name).suffix in {".bin", ".pt", ".pth", ".pkl", ".py"}]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors .* is missing"),
+        (lambda folder: (folder / "config.json").write_text(""), r"config\.json .* is empty"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\x10" * 500), "damaged or cut off"),
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), "damaged or cut off"),
+    ],
+)
+def test_a_damaged_model_is_answered_in_words(damage: object, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "t5-mini"
+    shutil.copytree(load_profile("mini").model, folder)
+    assert callable(damage)
+    damage(folder)
+    with pytest.raises(LabError, match=words) as caught:
+        models.load_model(replace(load_profile("mini"), model=str(folder)))
+    assert "git checkout -- data/models/t5-mini" in str(caught.value)
+
+
+def test_an_unknown_profile_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError, match="There are: mini"):
+        load_profile("maxi")
+    monkeypatch.setenv("GENAI_LABS_PROFILE", "huge")
+    with pytest.raises(LabError, match="'huge'"):
+        load_profile()
+    assert set(PROFILES) == {"mini"}
+
+
+def test_the_scoreboard_always_shows_the_baselines(rows: list[data.Row]) -> None:
+    board = Scoreboard(rows)
+    board.add("perfect", [row.summary for row in rows])
+    assert board["perfect"].tolist() == [1.0] * len(rows)
+    text = repr(board.table("perfect"))
+    assert all(name in text for name in (*BASELINES, "perfect"))
+    assert 0 < board["another summary"].mean() < 0.6

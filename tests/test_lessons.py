@@ -1,0 +1,212 @@
+"""Verdicts follow from the interval; lessons.json keeps one row a lesson, in order, whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from genai_labs import lessons
+from genai_labs.errors import LabError
+from genai_labs.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
+from genai_labs.metrics import Interval
+
+ROW = [
+    *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),
+    *("verdict", "holds", "seed", "profile", "versions"),
+]
+
+RNG = np.random.default_rng(0)
+BASE = RNG.random(100) / 2
+BETTER = BASE + 0.1 + RNG.normal(0, 0.02, 100)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path / "out"))
+    monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
+    monkeypatch.setattr(lessons, "_measured", {})
+
+
+def verdict(low: float, high: float, **claim: object) -> str:
+    return Expectation(**claim).judge(Interval((low + high) / 2, low, high, 200))[0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "at_least", "expected"),
+    [
+        (0.01, 0.20, 0.0, "holds"),
+        (-0.01, 0.20, 0.0, "no detectable change"),
+        (0.0, 0.0, 0.0, "no detectable change"),
+        (-0.20, -0.01, 0.0, "the opposite holds"),
+        (0.10, 0.20, 0.1, "holds"),
+        (0.02, 0.08, 0.1, "smaller than claimed"),
+        (0.02, 0.12, 0.1, "not shown"),
+        (-0.02, 0.12, 0.1, "no detectable change"),
+        (-0.20, -0.12, 0.1, "the opposite holds"),
+    ],
+)
+def test_verdict_on_a_difference(low: float, high: float, at_least: float, expected: str) -> None:
+    assert verdict(low, high, expect="higher", at_least=at_least) == expected
+    assert verdict(-high, -low, expect="lower", at_least=at_least) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.60, 0.70, "holds"), (0.55, 0.65, "not shown"), (0.40, 0.59, "the opposite holds")],
+)
+def test_verdict_on_one_score_against_a_threshold(low: float, high: float, expected: str) -> None:
+    assert verdict(low, high, at_least=0.6, level=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds", "expected"),
+    [
+        (-0.01, 0.02, (-0.05, 0.05), "holds"),
+        (-0.01, 0.06, (-0.05, 0.05), "not shown"),
+        (-0.20, 0.20, (-0.05, 0.05), "not shown"),
+        (0.06, 0.20, (-0.05, 0.05), "the opposite holds"),
+        (-9.0, 0.05, (None, 0.05), "holds"),
+        (0.00, 0.06, (None, 0.05), "not shown"),
+        (0.90, 0.95, (0.9, None), "holds"),
+        (0.80, 0.85, (0.9, None), "the opposite holds"),
+    ],
+)
+def test_verdict_within_bounds(low: float, high: float, bounds: lessons.Bounds, expected: str) -> None:
+    assert verdict(low, high, expect="between", bounds=bounds) == expected
+
+
+def test_lesson_is_measured_and_written() -> None:
+    result = lesson("1.4", "Better.", BETTER, BASE, metric="ROUGE-1 F", unit="points", at_least=0.05, seed=7)
+    (row,) = json.loads(lessons_path().read_text(encoding="utf-8"))
+    assert list(row) == ROW
+    assert row == result.row()
+    assert (row["lab"], row["id"], row["n"], row["seed"], row["profile"]) == (1, "1.4", 100, 7, "mini")
+    assert row["holds"] is True
+    assert row["low"] < row["effect"] < row["high"]
+    assert [row[key] for key in ("effect", "low", "high")] == [round(row[key], 4) for key in ("effect", "low", "high")]
+    assert set(row["versions"]) == {"python", "torch", "transformers", "genai_labs"}
+
+
+def test_a_claim_that_does_not_hold_is_written_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAI_LABS_PROFILE", "other")
+    lesson("2.1", "Worse.", BETTER, BASE, metric="ROUGE-1 F", expect="lower")
+    (row,) = read_lessons()
+    assert (row["holds"], row["verdict"], row["profile"]) == (False, "the opposite holds", "other")
+
+
+def test_measuring_again_replaces_the_row_and_order_follows_the_ids() -> None:
+    for id in ("1.10", "2.1", "1.9", "1.10"):
+        lesson(id, f"Claim {id}", BETTER, BASE, metric="m", show=False)
+    assert [row["id"] for row in read_lessons()] == ["1.9", "1.10", "2.1"]
+    before = lessons_path().read_bytes()
+    lesson("1.9", "Claim 1.9", BETTER, BASE, metric="m", show=False)
+    assert lessons_path().read_bytes() == before
+
+
+def test_a_failed_write_leaves_the_old_file_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    lesson("1.1", "First.", BETTER, BASE, metric="m", show=False)
+    before = lessons_path().read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(lessons.os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        lesson("1.2", "Second.", BETTER, BASE, metric="m", show=False)
+    assert lessons_path().read_bytes() == before
+
+
+def test_a_damaged_file_is_answered_in_words() -> None:
+    lessons_path().parent.mkdir(parents=True)
+    for damage in ('[{"lab": 1', "7", '["x"]', "[{}]"):
+        lessons_path().write_text(damage)
+        with pytest.raises(LabError, match="damaged.*run the lab again"):
+            lesson("1.1", "Better.", BETTER, BASE, metric="m", show=False)
+
+
+def test_too_few_dialogues_teach_nothing_unless_stated() -> None:
+    with pytest.raises(LabError, match="19 dialogues are too few"):
+        lesson("1.1", "Better.", BETTER[:19], BASE[:19], metric="m")
+    assert read_lessons() == []
+    assert lesson("1.1", "Better.", BETTER[:19], BASE[:19], metric="m", fewest=19, show=False).interval.n == 19
+
+
+@pytest.mark.parametrize(
+    ("id", "options", "words"),
+    [
+        ("four", {}, "lab and number"),
+        ("1.1", {"expect": "more"}, "is none of"),
+        ("1.1", {"expect": "between"}, "need each other"),
+        ("1.1", {"bounds": (0, 1)}, "need each other"),
+        ("1.1", {"expect": "between", "bounds": (None, None)}, "must be a number"),
+        ("1.1", {"expect": "between", "bounds": (0.2, 0.1)}, "greater than its upper bound"),
+        ("1.1", {"at_least": -0.1}, "0 or more"),
+        ("1.1", {"expect": "lower", "at_least": 0.1}, "bounds="),
+    ],
+)
+def test_claims_that_make_no_sense_are_answered_in_words(id: str, options: dict[str, object], words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        lesson(id, "Better.", BETTER, metric="m", **options)  # type: ignore[arg-type]
+    assert not lessons_path().exists()
+
+
+def test_card_tells_the_same_in_text_and_html() -> None:
+    claim = "Scripts <script>alert(1)</script> & co."
+    card = lesson("1.4", claim, BETTER, BASE, metric="ROUGE-1 F", at_least=0.05, digits=2, show=False).card
+    for part in (
+        "Lesson 1.4",
+        "holds",
+        "+0.10 ROUGE-1 F",
+        "95 % interval [+0.09, +0.10]",
+        "n = 100 dialogues",
+    ):
+        assert part in repr(card)
+        assert part in card._repr_html_()
+    assert claim in repr(card)
+    assert "<script>" not in card._repr_html_()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co." in card._repr_html_()
+
+
+def test_a_zero_has_no_minus_sign() -> None:
+    tiny = RNG.normal(0, 1e-4, 50) - 1e-5
+    card = lesson("1.1", "Nothing.", tiny, BASE[:50] * 0, metric="m", digits=2, show=False).card
+    assert "[+0.00, +0.00]" in repr(card)
+
+
+def test_every_verdict_is_said_in_words_and_not_by_colour_alone() -> None:
+    signs = {sign for sign, _ in lessons.LOOKS.values()}
+    assert len(signs) == len(lessons.LOOKS)
+    for low, high in ((0.1, 0.2), (-0.1, 0.1), (-0.2, -0.1), (0.01, 0.02), (0.01, 0.2)):
+        words, reason = Expectation(at_least=0.05).judge(Interval(0, low, high, 20))
+        assert words in lessons.LOOKS
+        assert reason.endswith(".")
+
+
+def test_table_shows_the_lessons_of_this_process() -> None:
+    assert "No lesson" in repr(lessons_table())
+    lesson("1.2", "Better.", BETTER, BASE, metric="ROUGE-1 F", show=False)
+    lesson("1.1", "Same <b>.", BASE, BASE, metric="ROUGE-1 F", show=False)
+    text, html = repr(lessons_table()), lessons_table()._repr_html_()
+    assert text.index("1.1") < text.index("1.2")
+    assert "no detectable change" in text
+    assert "Same &lt;b&gt;." in html
+    assert repr(lessons_table(read_lessons())) == text
+
+
+def test_a_cell_that_ends_with_a_lesson_shows_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    shell = InteractiveShell.instance()
+    shell.user_ns.update(lesson=lesson, a=BETTER, b=BASE)
+    try:
+        with capture_output() as first:
+            shell.run_cell("taught = lesson('1.1', 'Better.', a, b, metric='m')\ntaught", store_history=True)
+        with capture_output() as later:
+            shell.run_cell("taught", store_history=True)
+    finally:
+        InteractiveShell.clear_instance()
+    for outputs in (first.outputs, later.outputs):
+        (card,) = outputs
+        assert set(card.data) == {"text/plain", "text/html"}
+        assert card.data["text/plain"].startswith("Lesson 1.1: holds")

@@ -1,0 +1,152 @@
+"""What `python -m genai_labs check` says, and the pins it compares with."""
+
+import sys
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from genai_labs import machine
+from genai_labs.machine import Finding, check_hub, check_libraries, check_model, judge_amount, read_pins
+from genai_labs.paths import ROOT
+
+
+class Connection:
+    def close(self) -> None:
+        """Nothing was opened."""
+
+
+def refuse(*_: Any, **__: Any) -> Connection:
+    raise OSError("no network")
+
+
+def answer(*_: Any, **__: Any) -> Connection:
+    return Connection()
+
+
+def hang(*_: Any, **__: Any) -> Connection:
+    time.sleep(5)
+    return Connection()
+
+
+def test_the_pins_are_the_declared_needs_and_lie_in_their_ranges() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    declared = {str(canonicalize_name(need.name)): need for need in map(Requirement, lines)}
+    pins = read_pins(ROOT / "requirements.txt")
+    assert set(pins) == set(declared)
+    assert [name for name, pin in pins.items() if pin not in declared[name].specifier] == []
+
+
+def test_every_finding_that_is_not_well_has_a_remedy() -> None:
+    findings = machine.check_machine(connect=refuse)
+    assert [finding for finding in findings if finding.level != "ok" and not finding.remedy] == []
+    names = {finding.name for finding in findings}
+    assert names >= {
+        "Python",
+        "cores",
+        "memory",
+        "disk",
+        "GPU",
+        "hub",
+        "data",
+        "model",
+        "profile",
+        "libraries",
+    }
+
+
+def test_the_exit_status_is_0_only_if_nothing_stops_the_labs(capsys: pytest.CaptureFixture[str]) -> None:
+    well, amiss = Finding("ok", "cores", "2"), Finding("note", "hub", "not reachable", "nothing to do")
+    assert machine.print_findings([well, amiss]) == 0
+    assert "-> nothing to do" in capsys.readouterr().out
+    assert machine.print_findings([well, Finding("stop", "disk", "full", "delete something")]) == 1
+    assert "cannot run yet. To be put right: disk." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("version", "level"), [((3, 10, 9), "stop"), ((3, 12, 1), "ok"), ((3, 14, 0), "note")])
+def test_python_versions_are_judged(version: tuple[int, ...], level: str) -> None:
+    assert machine.check_python(version).level == level
+
+
+@pytest.mark.parametrize(("free", "level"), [(2.0, "ok"), (1.5, "note"), (0.5, "stop")])
+def test_little_memory_is_noted_and_too_little_stops(free: float, level: str) -> None:
+    assert judge_amount("memory", free, 2.0, "close programs").level == level
+
+
+def test_another_environment_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "elsewhere"))
+    assert machine.check_environment(tmp_path).level == "note"
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    assert machine.check_environment(tmp_path).level == "ok"
+
+
+def test_libraries_that_differ_are_named_and_missing_ones_stop_the_labs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = tmp_path / "requirements.txt"
+    pins.write_text("# pins\ntorch==2.13.0\nPyYAML==6.0.3\nrouge_score==0.1.2\nruff==1.0\n")
+    found = {"torch": "2.13.0+cpu", "pyyaml": "6.0.2"}
+
+    def version(name: str) -> str:
+        if name not in found:
+            raise machine.metadata.PackageNotFoundError(name)
+        return found[name]
+
+    monkeypatch.setattr(machine.metadata, "version", version)
+    needs = ["torch>=2", "PyYAML (>=6)", "rouge-score", 'ruff; extra == "dev"']
+    monkeypatch.setattr(machine.metadata, "requires", lambda _: needs)
+    levels = {finding.name: finding.level for finding in check_libraries(pins)}
+    assert levels == {"pyyaml": "note", "rouge-score": "stop", "ruff": "note", "libraries": "ok"}
+
+
+@pytest.mark.parametrize(("connect", "level"), [(answer, "ok"), (refuse, "note")])
+def test_the_hub_is_asked_and_not_needed(connect: Any, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert check_hub(connect).level == level
+
+
+def test_the_hub_is_not_asked_when_told_to_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "not asked" in check_hub(answer).what
+
+
+def test_a_hub_that_never_answers_is_given_up() -> None:
+    assert machine.is_reachable("huggingface.co", hang, seconds=0.05) is False
+
+
+def test_missing_and_empty_files_are_named_with_the_way_to_get_them_back(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("id\n")
+    (tmp_path / "data" / "test.csv").touch()
+    files = ("train.csv", "test.csv", "unseen.csv")
+    finding = machine.check_files("data", tmp_path / "data", files, tmp_path)
+    assert finding.level == "stop"
+    assert "test.csv, unseen.csv" in finding.what
+    assert "train.csv" not in finding.what
+    assert "git checkout -- data" in finding.remedy
+
+
+def test_damaged_weights_are_recognised(tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    for name in machine.MODEL_FILES:
+        (tmp_path / name).write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    save_file({"shared": np.zeros((4, 4), dtype=np.float16)}, weights)
+    assert check_model(tmp_path, tmp_path).level == "ok"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    finding = check_model(tmp_path, tmp_path)
+    assert (finding.level, "damaged" in finding.what) == ("stop", True)
+
+
+def test_an_unknown_profile_stops_the_labs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAI_LABS_PROFILE", "no-such-profile")
+    assert machine.check_profile().level == "stop"
+    monkeypatch.delenv("GENAI_LABS_PROFILE")
+    assert machine.check_profile() == Finding("ok", "profile", "mini")

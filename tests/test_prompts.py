@@ -1,0 +1,81 @@
+"""Prompts: templates, exemplars from the training split, the window."""
+
+import pytest
+
+from genai_labs import data, models, prompts
+from genai_labs.errors import LabError
+from genai_labs.profiles import load_profile
+
+DIALOGUE = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i} of a long talk about nothing." for i in range(12))
+
+
+@pytest.fixture(scope="module")
+def train() -> list[data.Row]:
+    return data.load_split(load_profile("mini").dataset, "train")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> prompts.Tokenizer:
+    return models.load_tokenizer(load_profile("mini"))
+
+
+def test_every_instruction_holds_the_dialogue_whole() -> None:
+    for name in prompts.INSTRUCTIONS:
+        prompt = prompts.zero_shot(DIALOGUE, name)
+        assert DIALOGUE in prompt
+        assert len(prompt) > len(DIALOGUE)
+    assert prompts.no_instruction(DIALOGUE) == DIALOGUE
+
+
+def test_an_own_template_is_taken_and_a_wrong_one_refused() -> None:
+    assert prompts.zero_shot("#Person1#: Hi.", "Read {dialogue} now") == "Read #Person1#: Hi. now"
+    with pytest.raises(LabError, match="never reach the model"):
+        prompts.zero_shot(DIALOGUE, "Summarize this")
+
+
+def test_braces_in_a_dialogue_do_no_harm() -> None:
+    assert "{dialogue} {x}" in prompts.zero_shot("#Person1#: I typed {dialogue} {x}.")
+
+
+def test_an_empty_dialogue_is_refused_in_words() -> None:
+    with pytest.raises(LabError, match="empty"):
+        prompts.zero_shot("  \n ")
+
+
+def test_few_shot_shows_exemplars_in_order_and_ends_with_the_question() -> None:
+    shown = [prompts.Exemplar(f"#Person1#: Talk {i}.", f"Summary {i}.") for i in range(3)]
+    prompt = prompts.few_shot(DIALOGUE, shown)
+    places = [prompt.index(text) for e in shown for text in (e.dialogue, e.summary)]
+    assert places == sorted(places)
+    assert prompt.endswith(prompts.zero_shot(DIALOGUE))
+    assert prompts.few_shot(DIALOGUE, []) == prompts.zero_shot(DIALOGUE)
+
+
+def test_exemplars_come_from_the_training_split_and_by_seed(train: list[data.Row]) -> None:
+    test = {row.dialogue for row in data.load_split(load_profile("mini").dataset, "test")}
+    for seed in range(5):
+        chosen = prompts.choose_exemplars(train, 8, seed)
+        assert chosen == prompts.choose_exemplars(train, 8, seed)
+        assert len({e.id for e in chosen}) == 8
+        assert not {e.dialogue for e in chosen} & test
+    assert prompts.choose_exemplars(train, 3, 0) != prompts.choose_exemplars(train, 3, 1)
+    with pytest.raises(LabError, match="Ask for fewer"):
+        prompts.choose_exemplars(train[:2], 3, 0)
+
+
+def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: prompts.Tokenizer) -> None:
+    whole = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"])
+    assert prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, whole).note == ""
+    fitted = prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, whole - 30)
+    assert len(tokenizer(fitted.prompt)["input_ids"]) <= whole - 30
+    assert "turn number 0 " in fitted.prompt
+    assert "turn number 11 " in fitted.prompt
+    assert fitted.prompt.endswith("Summary:")
+    assert fitted.over == 30
+    assert f"{fitted.turns_cut} turns cut" in fitted.note
+
+
+def test_fit_refuses_what_cannot_fit(tokenizer: prompts.Tokenizer) -> None:
+    shown = [prompts.Exemplar(DIALOGUE, "Nothing.")] * 4
+    with pytest.raises(LabError, match="fewer or shorter exemplars"):
+        prompts.fit(lambda d: prompts.few_shot(d, shown), DIALOGUE, tokenizer, 200)

@@ -1,0 +1,48 @@
+"""The workflow files are what the code host expects, and run what the project promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genai_labs.paths import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+
+
+def check(path: Path) -> subprocess.CompletedProcess[str]:
+    """Validate with the schema that comes with check-jsonschema: no network."""
+    command = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        "vendor.github-workflows",
+        str(path),
+    ]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_follow_their_schema(path: Path) -> None:
+    done = check(path)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_workflow_with_a_misspelt_key_is_refused(tmp_path: Path) -> None:
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    broken = tmp_path / "tests.yml"
+    broken.write_text(text.replace("runs-on:", "run-on:"), encoding="utf-8")
+    assert check(broken).returncode != 0
+
+
+def test_the_tests_run_on_every_supported_python_and_lab_1_on_every_system() -> None:
+    text = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    linux, others = jobs["linux"], jobs["macos-and-windows"]
+    assert linux["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert "make test" in [step.get("run") for step in linux["steps"]]
+    assert others["strategy"]["matrix"]["os"] == ["macos-latest", "windows-latest"]
+    assert "python -m genai_labs run 1" in [step.get("run") for step in others["steps"]]
