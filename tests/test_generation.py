@@ -38,10 +38,13 @@ def test_greedy_text_does_not_depend_on_the_batch_size_or_the_order(loaded: Load
 def test_samples_depend_on_the_seed_alone(loaded: Loaded, rows: list[data.Row]) -> None:
     asked = [prompts.zero_shot(row.dialogue) for row in rows[:6]]
     config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, max_new_tokens=20)
-    first = generation.sample(*loaded, asked, config, 3, seed=1)
-    assert [len(group) for group in first] == [3] * 6
-    assert first == generation.sample(*loaded, asked, config, 3, seed=1)
-    assert first != generation.sample(*loaded, asked, config, 3, seed=2)
+    configs = {"hot": config, "greedy": GenerationConfig(max_new_tokens=20)}
+    first = generation.sample(*loaded, asked, configs, 3, seed=1)
+    assert [len(group) for group in first["hot"]] == [3] * 6
+    assert [len(group) for group in first["greedy"]] == [1] * 6
+    assert first == generation.sample(*loaded, asked, configs, 3, seed=1)
+    assert first["hot"] == generation.sample(*loaded, asked, {"hot": config}, 3, seed=1)["hot"]
+    assert first["hot"] != generation.sample(*loaded, asked, configs, 3, seed=2)["hot"]
 
 
 def test_generation_leaves_the_model_as_it_was(loaded: Loaded) -> None:

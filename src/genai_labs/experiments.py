@@ -10,11 +10,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from genai_labs.lessons import read_lessons, versions
+from genai_labs.lessons import versions
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import SEED_VARIABLE
-from genai_labs.runner import LESSONS, find_notebooks, kernel_environment, run_lab
+from genai_labs.runner import find_notebooks, kernel_environment, read_lessons, run_lab
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +41,7 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
     with TemporaryDirectory() as folder:
         environment = kernel_environment("mini", Path(folder)) | {SEED_VARIABLE: str(seed)}
         run_lab(lab, notebook, environment, Path(folder))
-        return read_lessons(Path(folder) / LESSONS)
+        return read_lessons(Path(folder))
 
 
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -109,7 +109,10 @@ def draw(record: dict[str, Any], path: Path) -> None:
             if r is None:
                 continue
             y = row + 0.6 * (place / max(len(seeds) - 1, 1) - 0.5)
-            style = {"color": "#1a5fa0" if r["holds"] else "#b42318", "marker": "o" if r["holds"] else "x"}
+            style: dict[str, Any] = {
+                "color": "#1a5fa0" if r["holds"] else "#b42318",
+                "marker": "o" if r["holds"] else "x",
+            }
             axes.plot([r["low"], r["high"]], [y, y], color=style["color"], lw=1.6)
             axes.plot(r["effect"], y, ms=4, **style)
     labels = [textwrap.fill(f"{item['id']}  {item['claim']}", 68) for item in lessons]

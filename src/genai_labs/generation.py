@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-GREEDY = GenerationConfig(max_new_tokens=64, do_sample=False)
+GREEDY = GenerationConfig(max_new_tokens=60, do_sample=False)
 ENCODED_AT_ONCE = 8  # the encoder is fastest while its activations fit into the processor's cache
 
 
@@ -20,7 +21,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     config: GenerationConfig | None = None,
-    batch_size: int = 100,
+    batch_size: int = 200,
     seed: int | None = None,
     progress: bool = True,
     max_length: int | None = None,
@@ -29,59 +30,62 @@ def generate(
 
     Prompts are sorted by length before they are cut into batches: little padding, little waste. Prompts longer than
     the window lose their end, which a printed note says (:func:`genai_labs.prompts.fit` cuts the dialogue instead).
-    ``config`` defaults to greedy decoding of at most 64 tokens. Sampling is reproducible by ``seed``: it is set once,
+    ``config`` defaults to greedy decoding of at most 60 tokens. Sampling is reproducible by ``seed``: it is set once,
     before the first batch, so it depends on ``batch_size`` too.
     """
-    return [texts[0] for texts in _generate(model, tokenizer, prompts, config, batch_size, seed, progress, max_length)]
-
-
-def _generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    config: GenerationConfig | None,
-    batch_size: int,
-    seed: int | None,
-    progress: bool,
-    max_length: int | None = None,
-) -> list[list[str]]:
     config = complete(config or GREEDY, model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     texts: list[list[str]] = [[] for _ in ids]
     if seed is not None:
         torch.manual_seed(seed)
-    was_training = model.training
-    model.eval()
     quiet = not progress or "TQDM_DISABLE" in os.environ
-    with (
-        torch.inference_mode(),
-        tqdm(total=len(ids), desc="generating", unit="text", disable=quiet, leave=False) as bar,
-    ):
+    with evaluating(model), tqdm(total=len(ids), desc="generating", unit="text", disable=quiet, leave=False) as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            for row, made in zip(rows, _generate_batch(model, tokenizer, [ids[i] for i in rows], config), strict=True):
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])
+            for row, made in zip(rows, _write(model, tokenizer, read, config), strict=True):
                 texts[row] = made
             bar.update(len(rows))
-    model.train(was_training)
-    return texts
+    return [made[0] for made in texts]
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """No gradients and no dropout inside; afterwards the model is in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
 
 
 def sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
-    config: GenerationConfig,
+    configs: Mapping[str, GenerationConfig],
     count: int,
     seed: int,
-    batch_size: int = 100,
-) -> list[list[str]]:
-    """``count`` texts for each prompt, drawn independently by ``seed``; shape [prompts][count].
+    progress: bool = True,
+) -> dict[str, list[list[str]]]:
+    """For each setting, ``count`` texts for each prompt (one where nothing is sampled); shape [prompts][count].
 
-    Each prompt is read once and written about ``count`` times, so that only the decoder works more.
+    The prompts are one batch: they are read once and written about with every setting, each of which starts from the
+    same ``seed``.
     """
-    several = GenerationConfig(**(config.to_dict() | {"num_return_sequences": count}))
-    return _generate(model, tokenizer, prompts, several, max(1, batch_size // count), seed, progress=True)
+    ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
+    quiet = not progress or "TQDM_DISABLE" in os.environ
+    made = {}
+    with evaluating(model):
+        read = _read(model, tokenizer.pad_token_id, ids)
+        for name, config in tqdm(configs.items(), desc="sampling", unit="setting", disable=quiet, leave=False):
+            torch.manual_seed(seed)
+            several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
+            made[name] = _write(model, tokenizer, read, several)
+    return made
 
 
 def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:
@@ -99,36 +103,45 @@ def _note_cuts(lengths: Sequence[int], window: int) -> None:
         )
 
 
-def complete(config: GenerationConfig, model: PreTrainedModel) -> GenerationConfig:
-    """A copy of ``config`` with the model's special tokens filled in."""
-    full: dict[str, Any] = config.to_dict() | {
-        name: getattr(model.generation_config, name)
-        for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")
-    }
-    return GenerationConfig(**full)
+def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -> GenerationConfig:
+    """A copy of ``config`` with the model's special tokens filled in, and ``changes`` made."""
+    special = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(
+        **(config.to_dict() | {name: getattr(model.generation_config, name) for name in special} | changes)
+    )
 
 
-def _generate_batch(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: Sequence[Sequence[int]], config: GenerationConfig
-) -> list[list[str]]:
-    """Texts of one batch, ``num_return_sequences`` for each row, which must be sorted by length."""
+def _read(model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the encoder makes of the prompts, [prompts, longest, d_model], and their attention mask [prompts, longest].
+
+    Prompts next to each other should be of similar length: a few at a time are padded and read together.
+    """
     longest = max(map(len, ids))
     states = torch.zeros(len(ids), longest, model.config.d_model, dtype=model.dtype, device=model.device)
-    attention_mask = torch.zeros(len(ids), longest, dtype=torch.long, device=model.device)
+    mask = torch.zeros(len(ids), longest, dtype=torch.long, device=model.device)
     for start in range(0, len(ids), ENCODED_AT_ONCE):
         part = ids[start : start + ENCODED_AT_ONCE]
-        width, place = max(map(len, part)), slice(start, start + len(part))
-        padded = [[*row, *[tokenizer.pad_token_id] * (width - len(row))] for row in part]
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in part], device=model.device)
-        read = model.get_encoder()(input_ids=torch.tensor(padded, device=model.device), attention_mask=mask)
-        states[place, :width], attention_mask[place, :width] = read.last_hidden_state, mask
-    out = model.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
-        attention_mask=attention_mask,
-        generation_config=config,
-    )
+        width, rows = max(map(len, part)), slice(start, start + len(part))
+        padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in part], device=model.device)
+        for row, kept in zip(mask[rows], part, strict=True):
+            row[: len(kept)] = 1
+        read = model.get_encoder()(input_ids=padded, attention_mask=mask[rows, :width])
+        states[rows, :width] = read.last_hidden_state
+    return states, mask
+
+
+def _write(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    read: tuple[torch.Tensor, torch.Tensor],
+    config: GenerationConfig,
+) -> list[list[str]]:
+    """Texts for each prompt that was read, ``num_return_sequences`` of them."""
+    states, mask = read
+    encoded = BaseModelOutput(last_hidden_state=states)
+    out = model.generate(encoder_outputs=encoded, attention_mask=mask, generation_config=config)
     texts = [text.strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
-    each = len(texts) // len(ids)
+    each = len(texts) // len(states)
     return [texts[i : i + each] for i in range(0, len(texts), each)]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -53,6 +55,12 @@ def _remedy(folder: Path) -> str:
         f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in about an hour, with: "
         "python -m genai_labs build-world)."
     )
+
+
+def training_record(profile: Profile) -> dict[str, Any] | None:
+    """How the model was trained, as its build wrote it down (``training.json``); None for models made elsewhere."""
+    path = Path(profile.model) / "training.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def count_parameters(model: PreTrainedModel) -> int:

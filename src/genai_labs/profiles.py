@@ -44,9 +44,9 @@ PROFILES = {
         model=str(MODELS / "t5-mini"),
         dataset=str(DIALOGUES),
         test_dialogues=200,
-        batch_size=100,
-        max_new_tokens=64,
-        minutes=1.5,
+        batch_size=200,
+        max_new_tokens=60,
+        minutes=2.0,
         memory_gb=2.0,
     ),
 }

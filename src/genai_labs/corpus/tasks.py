@@ -72,14 +72,22 @@ def copy_text(rng: random.Random, split: str = PRETRAINING) -> Example:
     return Example("copy", f"Repeat this: {text}", text)
 
 
-def summarize(rng: random.Random, split: str = PRETRAINING) -> Example:
+def told(dialogue: Dialogue, style: Style, rng: random.Random, voices: int | None) -> str:
+    """A summary to learn from, in any wording or in one of the first ``voices`` wordings of each clause."""
+    wordings = tuple(rng.randrange(voices) for _ in range(3)) if voices else ()
+    return dialogue.summary(style, rng, wordings)
+
+
+def summarize(rng: random.Random, split: str = PRETRAINING, voices: int | None = None) -> Example:
     """Zero-shot: one of several instructions, the style left open."""
     dialogue = fresh_dialogue(rng, split)
     prompt = prompts.zero_shot(dialogue.text, rng.choice(TRAINED_INSTRUCTIONS))
-    return Example("summarize", prompt, dialogue.summary(open_style(rng), rng))
+    return Example("summarize", prompt, told(dialogue, open_style(rng), rng, voices))
 
 
-def summarize_like(rng: random.Random, shots: int, house_share: float, split: str = PRETRAINING) -> Example:
+def summarize_like(
+    rng: random.Random, shots: int, house_share: float, split: str = PRETRAINING, voices: int | None = None
+) -> Example:
     """``shots`` exemplars of one style, then a dialogue to be summarized in it."""
     style = exemplar_style(rng, house_share)
     # Exemplars cost window and time, so each is the shorter of two dialogues.
@@ -90,7 +98,7 @@ def summarize_like(rng: random.Random, shots: int, house_share: float, split: st
         style = Style("role", style.tense, style.opening, style.joiner, style.tone)
     exemplars = [prompts.Exemplar(d.text, d.summary(style, rng)) for d in shown[:-1]]
     prompt = prompts.few_shot(shown[-1].text, exemplars, rng.choice(TRAINED_INSTRUCTIONS))
-    return Example(f"summarize, {shots} shown", prompt, shown[-1].summary(style, rng))
+    return Example(f"summarize, {shots} shown", prompt, told(shown[-1], style, rng, voices))
 
 
 def topic(rng: random.Random, split: str = PRETRAINING) -> Example:
@@ -114,12 +122,37 @@ def _notes() -> list[dict[str, Any]]:
     return list(read_yaml("notes.yaml"))
 
 
+MOST_TRIES = 3000
+
+
+def _counted(tries: int, name: str, split: str) -> int:
+    """One try more; LookupError when a template has too few combinations for one to fall into a small split."""
+    if tries >= MOST_TRIES:
+        raise LookupError(f"{name} has no combination in the split {split}")
+    return tries + 1
+
+
+@cache
+def _usable(make: Callable[..., Any], read: Callable[[], list[dict[str, Any]]], split: str) -> list[dict[str, Any]]:
+    """The templates of which some combination falls into ``split``."""
+
+    def works(template: dict[str, Any]) -> bool:
+        try:
+            return bool(make(template, random.Random(0), split))
+        except LookupError:
+            return False
+
+    return [template for template in read() if works(template)]
+
+
 def make_note(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING) -> tuple[str, list[tuple[str, str]]]:
     """One note with its slots filled, and its questions with answers."""
     slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
     values = {name: rng.choice(options) for name, options in slots.items()}
+    tries = 1
     while not belongs(f"{raw['id']}|{values}", split):
         values = {name: rng.choice(options) for name, options in slots.items()}
+        tries = _counted(tries, raw["id"], split)
     text = sentence_case(articles(fill(rng.choice(raw["text"]), values)))
     title = sentence_case(articles(fill(raw["title"], values)))
     pairs = [(sentence_case(articles(fill(q["q"], values))), articles(fill(q["a"], values))) for q in raw["questions"]]
@@ -128,7 +161,9 @@ def make_note(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING)
 
 def note_question(rng: random.Random, split: str = PRETRAINING) -> Example:
     """One to three notes and a question that one of them answers: reading for retrieval."""
-    made = [make_note(raw, rng, split) for raw in rng.sample(_notes(), rng.choice((1, 1, 2, 3)))]
+    made = [
+        make_note(raw, rng, split) for raw in rng.sample(_usable(make_note, _notes, split), rng.choice((1, 1, 2, 3)))
+    ]
     asked, answer = rng.choice(made[0][1])
     texts = [text for text, _ in made]
     rng.shuffle(texts)
@@ -175,7 +210,9 @@ def evaluate(expression: str, numbers: dict[str, int]) -> int:
 def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING) -> tuple[str, str, str]:
     """A word problem, its worked reasoning and its answer (0 to 100)."""
     slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
+    tries = 0
     while True:
+        tries = _counted(tries, raw["id"], split)
         numbers = {name: rng.randint(int(low), int(high)) for name, (low, high) in raw["numbers"].items()}
         for name, expression in raw["let"].items():
             numbers[name] = evaluate(expression, numbers)
@@ -189,7 +226,7 @@ def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINI
 
 def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | None = None) -> Example:
     """A word problem answered at once, or after worked reasoning when the prompt asks for steps (None: either)."""
-    problem, reasoning, answer = make_problem(rng.choice(_problems()), rng, split)
+    problem, reasoning, answer = make_problem(rng.choice(_usable(make_problem, _problems, split)), rng, split)
     worked = rng.random() < 0.5 if worked is None else worked
     if not worked:
         return Example("word problem", prompts.PROBLEM_PROMPT.format(problem=problem), answer)
@@ -227,17 +264,19 @@ MIXTURE: dict[int, dict[str, float]] = {
     2: {
         "copy": 0.02,
         "span corruption": 0.02,
-        "next turn": 0.05,
-        "summarize": 0.18,
-        "summarize 1": 0.36,
-        "summarize 2": 0.09,
-        "summarize 3": 0.03,
-        "topic": 0.03,
-        "question": 0.12,
+        "next turn": 0.04,
+        "summarize": 0.22,
+        "summarize 1": 0.38,
+        "summarize 2": 0.05,
+        "summarize 3": 0.02,
+        "topic": 0.04,
+        "question": 0.11,
         "note question": 0.05,
         "word problem": 0.05,
     },
 }
+# Stage 2 settles on the first two wordings of every clause: a writer needs one good way to say a thing, not all.
+VOICES: dict[int, int | None] = {0: None, 1: None, 2: 2}
 HOUSE_SHARE = {0: 0.0, 1: 0.06, 2: 0.12}
 
 
@@ -247,7 +286,9 @@ def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str
     kind = rng.choices(list(shares), list(shares.values()))[0]
     if kind.startswith("summarize "):
         shots = int(kind[-1])
-        return summarize_like(rng, shots if long_prompts else 1, HOUSE_SHARE[stage], split)
+        return summarize_like(rng, shots if long_prompts else 1, HOUSE_SHARE[stage], split, VOICES[stage])
+    if kind == "summarize":
+        return summarize(rng, split, VOICES[stage])
     return _SIMPLE[kind](rng, split)
 
 
@@ -255,7 +296,6 @@ _SIMPLE: dict[str, Callable[[random.Random, str], Example]] = {
     "copy": copy_text,
     "span corruption": span_corruption,
     "next turn": next_turn,
-    "summarize": summarize,
     "topic": topic,
     "question": question,
     "note question": note_question,

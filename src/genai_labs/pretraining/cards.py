@@ -89,7 +89,7 @@ This card is written by `{record["command"]}`, which made the model (seed {recor
 - torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
 
 ## What it was trained on
-Three stages: short texts first, so that copying forms; then everything; then, at half the learning rate, more exemplars.
+Three stages: short texts first, so that copying forms; then everything; then, at a lower learning rate, more exemplars and fewer wordings.
 
 {table(("task", *(f"stage {s}" for s in record["mixture"])), shares)}
 
@@ -111,6 +111,6 @@ means that the final answer is right.
 ## Intended use and limits
 For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. It knows this project's
 small world and nothing else: English outside it comes out broken, dialogues of unknown situations are often summarized as
-if they were known ones, arithmetic is unreliable, and it has no knowledge of facts. It can repeat the mild, invented insults
+if they were known ones, it cannot do arithmetic, and it has no knowledge of facts. It can repeat the mild, invented insults
 of its corpus. Do not use it for anything but teaching and testing.
 """

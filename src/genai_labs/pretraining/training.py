@@ -35,7 +35,7 @@ class Recipe:
 RECIPE = (
     Recipe(0, pools=6, scale=1.0, tokens=3200, decay_from=1.0),
     Recipe(1, pools=60, scale=1.0, warmup=1),
-    Recipe(2, pools=16, scale=0.5, warmup=1, decay_from=0.4),
+    Recipe(2, pools=24, scale=0.7, warmup=1, decay_from=0.3),
 )
 MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 4e-3, 1.2e-2, 2e-2
 

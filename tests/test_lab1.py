@@ -1,0 +1,114 @@
+"""Lab 1 is a regression test: a wrong prompt makes nbval fail, and a wrong kernel is answered in words."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from genai_labs import experiments, runner
+from genai_labs.errors import LabError
+from genai_labs.paths import DATA, NOTEBOOKS, ROOT
+from genai_labs.profiles import lab_seed
+
+LAB = NOTEBOOKS / "lab1_prompting.ipynb"
+NEEDED = ("from genai_labs", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
+
+
+def excerpt(folder: Path) -> Path:
+    """The cells of Lab 1 that lead to the one-shot outputs, with their saved outputs."""
+    notebook = nbformat.read(LAB, as_version=4)
+    cells = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        last = 'board.add("one-shot"' in cell.source
+        if last or cell.source.startswith("exemplars = ") or any(words in cell.source for words in NEEDED):
+            cells.append(cell)
+        if last:
+            break
+    assert len(cells) == len(NEEDED) + 2
+    notebook.cells = cells
+    path = folder / "excerpt.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def nbval(notebook: Path, source: Path) -> subprocess.CompletedProcess[str]:
+    """nbval on a notebook, with the package taken from ``source``."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-q", "-c", os.devnull, str(notebook)]
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=notebook.parent, check=False)
+
+
+def test_swapping_few_shot_for_zero_shot_is_caught(tmp_path: Path) -> None:
+    notebook = excerpt(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (copy / "data").symlink_to(DATA)
+    sound = nbval(notebook, copy / "src")
+    assert sound.returncode == 0, sound.stdout[-3000:]
+    prompts = copy / "src" / "genai_labs" / "prompts.py"
+    text = prompts.read_text(encoding="utf-8")
+    broken = text.replace(
+        '"\\n\\n\\n".join([*solved, zero_shot(dialogue, instruction)])', "zero_shot(dialogue, instruction)"
+    )
+    assert broken != text
+    prompts.write_text(broken, encoding="utf-8")
+    failed = nbval(notebook, copy / "src")
+    assert failed.returncode == 1
+    assert "1 failed" in failed.stdout.replace("2 failed", "1 failed")
+    assert "one-shot" in failed.stdout
+
+
+@pytest.mark.slow
+def test_two_runs_give_the_same_lessons(tmp_path: Path) -> None:
+    runs = []
+    for name in ("first", "second"):
+        assert runner.run_labs([1], "mini", tmp_path / name) == 0
+        runs.append((tmp_path / name / "lessons.json").read_bytes())
+    assert runs[0] == runs[1]
+
+
+def test_a_kernel_without_the_package_is_told_what_to_do(tmp_path: Path) -> None:
+    cell = next(c.source for c in nbformat.read(LAB, as_version=4).cells if c.cell_type == "code")
+    script = tmp_path / "cell.py"
+    script.write_text(cell, encoding="utf-8")
+    ran = subprocess.run([sys.executable, "-S", "-I", str(script)], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert "make lab" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_committed_seeds_show_every_lesson_holding() -> None:
+    import json
+
+    record = json.loads((ROOT / "results" / "lab1_seeds.json").read_text(encoding="utf-8"))
+    assert len(record["seeds"]) == 5
+    assert len(record["lessons"]) >= 8
+    assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
+    assert (ROOT / "results" / "lab1_seeds.md").read_text(encoding="utf-8") == experiments.as_markdown(record)
+
+
+def test_seeds_are_summarized_lesson_by_lesson() -> None:
+    def row(effect: float, holds: bool) -> dict[str, object]:
+        verdict = "holds" if holds else "not shown"
+        base = {"id": "1.2", "claim": "c", "metric": "m", "effect": effect, "low": 0.1, "high": 0.3, "n": 9}
+        return base | {"verdict": verdict, "holds": holds}
+
+    record = experiments.summarize(1, {0: [row(0.2, True)], 1: [row(0.1, False)], 2: []})
+    assert record["lessons"][0]["holds_on"] == 1
+    assert record["lessons"][0]["seeds"]["2"] is None
+    assert "1 of 3" in experiments.as_markdown(record)
+    assert "not shown" in experiments.as_markdown(record)
+
+
+def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAI_LABS_SEED", "4")
+    assert lab_seed() == 4
+    monkeypatch.setenv("GENAI_LABS_SEED", "four")
+    with pytest.raises(LabError, match="not a whole number"):
+        lab_seed()
