@@ -52,7 +52,7 @@ def _check_folder(folder: Path) -> None:
 
 def _remedy(folder: Path) -> str:
     return (
-        f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in about an hour, with: "
+        f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in an hour and a half, with: "
         "python -m genai_labs build-world)."
     )
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from genai_labs.corpus.content import Scenario, scenarios
+from genai_labs.corpus.content import scenarios
 from genai_labs.corpus.dialogue import Dialogue, bucket, play
 from genai_labs.corpus.styles import HOUSE
 from genai_labs.paths import DIALOGUES
@@ -84,8 +84,3 @@ def write_splits(folder: Path = DIALOGUES, seed: int = 0) -> None:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows(split, seed))
-
-
-def scenario_of(split: str, seed: int = 0) -> dict[str, Scenario]:
-    """The scenario behind each dialogue text of a split, for tests and error analysis."""
-    return {d.text: d.scenario for d in dialogues(split, seed)}

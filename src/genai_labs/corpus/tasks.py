@@ -238,7 +238,7 @@ def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | No
 
 
 # Shares of the tasks. Stage 0 is short texts, so that copying forms early; stage 1 teaches reading and writing; stage 2
-# (half the learning rate) sharpens exemplars.
+# (at a lower learning rate) sharpens exemplars.
 # Two and three exemplars enter in the second half of stage 1: they are long, and useless before copying works.
 MIXTURE: dict[int, dict[str, float]] = {
     0: {
