@@ -57,6 +57,26 @@ def test_exemplars_and_target_share_one_style(rng: random.Random) -> None:
     assert HOUSE.naming == "tag"
 
 
+def test_strange_words_stand_in_dialogue_and_summary_alike(rng: random.Random) -> None:
+    text = "#Person1#: Can you mend the kettle by Friday?\n#Person2#: The kettle? With pleasure."
+    summary = "Person1 wants the kettle mended by Friday"
+    new_text, new_summary = tasks.strange(text, summary, rng)
+    swapped = set(new_summary.split()) - set(summary.split())
+    assert len(swapped) == 1
+    assert new_text.count(swapped.pop()) == 2
+    assert "kettle" not in new_text + new_summary
+    assert "Friday" in new_summary
+    assert "pleasure" in new_text
+
+
+def test_sums_are_right_and_small(rng: random.Random) -> None:
+    for _ in range(200):
+        example = tasks.sums(rng)
+        expression = example.source.split(" =")[0]
+        assert int(example.target) == tasks.evaluate(expression, {})
+        assert 0 <= int(example.target) <= 100
+
+
 def test_problems_are_solved_right(rng: random.Random) -> None:
     for _ in range(300):
         example = tasks.word_problem(rng, worked=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import operator
 import random
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -78,27 +80,68 @@ def told(dialogue: Dialogue, style: Style, rng: random.Random, voices: int | Non
     return dialogue.summary(style, rng, wordings)
 
 
-def summarize(rng: random.Random, split: str = PRETRAINING, voices: int | None = None) -> Example:
+@cache
+def _telling_words() -> dict[bool, list[str]]:
+    """Words of four letters and more that few scenarios use ("kettle", "refund"), by whether a vowel begins them."""
+    used: Counter[str] = Counter()
+    for scenario in scenarios():
+        turns = [*scenario.main, *(turn for ending in scenario.endings for turn in ending.turns)]
+        texts = [phrasing for turn in turns for phrasing in turn.phrasings]
+        used.update({word for text in texts for word in re.findall(r"\b[a-z]{4,}\b", text)})
+    words = sorted(word for word, count in used.items() if count <= 5)
+    return {vowel: [w for w in words if (w[0] in "aeiou") is vowel] for vowel in (False, True)}
+
+
+def strange(text: str, summary: str, rng: random.Random) -> tuple[str, str]:
+    """The same dialogue and summary with some words that stand in both replaced by others, in both alike.
+
+    "Can you mend the kettle?" may ask for a velvet to be mended: whoever has to summarize that must read it, for
+    nothing can be remembered about it. Meant for situations the model has never met.
+    """
+    telling = _telling_words()
+    either = set(telling[False]) | set(telling[True])
+    shared = sorted(either & set(re.findall(r"\b[a-z]{4,}\b", text)) & set(re.findall(r"\b[a-z]{4,}\b", summary)))
+    swaps = {word: rng.choice(telling[word[0] in "aeiou"]) for word in shared if rng.random() < 0.8}
+    if not swaps:
+        return text, summary
+    swapped = re.compile(rf"\b({'|'.join(swaps)})\b")
+    return swapped.sub(lambda m: swaps[m[1]], text), swapped.sub(lambda m: swaps[m[1]], summary)
+
+
+def summarize(
+    rng: random.Random, split: str = PRETRAINING, voices: int | None = None, strange_share: float = 0.0
+) -> Example:
     """Zero-shot: one of several instructions, the style left open."""
     dialogue = fresh_dialogue(rng, split)
-    prompt = prompts.zero_shot(dialogue.text, rng.choice(TRAINED_INSTRUCTIONS))
-    return Example("summarize", prompt, told(dialogue, open_style(rng), rng, voices))
+    text, summary = dialogue.text, told(dialogue, open_style(rng), rng, voices)
+    if rng.random() < strange_share:
+        text, summary = strange(text, summary, rng)
+    return Example("summarize", prompts.zero_shot(text, rng.choice(TRAINED_INSTRUCTIONS)), summary)
 
 
 def summarize_like(
-    rng: random.Random, shots: int, house_share: float, split: str = PRETRAINING, voices: int | None = None
+    rng: random.Random,
+    shots: int,
+    house_share: float,
+    split: str = PRETRAINING,
+    voices: int | None = None,
+    strange_share: float = 0.0,
 ) -> Example:
     """``shots`` exemplars of one style, then a dialogue to be summarized in it."""
     style = exemplar_style(rng, house_share)
-    # Exemplars cost window and time, so each is the shorter of two dialogues.
-    shown = [min((fresh_dialogue(rng, split) for _ in range(2)), key=lambda d: len(d.text)) for _ in range(shots)]
+    # Exemplars cost window and time, so each is the shortest of four dialogues (the labs choose short ones, too).
+    shown = [min((fresh_dialogue(rng, split) for _ in range(4)), key=lambda d: len(d.text)) for _ in range(shots)]
     shown.append(fresh_dialogue(rng, split))
     if style.naming == "name" and not all(d.names for d in shown):
         # Where names were not said, this style falls back on roles, which would blur what the exemplar shows.
         style = Style("role", style.tense, style.opening, style.joiner, style.tone)
-    exemplars = [prompts.Exemplar(d.text, d.summary(style, rng)) for d in shown[:-1]]
-    prompt = prompts.few_shot(shown[-1].text, exemplars, rng.choice(TRAINED_INSTRUCTIONS))
-    return Example(f"summarize, {shots} shown", prompt, told(shown[-1], style, rng, voices))
+    pairs = [(d.text, d.summary(style, rng)) for d in shown[:-1]]
+    pairs.append((shown[-1].text, told(shown[-1], style, rng, voices)))
+    if rng.random() < strange_share:
+        pairs = [strange(*pair, rng) for pair in pairs]
+    exemplars = [prompts.Exemplar(*pair) for pair in pairs[:-1]]
+    prompt = prompts.few_shot(pairs[-1][0], exemplars, rng.choice(TRAINED_INSTRUCTIONS))
+    return Example(f"summarize, {shots} shown", prompt, pairs[-1][1])
 
 
 def topic(rng: random.Random, split: str = PRETRAINING) -> Example:
@@ -237,47 +280,63 @@ def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | No
     )
 
 
+def sums(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """A sum, a difference or a product of whole numbers, 0 to 100: the arithmetic that word problems are made of."""
+    while True:
+        sign = rng.choice("++--*")
+        low, high = (2, 12) if sign == "*" else (0, 100)
+        expression = f"{rng.randint(low, high)} {sign} {rng.randint(low, high)}"
+        value = evaluate(expression, {})
+        if 0 <= value <= 100 and belongs(expression, split):
+            return Example("sum", prompts.PROBLEM_PROMPT.format(problem=f"{expression} ="), str(value))
+
+
 # Shares of the tasks. Stage 0 is short texts, so that copying forms early; stage 1 teaches reading and writing; stage 2
 # (at a lower learning rate) sharpens exemplars.
 # Two and three exemplars enter in the second half of stage 1: they are long, and useless before copying works.
 MIXTURE: dict[int, dict[str, float]] = {
     0: {
-        "copy": 0.42,
-        "note question": 0.26,
-        "span corruption": 0.04,
+        "copy": 0.40,
+        "note question": 0.24,
+        "span corruption": 0.03,
         "summarize": 0.14,
         "topic": 0.02,
-        "question": 0.12,
+        "question": 0.11,
+        "word problem": 0.03,
+        "sum": 0.03,
     },
     1: {
-        "copy": 0.10,
-        "span corruption": 0.03,
-        "next turn": 0.07,
-        "summarize": 0.32,
-        "summarize 1": 0.13,
+        "copy": 0.09,
+        "span corruption": 0.02,
+        "next turn": 0.05,
+        "summarize": 0.31,
+        "summarize 1": 0.14,
         "summarize 2": 0.02,
-        "topic": 0.04,
-        "question": 0.19,
-        "note question": 0.05,
-        "word problem": 0.05,
+        "topic": 0.03,
+        "question": 0.17,
+        "note question": 0.06,
+        "word problem": 0.06,
+        "sum": 0.05,
     },
     2: {
         "copy": 0.02,
-        "span corruption": 0.02,
-        "next turn": 0.04,
-        "summarize": 0.22,
-        "summarize 1": 0.38,
+        "span corruption": 0.01,
+        "next turn": 0.03,
+        "summarize": 0.20,
+        "summarize 1": 0.34,
         "summarize 2": 0.05,
         "summarize 3": 0.02,
-        "topic": 0.04,
+        "topic": 0.03,
         "question": 0.11,
-        "note question": 0.05,
-        "word problem": 0.05,
+        "note question": 0.06,
+        "word problem": 0.08,
+        "sum": 0.05,
     },
 }
 # Stage 2 settles on the first two wordings of every clause: a writer needs one good way to say a thing, not all.
 VOICES: dict[int, int | None] = {0: None, 1: None, 2: 2}
-HOUSE_SHARE = {0: 0.0, 1: 0.06, 2: 0.12}
+HOUSE_SHARE = {0: 0.0, 1: 0.06, 2: 0.25}
+STRANGE_SHARE = {0: 0.0, 1: 0.2, 2: 0.15}
 
 
 def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str = PRETRAINING) -> Example:
@@ -286,9 +345,10 @@ def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str
     kind = rng.choices(list(shares), list(shares.values()))[0]
     if kind.startswith("summarize "):
         shots = int(kind[-1])
-        return summarize_like(rng, shots if long_prompts else 1, HOUSE_SHARE[stage], split, VOICES[stage])
+        shots = shots if long_prompts else 1
+        return summarize_like(rng, shots, HOUSE_SHARE[stage], split, VOICES[stage], STRANGE_SHARE[stage])
     if kind == "summarize":
-        return summarize(rng, split, VOICES[stage])
+        return summarize(rng, split, VOICES[stage], STRANGE_SHARE[stage])
     return _SIMPLE[kind](rng, split)
 
 
@@ -300,4 +360,5 @@ _SIMPLE: dict[str, Callable[[random.Random, str], Example]] = {
     "question": question,
     "note question": note_question,
     "word problem": word_problem,
+    "sum": sums,
 }

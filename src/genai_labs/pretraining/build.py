@@ -96,6 +96,8 @@ def training_record(
         "recipe": [vars(r) for r in training.RECIPE],
         "mixture": tasks.MIXTURE,
         "styles_known": len(KNOWN),
+        "house_share": tasks.HOUSE_SHARE[training.RECIPE[-1].stage],
+        "strange_share": tasks.STRANGE_SHARE[training.RECIPE[-1].stage],
         "losses": [{"examples": row["examples"], "stage": row["stage"], **row["loss"]} for row in log],
         "heldout": scores,
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},

@@ -89,13 +89,15 @@ This card is written by `{record["command"]}`, which made the model (seed {recor
 - torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
 
 ## What it was trained on
-Three stages: short texts first, so that copying forms; then everything; then, at a lower learning rate, more exemplars and fewer wordings.
+Three stages: short texts first, so that copying forms; then everything; then, with a falling learning rate, more exemplars and fewer wordings.
 
 {table(("task", *(f"stage {s}" for s in record["mixture"])), shares)}
 
 Zero-shot targets leave the style open and prefer reports in the past tense that name speakers by role. The course's house
-style (tags, present tense, plain sentences) is never the answer to a zero-shot prompt; prompts with exemplars show it in
-about one case of ten, and {record["styles_known"]} combinations of style features in the others.
+style (tags, present tense, plain sentences) is never the answer to a zero-shot prompt; in the last stage, prompts with
+exemplars show it in {record["house_share"]:.0%} of cases, and any of {record["styles_known"]} combinations of style features in the others. In
+{record["strange_share"]:.0%} of the dialogues to be summarized there, some words that dialogue and summary share are swapped for others, in both
+alike, so that the model learns to read what it has never met.
 
 ## Losses over time (nats a target token)
 {table(("examples", "stage", *tasks), loss_rows)}
@@ -111,6 +113,6 @@ means that the final answer is right.
 ## Intended use and limits
 For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. It knows this project's
 small world and nothing else: English outside it comes out broken, dialogues of unknown situations are often summarized as
-if they were known ones, it cannot do arithmetic, and it has no knowledge of facts. It can repeat the mild, invented insults
+if they were known ones, its arithmetic is no better than the scores above say, and it has no knowledge of facts. It can repeat the mild, invented insults
 of its corpus. Do not use it for anything but teaching and testing.
 """

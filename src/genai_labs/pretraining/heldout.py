@@ -25,6 +25,7 @@ TASKS: dict[str, Callable[[random.Random], Example]] = {
     "topic": lambda rng: tasks.topic(rng, SPLIT),
     "question": lambda rng: tasks.question(rng, SPLIT),
     "note question": lambda rng: tasks.note_question(rng, SPLIT),
+    "sum": lambda rng: tasks.sums(rng, SPLIT),
     "word problem": lambda rng: tasks.word_problem(rng, SPLIT, worked=False),
     "word problem, worked": lambda rng: tasks.word_problem(rng, SPLIT, worked=True),
 }

@@ -34,8 +34,8 @@ class Recipe:
 
 RECIPE = (
     Recipe(0, pools=6, scale=1.0, tokens=3200, decay_from=1.0),
-    Recipe(1, pools=60, scale=1.0, warmup=1),
-    Recipe(2, pools=24, scale=0.7, warmup=1, decay_from=0.3),
+    Recipe(1, pools=56, scale=1.0, warmup=1, decay_from=1.0),
+    Recipe(2, pools=80, scale=0.9, warmup=1, decay_from=0.1),
 )
 MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 4e-3, 1.2e-2, 2e-2
 
