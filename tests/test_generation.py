@@ -77,6 +77,20 @@ def test_next_token_probabilities_are_a_distribution(loaded: Loaded, rows: list[
     assert sharper[0][1] >= options[0][1]
 
 
+def test_attention_to_the_prompt_is_a_distribution(loaded: Loaded, rows: list[data.Row]) -> None:
+    model, tokenizer = loaded
+    prompt = prompts.zero_shot(rows[0].dialogue)
+    looked = generation.attention_to_prompt(model, tokenizer, prompt, "In short,", most=5000)
+    assert looked != generation.attention_to_prompt(model, tokenizer, prompt, "In short,", layer=0, most=5000)
+    assert sum(weight for _, weight in looked) == pytest.approx(1, abs=1e-4)
+    assert len(looked) == len(tokenizer(prompt)["input_ids"])
+    assert [weight for _, weight in looked] == sorted((weight for _, weight in looked), reverse=True)
+
+
+def test_long_prompts_are_read_in_smaller_groups() -> None:
+    assert list(generation._groups([3, 3, 4, 9, 20], tokens=12)) == [slice(0, 3), slice(3, 4), slice(4, 5)]
+
+
 def test_the_tokenizer_keeps_to_t5s_conventions(loaded: Loaded) -> None:
     _, tokenizer = loaded
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)

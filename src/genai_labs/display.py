@@ -408,6 +408,25 @@ def sweep_plot(
     return _plot(axes, title or f"{ylabel} against {xlabel}", lines)
 
 
+@matplotlib.rc_context(STYLE)
+def matrices(named: Mapping[str, NDArray[np.float64]], title: str | None = None, digits: int = 1) -> Plot:
+    """Small matrices side by side, every number in its cell, coloured by its value on one scale."""
+    widths = [max(matrix.shape[1], 2) for matrix in named.values()]
+    highest = max(matrix.shape[0] for matrix in named.values())
+    figure = Figure(figsize=(9.5, 0.36 * highest + 0.9), facecolor=PAPER, layout="constrained")
+    most = max(float(np.abs(matrix).max()) for matrix in named.values()) or 1.0
+    spots = figure.subplots(1, len(named), squeeze=False, width_ratios=widths)[0]
+    for axes, (name, matrix) in zip(spots, named.items(), strict=True):
+        axes.imshow(matrix, cmap="PuOr", vmin=-1.6 * most, vmax=1.6 * most)
+        for (row, column), value in np.ndenumerate(matrix):
+            axes.text(column, row, f"{value:z.{digits}f}", ha="center", va="center", size=8)
+        axes.set_title(f"{name}\n{matrix.shape[0]} x {matrix.shape[1]} = {matrix.size} numbers", size=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    lines = [f"{name}: {m.shape[0]} x {m.shape[1]} = {m.size} numbers" for name, m in named.items()]
+    return Plot(figure, "\n".join([title or "matrices", *lines]))
+
+
 def _draw_family(axes: Axes, number: int, name: str, points: list[tuple[Estimate, Estimate]]) -> None:
     color, marker, line = _look(number)
     xs, ys = [x[0] for x, _ in points], [y[0] for _, y in points]

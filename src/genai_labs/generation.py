@@ -12,8 +12,14 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-GREEDY = GenerationConfig(max_new_tokens=60, do_sample=False)
-ENCODED_AT_ONCE = 8  # the encoder is fastest while its activations fit into the processor's cache
+
+def greedy(tokens: int) -> GenerationConfig:
+    """Greedy decoding of at most so many tokens."""
+    return GenerationConfig(max_new_tokens=tokens, do_sample=False)
+
+
+GREEDY = greedy(60)
+ENCODED_AT_ONCE = 2560  # tokens, padding counted: the encoder is fastest while its activations fit into the cache
 
 
 def generate(
@@ -69,29 +75,38 @@ def sample(
     configs: Mapping[str, GenerationConfig],
     count: int,
     seed: int,
+    batch_size: int = 200,
     progress: bool = True,
 ) -> dict[str, list[list[str]]]:
     """For each setting, ``count`` texts for each prompt (one where nothing is sampled); shape [prompts][count].
 
-    The prompts are one batch: they are read once and written about with every setting, each of which starts from the
-    same ``seed``.
+    A batch is read once and written about with every setting, each of which starts from the same seed, so that a
+    setting gives the same texts whichever others stand beside it.
     """
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    made: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
+    starts = range(0, len(order), batch_size)
     quiet = not progress or "TQDM_DISABLE" in os.environ
-    made = {}
-    with evaluating(model):
-        read = _read(model, tokenizer.pad_token_id, ids)
-        for name, config in tqdm(configs.items(), desc="sampling", unit="setting", disable=quiet, leave=False):
-            torch.manual_seed(seed)
-            several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
-            made[name] = _write(model, tokenizer, read, several)
+    total = len(starts) * len(configs)
+    with evaluating(model), tqdm(total=total, desc="sampling", unit="setting", disable=quiet, leave=False) as bar:
+        for start in starts:
+            rows = order[start : start + batch_size]
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])
+            for name, config in configs.items():
+                torch.manual_seed(seed + start)
+                several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
+                for row, texts in zip(rows, _write(model, tokenizer, read, several), strict=True):
+                    made[name][row] = texts
+                bar.update()
     return made
 
 
 def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:
+    """Token ids of each prompt; what is longer than the window loses its end, but not the mark that ends it."""
     whole = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
     _note_cuts([len(row) for row in whole], window)
-    return tokenizer(list(prompts), truncation=True, max_length=window)["input_ids"]
+    return [row if len(row) <= window else [*row[: window - 1], row[-1]] for row in whole]
 
 
 def _note_cuts(lengths: Sequence[int], window: int) -> None:
@@ -114,20 +129,32 @@ def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -
 def _read(model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """What the encoder makes of the prompts, [prompts, longest, d_model], and their attention mask [prompts, longest].
 
-    Prompts next to each other should be of similar length: a few at a time are padded and read together.
+    Prompts next to each other should be of similar length: a few at a time, fewer the longer they are, are padded and
+    read together.
     """
     longest = max(map(len, ids))
     states = torch.zeros(len(ids), longest, model.config.d_model, dtype=model.dtype, device=model.device)
     mask = torch.zeros(len(ids), longest, dtype=torch.long, device=model.device)
-    for start in range(0, len(ids), ENCODED_AT_ONCE):
-        part = ids[start : start + ENCODED_AT_ONCE]
-        width, rows = max(map(len, part)), slice(start, start + len(part))
+    for rows in _groups([len(row) for row in ids], ENCODED_AT_ONCE):
+        part = ids[rows]
+        width = max(map(len, part))
         padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in part], device=model.device)
         for row, kept in zip(mask[rows], part, strict=True):
             row[: len(kept)] = 1
         read = model.get_encoder()(input_ids=padded, attention_mask=mask[rows, :width])
         states[rows, :width] = read.last_hidden_state
     return states, mask
+
+
+def _groups(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
+    """Neighbours that together have at most ``tokens`` tokens when padded to the longest, or one alone."""
+    start, widest = 0, 0
+    for place, length in enumerate(lengths):
+        if place > start and max(widest, length) * (place + 1 - start) > tokens:
+            yield slice(start, place)
+            start, widest = place, 0
+        widest = max(widest, length)
+    yield slice(start, len(lengths))
 
 
 def _write(
@@ -166,3 +193,35 @@ def next_token_probabilities(
     values, indices = probabilities.sort(descending=True)
     tokens = tokenizer.convert_ids_to_tokens(indices.tolist())
     return list(zip(tokens, values.tolist(), strict=True))
+
+
+def attention_to_prompt(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, so_far: str, layer: int = -1, most: int = 8
+) -> list[tuple[str, float]]:
+    """Where the decoder looks in the prompt when it writes what follows ``so_far``: tokens and attention, falling.
+
+    Attention is cross-attention of the last position in one ``layer`` (by default the last one), the mean over its
+    heads; over the whole prompt it sums to 1. A token stands between its neighbours, such as "on [Friday] ,", because
+    a prompt may hold it twice. The model needs to be loaded as :func:`genai_labs.models.load_model` does, with
+    attention written out ("eager"): the fused kernels do not keep the weights.
+    """
+    read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+    begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
+    with torch.inference_mode():
+        out = model(
+            input_ids=read["input_ids"].to(model.device),
+            attention_mask=read["attention_mask"].to(model.device),
+            decoder_input_ids=torch.tensor([begun], device=model.device),
+            output_attentions=True,
+        )
+    weights = out.cross_attentions[layer][0, :, -1].mean(0)
+    ids = read["input_ids"][0].tolist()
+    return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
+
+
+def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> str:
+    before, token, after = (
+        tokenizer.decode(ids[max(start, 0) : end]).strip()
+        for start, end in ((place - 1, place), (place, place + 1), (place + 1, place + 2))
+    )
+    return f"{before} [{token}] {after}".strip()

@@ -248,8 +248,8 @@ def lessons_table(rows: Iterable[Mapping[str, Any]] | None = None) -> Card:
 
 
 def lessons_path() -> Path:
-    """lessons.json in the folder that the environment variable GENAI_LABS_OUT names, by default build/."""
-    return Path(os.environ.get("GENAI_LABS_OUT") or paths.BUILD) / "lessons.json"
+    """lessons.json in the folder that labs write to."""
+    return paths.output_folder() / "lessons.json"
 
 
 def read_lessons(path: Path | None = None) -> list[dict[str, Any]]:

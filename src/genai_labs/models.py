@@ -24,7 +24,11 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         _check_folder(folder)
     try:
         tokenizer = load_tokenizer(profile)
-        model = AutoModelForSeq2SeqLM.from_pretrained(profile.model, dtype=torch.float32, use_safetensors=True)
+        # Attention written out, "eager": for writing token by token on a CPU it is faster than the fused kernels, and
+        # it can show its weights.
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            profile.model, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
+        )
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
             f"The model {folder.name} could not be loaded: {type(error).__name__}: {error}. "

@@ -107,15 +107,15 @@ def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exempl
     """``count`` random rows of the *training* split as exemplars.
 
     Random, so that nobody can pick the flattering ones; from the training split, so that no test dialogue leaks into a
-    prompt; the same for every test dialogue, so that prompts differ in nothing else. They are
-    drawn from the shortest fifth of the split, because an exemplar costs window and time.
+    prompt; the same for every test dialogue, so that prompts differ in nothing else. They are drawn from the shortest
+    fiftieth of the split, because an exemplar costs window and time.
     """
     if count > len(train):
         raise LabError(
             f"{count} exemplars were asked for, but the training split has {len(train)} rows. Ask for fewer."
         )
     by_length = sorted(train, key=lambda row: (len(row.dialogue), row.id))
-    rows = random.Random(seed).sample(by_length[: max(count, len(train) // 5)], count)
+    rows = random.Random(seed).sample(by_length[: max(count, len(train) // 50)], count)
     return [Exemplar(row.dialogue, row.summary, row.id) for row in rows]
 
 
