@@ -46,7 +46,7 @@ def test_what_is_not_understood_is_refused_with_the_usage(line: str, capsys: pyt
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["build-world", "seeds"])
+@pytest.mark.parametrize("command", ["bench", "build-world", "finetune", "seeds", "sweep"])
 def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `python -m genai_labs run`, `lab`, `check`, `refresh`, `build-world`, `seeds`."""
+"""The command line: `python -m genai_labs run`, `lab`, `check`, `refresh`, `finetune`, `bench` and more (`--help`)."""
 
 import argparse
 import importlib
@@ -12,7 +12,13 @@ from genai_labs.errors import LabError
 from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
-MODULES = {"build-world": "genai_labs.pretraining.build", "seeds": "genai_labs.experiments"}
+MODULES = {
+    "bench": "genai_labs.bench",
+    "build-world": "genai_labs.pretraining.build",
+    "finetune": "genai_labs.finetuning.cli",
+    "seeds": "genai_labs.experiments",
+    "sweep": "genai_labs.finetuning.sweep",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +48,10 @@ def make_parser() -> argparse.ArgumentParser:
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
+    commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
+    commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
+    commands.add_parser("bench", add_help=False, help="measure how fast training is, and against what")
     return parser
 
 

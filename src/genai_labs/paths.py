@@ -1,5 +1,6 @@
 """Where things are in the repository."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -10,3 +11,8 @@ MODELS = DATA / "models"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 BUILD = ROOT / "build"
+
+
+def output_folder() -> Path:
+    """Where a lab writes: the folder that the environment variable GENAI_LABS_OUT names, by default build/."""
+    return Path(os.environ.get("GENAI_LABS_OUT") or BUILD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES, MODELS
@@ -17,7 +19,8 @@ class Profile:
     """What to load. ``model`` and ``dataset`` are each a hub id or a local folder.
 
     test_dialogues: dialogues on which claims are measured. batch_size: prompts generated at a time. minutes and
-    memory_gb: what Lab 1 takes on 2 CPU cores. world: what stands behind it, in words.
+    memory_gb: what Lab 1 takes on 2 CPU cores. train_dialogues, validation_dialogues: what fine-tuning reads. full,
+    lora: settings of ``finetuning.training.Plan`` for either method. world: what stands behind it, in words.
     """
 
     name: str
@@ -29,6 +32,10 @@ class Profile:
     max_new_tokens: int
     minutes: float
     memory_gb: float
+    train_dialogues: int
+    validation_dialogues: int
+    full: Mapping[str, Any] = field(default_factory=dict)
+    lora: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -46,8 +53,12 @@ PROFILES = {
         test_dialogues=200,
         batch_size=200,
         max_new_tokens=60,
-        minutes=2.0,
+        minutes=1.5,
         memory_gb=2.0,
+        train_dialogues=600,
+        validation_dialogues=100,
+        full={"epochs": 4, "learning_rate": 1e-3},
+        lora={"epochs": 5, "learning_rate": 5e-3, "rank": 4, "alpha": 8},
     ),
 }
 

@@ -1,0 +1,88 @@
+"""``python -m genai_labs finetune``: train on a profile's data or your own, and save what was trained."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelerate import PartialState
+
+from genai_labs import data, generation, models, prompts
+from genai_labs.finetuning import lora
+from genai_labs.finetuning.examples import features
+from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.metrics import paired_bootstrap, rouge_scores
+from genai_labs.paths import BUILD
+from genai_labs.profiles import load_profile
+
+RATES = {"full": 1e-3, "lora": 5e-3}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fine-tune, resuming an interrupted run of the same plan; save the model or adapter; print what was reached."""
+    args = make_parser().parse_args(argv)
+    profile = load_profile(args.profile)
+    base, tokenizer = models.load_model(profile)
+    folder = args.data or profile.dataset
+    train, validation = (data.load_split(folder, split) for split in ("train", "validation"))
+    out = args.out or BUILD / "finetune" / args.method
+    plan = Plan(
+        method=args.method,
+        epochs=args.epochs,
+        learning_rate=args.rate or RATES[args.method],
+        batch_size=args.batch_size,
+        rank=args.rank,
+        alpha=2 * args.rank,
+        seed=args.seed,
+    )
+    train_features, held_out = features(train[: args.rows], tokenizer), features(validation[: args.held_out], tokenizer)
+    run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh)
+    if PartialState().is_main_process:
+        save(run, out)
+        report(run, [generated(m, tokenizer, validation[:100]) for m in (base, run.model)], validation[:100])
+        tokenizer.save_pretrained(out / "model")
+    return 0 if run.finished else 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=__doc__)
+    parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
+    parser.add_argument("--method", choices=("full", "lora"), default="full")
+    parser.add_argument("--data", type=Path, help="folder with train.csv and validation.csv (default: the profile's)")
+    parser.add_argument("--out", type=Path, help="folder for checkpoints and the result (default: in build/finetune)")
+    parser.add_argument("--rows", type=int, default=800, help="training rows to use (default: %(default)s)")
+    parser.add_argument("--held-out", type=int, default=100, help="validation rows for the loss (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rate", type=float, help="learning rate (default: 1e-3 full, 5e-3 LoRA)")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rank", type=int, default=4, help="LoRA rank (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="throw an interrupted run in the folder away")
+    return parser
+
+
+def save(run: Run, out: Path) -> None:
+    """Write the trained model, or the adapter, to ``out/model``."""
+    if run.plan.method == "lora":
+        lora.save_adapter(run.model, out / "model")
+    else:
+        run.model.save_pretrained(str(out / "model"))
+
+
+def generated(
+    model: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, rows: list[data.Row]
+) -> list[str]:
+    """Greedy zero-shot summaries."""
+    return generation.generate(model, tokenizer, [prompts.zero_shot(row.dialogue) for row in rows], progress=False)
+
+
+def report(run: Run, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
+    """Print losses, time, and ROUGE-1 before and after on validation dialogues."""
+    for row in run.history:
+        print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
+    scores = [rouge_scores(texts, [list(row.references) for row in rows]) for texts in outputs]
+    print(f"ROUGE-1 on {len(rows)} validation dialogues: {scores[0].mean():.3f} before, {scores[1].mean():.3f} after")
+    print(f"difference {paired_bootstrap(scores[1], scores[0])}")
+    print(f"{run.seconds:.0f} s, {run.throughput:.1f} examples/s; saved in {run.folder / 'model'}")

@@ -1,0 +1,118 @@
+"""LoRA: adapters that stand on a base model without touching it.
+
+Hu et al. 2021, https://arxiv.org/abs/2106.09685: a weight matrix W is frozen, and a product B A of rank r is added to
+it. B starts at zero, so a fresh adapter changes nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import PreTrainedModel
+
+from genai_labs.errors import LabError
+
+ALL_LINEAR = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")  # every matrix of a T5 v1.1 block
+BASE_FILE = "base.json"
+
+
+def lora_config(rank: int, alpha: int, targets: tuple[str, ...] = ALL_LINEAR) -> LoraConfig:
+    """Adapters of one rank on the matrices whose names end in ``targets``; B A is scaled by alpha / rank."""
+    return LoraConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(targets),
+        lora_dropout=0.0,
+        bias="none",
+    )
+
+
+def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", seed: int = 0) -> PeftModel:
+    """A model with a fresh adapter that stands on the very weights of ``base``; ``base`` itself stays without one.
+
+    peft puts its layers *into* the model it is given, which from then on answers with the adapter. So it is given
+    a second set of modules around the same tensors: no memory is spent twice, and ``base`` still answers as before.
+    A is drawn by ``seed``.
+    """
+    wrapped = shared_copy(base)
+    torch.manual_seed(seed)
+    return get_peft_model(wrapped, config, adapter_name=name)
+
+
+def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
+    """New modules around new frozen parameters that share their memory with those of ``base``."""
+    memo: dict[int, object] = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in base.parameters()}
+    return copy.deepcopy(base, memo)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Hash of the base weights (64 hexadecimal digits): the same with and without adapters, on or off."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted((_base_name(n), p) for n, p in model.named_parameters() if "lora_" not in n):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _base_name(name: str) -> str:
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
+
+
+def trainable_share(model: torch.nn.Module) -> float:
+    """Share of the parameters that training moves, 0 to 1."""
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, moved in counts if moved) / sum(n for n, _ in counts)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> int:
+    """Write the adapter (safetensors) and the hash of the base it belongs to; returns the bytes of its weights."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+    (folder / BASE_FILE).write_text(
+        json.dumps({"base": Path(str(model.get_base_model().name_or_path)).name, "fingerprint": fingerprint(model)})
+        + "\n",
+        encoding="utf-8",
+    )
+    return (folder / "adapter_model.safetensors").stat().st_size
+
+
+def load_adapter(base: PreTrainedModel, folder: Path, name: str = "default") -> PeftModel:
+    """A model with the adapter saved in ``folder``, standing on the weights of ``base``.
+
+    Raises LabError where a file is missing, and where the adapter was trained on another base model, which is named.
+    """
+    _check_base(base, folder)
+    return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
+
+
+def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
+    """Load one more adapter beside those that ``model`` has; ``model.set_adapter(name)`` switches to it."""
+    _check_base(model, folder)
+    model.load_adapter(folder, adapter_name=name)
+
+
+def merged(model: PeftModel) -> PreTrainedModel:
+    """A plain model in which B A has been added to every W; ``model`` and its base stay as they are."""
+    return copy.deepcopy(model).merge_and_unload()
+
+
+def _check_base(base: torch.nn.Module, folder: Path) -> None:
+    missing = [n for n in ("adapter_config.json", "adapter_model.safetensors") if not (folder / n).exists()]
+    if missing:
+        raise LabError(
+            f"There is no adapter in {folder.name}: {' and '.join(missing)} missing. Train it again, or name the "
+            "folder that it was saved in."
+        )
+    path = folder / BASE_FILE
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if record and record["fingerprint"] != fingerprint(base):
+        raise LabError(
+            f"The adapter in {folder.name} belongs to another base model: it was trained on {record['base']} with "
+            f"weights {record['fingerprint'][:12]}, and this model's weights are {fingerprint(base)[:12]}. On other "
+            "weights it would add noise. Load the base model it was trained on, or train it again on this one."
+        )

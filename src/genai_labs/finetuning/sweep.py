@@ -1,0 +1,140 @@
+"""``python -m genai_labs sweep``: LoRA over rank and matrices, and full training over learning rates, side by side.
+
+Everything is scored on validation dialogues, because whoever reads a sweep will choose by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from genai_labs import data, display, generation, models, prompts
+from genai_labs.finetuning import forgetting, lora
+from genai_labs.finetuning.examples import features
+from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.lessons import versions
+from genai_labs.metrics import paired_bootstrap, rouge_scores
+from genai_labs.paths import RESULTS
+from genai_labs.pretraining.cards import table
+from genai_labs.profiles import Profile, load_profile
+
+RANKS = (1, 2, 4, 8, 16)
+ATTENTION = ("q", "v")
+FILE = "lab2_sweep"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=__doc__)
+    parser.add_argument("--profile")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dialogues", type=int, default=200, help="validation dialogues (default: %(default)s)")
+    args = parser.parse_args(argv)
+    profile = load_profile(args.profile)
+    record = run(profile, variants(profile, args.seed), args.dialogues, args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{FILE}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (args.out / f"{FILE}.md").write_text(as_markdown(record), encoding="utf-8")
+    print(as_markdown(record))
+    return 0
+
+
+def variants(profile: Profile, seed: int) -> dict[str, tuple[Plan, float]]:
+    """What is compared: name -> plan and share of replayed examples."""
+    full, low = Plan(**profile.full, seed=seed), profile.full["learning_rate"] / 4
+    named: dict[str, tuple[Plan, float]] = {
+        "full": (full, 0.0),
+        "full, a quarter of the learning rate": (Plan(**{**profile.full, "learning_rate": low}, seed=seed), 0.0),
+        "full, 20 % replayed": (full, 0.2),
+    }
+    for label, targets in (("all matrices", lora.ALL_LINEAR), ("q and v", ATTENTION)):
+        for rank in RANKS:
+            settings = {**profile.lora, "rank": rank, "alpha": 2 * rank, "targets": targets}
+            named[f"LoRA, rank {rank}, {label}"] = (Plan(method="lora", **settings, seed=seed), 0.0)
+    return named
+
+
+def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, seed: int) -> dict[str, Any]:
+    """Train and score each variant; a record with one row for each, the base model first."""
+    base, tokenizer = models.load_model(profile)
+    train = features(data.load_split(profile.dataset, "train")[: profile.train_dialogues], tokenizer)
+    rows = data.load_split(profile.dataset, "validation")
+    held_out = features(rows[-profile.validation_dialogues :], tokenizer)
+    scored, asked = rows[:dialogues], forgetting.other_tasks(100, seed, "validation")
+    before = forgetting.score(base, tokenizer, asked)
+    results = [{"name": "base", "trained": 0.0, "seconds": 0.0} | _scores(base, tokenizer, scored, before, before)]
+    for name, (plan, share) in tqdm(named.items(), desc="sweep", unit="training"):
+        mixed = forgetting.replay(train, share, tokenizer, seed)
+        with TemporaryDirectory() as folder:
+            done = finetune(base, tokenizer, mixed, held_out, plan, Path(folder) / "run")
+        after = forgetting.score(done.model, tokenizer, asked)
+        results.append(
+            {
+                "name": name,
+                "plan": asdict(plan),
+                "replayed": share,
+                "trained": lora.trainable_share(done.model),
+                "seconds": round(done.seconds, 1),
+                "best_epoch": done.best_epoch,
+            }
+            | _scores(done.model, tokenizer, scored, before, after)
+        )
+    return {
+        "command": "python -m genai_labs sweep",
+        "profile": profile.name,
+        "seed": seed,
+        "split": "validation",
+        "versions": versions(),
+        "results": results,
+    }
+
+
+def _scores(model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, after: Any) -> dict[str, Any]:
+    texts = generation.generate(model, tokenizer, [prompts.zero_shot(row.dialogue) for row in rows], progress=False)
+    rouge = paired_bootstrap(rouge_scores(texts, [list(row.references) for row in rows]))
+    lost = {name: round(float(np.mean(before[name] - after[name])), 4) for name in before}
+    return {"rouge1": [round(x, 4) for x in rouge[:3]], "n": rouge.n, "lost": lost}
+
+
+def read(folder: Path = RESULTS) -> dict[str, Any]:
+    """The committed record."""
+    return json.loads((folder / f"{FILE}.json").read_text(encoding="utf-8"))
+
+
+def plot(record: dict[str, Any]) -> display.Plot:
+    """ROUGE-1 over rank, one line for each choice of matrices, full training as a level line."""
+    found = {r["name"]: tuple(r["rouge1"]) for r in record["results"]}
+    lines = {label: [found[f"LoRA, rank {rank}, {label}"] for rank in RANKS] for label in ("all matrices", "q and v")}
+    lines["full fine-tuning"] = [found["full"]] * len(RANKS)
+    return display.line_with_band(RANKS, lines, "rank", "ROUGE-1 F (validation dialogues)")
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The record as a table."""
+    tasks = list(record["results"][0]["lost"])
+    rows = [
+        (
+            r["name"],
+            "{:.3f} [{:.3f}, {:.3f}]".format(*r["rouge1"]),
+            f"{r['trained']:.2%}",
+            r["seconds"],
+            *(f"{r['lost'][t]:z.2f}" for t in tasks),
+        )
+        for r in record["results"]
+    ]
+    head = ("training", "ROUGE-1 [95 % interval]", "trained", "seconds", *(f"lost: {t}" for t in tasks))
+    intro = (
+        f"# Fine-tuning: a sweep\n\nMade by `{record['command']}` (profile {record['profile']}, seed "
+        f"{record['seed']}), scored on {record['results'][0]['n']} {record['split']} dialogues; what was lost, on 100 "
+        "examples of each other task."
+    )
+    return f"{intro}\n\n{table(head, rows)}\n"

@@ -1,0 +1,469 @@
+"""Fine-tuning with transformers' Seq2SeqTrainer: full or LoRA, with curves, checkpoints, and resuming after a kill.
+
+What is set, and why: batches are padded to their own longest row and made of rows of similar length (padding is work
+for nothing); padded labels are masked; bf16 autocast where the hardware has it (fp16 never: T5 overflows in it); the
+best checkpoint by validation loss is what is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import logging
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import PartialState
+from peft import PeftModel
+from tqdm.auto import tqdm
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    set_seed,
+)
+
+from genai_labs import display
+from genai_labs.errors import LabError
+from genai_labs.finetuning import lora, memory
+from genai_labs.finetuning.examples import Feature, check_size, collate
+
+PLAN_FILE, DONE_FILE = "plan.json", "done.json"
+MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to fine-tune.
+
+    method: "full" trains every weight; "lora" adapters of ``rank``, scaled by ``alpha`` / ``rank``, on ``targets``.
+    learning_rate: the highest, after ``warmup`` (share of all steps), falling linearly to 0. batch_size: examples a
+    step. dropout: share of activations dropped in training (T5's own default is 0.1; drawing the masks takes a tenth
+    to a quarter of the time, and short trainings do not miss it). seed: order of the rows, and the adapter's start.
+    """
+
+    method: Literal["full", "lora"] = "full"
+    epochs: int = 3
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    rank: int = 4
+    alpha: int = 8
+    targets: tuple[str, ...] = lora.ALL_LINEAR
+    warmup: float = 0.05
+    dropout: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in ("full", "lora"):
+            raise LabError(f"There is no method {self.method!r}. The methods are full and lora. Choose one of them.")
+
+
+@dataclass
+class Run:
+    """A fine-tuning that has ended: the model, and what was measured on the way.
+
+    history: one row an epoch: ``epoch``, ``train_loss`` (mean of the epoch) and ``validation_loss``, nats a token.
+    seconds: training and validation. peak: bytes above what was taken before. memory: bytes of weights, gradients
+    and optimizer state as they were. best_epoch: whose weights the model has. finished: False if it was interrupted.
+    """
+
+    model: PreTrainedModel | PeftModel
+    plan: Plan
+    folder: Path
+    examples: int
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    peak: int = 0
+    memory: memory.Memory | None = None
+    best_epoch: int = 0
+    finished: bool = True
+
+    @property
+    def throughput(self) -> float:
+        """Training examples a second, validation included."""
+        return self.examples * len(self.history) / self.seconds
+
+    def curves(self) -> display.Plot:
+        """Training and validation loss over the epochs."""
+        return draw_curves(self.history)
+
+
+def finetune(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Feature],
+    validation: Sequence[Feature],
+    plan: Plan,
+    folder: Path,
+    resume: bool = True,
+) -> Run:
+    """Train a copy of ``base`` by ``plan``; ``base`` itself is left alone.
+
+    ``folder`` holds the checkpoints, one after each epoch. If a run of the same plan on the same examples was
+    interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken run would have;
+    a finished one starts anew. Raises LabError for too little data, a loss that diverges, a full disk, and for a
+    folder in which a run of another plan was left unfinished.
+    """
+    check_size(train, plan.batch_size)
+    if not validation:
+        raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
+    with PartialState().main_process_first():
+        _check_folder(folder, _signature(plan, train, validation), resume)
+        _check_disk(folder, base)
+    set_seed(plan.seed)
+    model = prepare(base, plan)
+    watch = Watch(plan.epochs, len(train), folder)
+    trainer = make_trainer(model, tokenizer, train, validation, plan, folder, watch)
+    finished, start = True, time.perf_counter()
+    with memory.watching() as peak, _about_tied_weights_silent():
+        try:
+            trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+        except KeyboardInterrupt:
+            finished = False
+            print(f"Interrupted after {len(watch.history)} of {plan.epochs} epochs; the same call goes on from there.")
+        except (OSError, RuntimeError) as error:
+            raise _full_disk(error, folder) or error from error
+        finally:
+            watch.close()
+            _unwrap(trainer, model)
+    watch.check(folder)
+    if finished and trainer.is_world_process_zero():
+        (folder / DONE_FILE).write_text(json.dumps({"history": watch.history}) + "\n", encoding="utf-8")
+    return Run(
+        model=model,
+        plan=plan,
+        folder=folder,
+        examples=len(train),
+        history=watch.history,
+        seconds=watch.earlier_seconds + time.perf_counter() - start,
+        peak=peak.bytes,
+        memory=memory.measured(model, trainer.optimizer, watch.gradients) if trainer.optimizer else None,
+        best_epoch=_best_epoch(watch.history),
+        finished=finished,
+    )
+
+
+def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
+    """What will be trained: a full copy of the base, or an adapter on its very weights."""
+    if plan.method == "lora":
+        config = lora.lora_config(plan.rank, plan.alpha, plan.targets)
+        model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
+    else:
+        model = copy.deepcopy(base).requires_grad_(True)
+    _set_dropout(model, plan.dropout)
+    return model
+
+
+def _set_dropout(model: torch.nn.Module, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "dropout", None), float):  # attention keeps a number
+            module.dropout = share  # type: ignore[assignment]
+
+
+def make_trainer(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Feature],
+    validation: Sequence[Feature],
+    plan: Plan,
+    folder: Path,
+    watch: Watch,
+) -> Trainer:
+    """The trainer with its settings."""
+    pad = tokenizer.pad_token_id
+    trainer = Trainer(
+        model=model,
+        args=arguments(plan, folder),
+        train_dataset=list(train),
+        eval_dataset=list(validation),
+        data_collator=lambda rows: collate(rows, pad),
+        callbacks=[watch],
+    )
+    trainer.remove_callback(PrinterCallback)  # the watch says what there is to say
+    return trainer
+
+
+def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
+    """The trainer's arguments for a plan."""
+    on_gpu = torch.cuda.is_available()
+    return Seq2SeqTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        warmup_steps=plan.warmup,
+        lr_scheduler_type="linear",
+        per_device_train_batch_size=plan.batch_size,
+        per_device_eval_batch_size=4 * plan.batch_size,
+        bf16=has_bf16(),
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_strategy="epoch",
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        seed=plan.seed,
+        data_seed=plan.seed,
+    )
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes in bfloat16 natively; elsewhere it trains in fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() in ("default", "avx2"):
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+class ByLength(torch.utils.data.Sampler[int]):
+    """Rows in batches of similar length, the batches in random order; the order depends on seed and epoch alone.
+
+    transformers' own sampler draws from the global random state, so a resumed run would see other batches; it also
+    sorts smaller groups, which leaves twice the padding.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = list(lengths), batch_size, seed, 0
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self.seed}-{self.epoch}")
+        # Lengths are blurred by a tenth, so that a row meets other neighbours in every epoch.
+        blurred = [length * rng.uniform(0.95, 1.05) for length in self.lengths]
+        order = sorted(range(len(blurred)), key=blurred.__getitem__)
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        last = batches.pop()  # not a full one, perhaps, so it must stay the last
+        rng.shuffle(batches)
+        return iter([row for batch in [*batches, last] for row in batch])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader before each epoch."""
+        self.epoch = epoch
+
+
+class Trainer(Seq2SeqTrainer):
+    """transformers' trainer with our order of rows."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return ByLength([len(row["input_ids"]) for row in rows], self.args.train_batch_size, self.args.seed)
+
+
+class Watch(TrainerCallback):
+    """Progress bar, live loss curve, history, gradients counted, and a stop when the loss diverges."""
+
+    def __init__(self, epochs: int, examples: int, folder: Path) -> None:
+        self.folder = folder
+        self.history: list[dict[str, float]] = []
+        self.gradients = 0
+        self.diverged: float | None = None
+        self.earlier_seconds = 0.0
+        self.started = time.perf_counter()
+        self.bar: tqdm[Any] | None = None
+        self.shown: Any = None
+        self.quiet = "TQDM_DISABLE" in os.environ
+        self.epochs, self.examples = epochs, examples
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.history = _history(state.log_history)
+        self.earlier_seconds = max((row.get("seconds", 0.0) for row in state.log_history), default=0.0)
+        self.started = time.perf_counter()
+        disable = self.quiet or not state.is_world_process_zero
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=disable)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if not self.gradients:
+            self.gradients = memory.gradient_bytes(model)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        loss = (logs or {}).get("loss", (logs or {}).get("eval_loss"))
+        first = next((float(row["loss"]) for row in state.log_history if "loss" in row), 0.0)
+        if loss is not None and (not math.isfinite(loss) or loss > MOST_LOSS * max(first, 1.0)):
+            self.diverged = loss
+            control.should_training_stop = True
+            control.should_save = False
+        if state.log_history:
+            state.log_history[-1]["seconds"] = self.earlier_seconds + time.perf_counter() - self.started
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.history = _history(state.log_history)
+        if self.bar is not None and self.history:
+            last = self.history[-1]
+            self.bar.set_postfix({name: f"{last[name]:.3f}" for name in ("train_loss", "validation_loss")})
+        if not self.quiet and _in_notebook():
+            self._redraw()
+
+    def _redraw(self) -> None:
+        from IPython.display import display as show
+
+        if self.shown is None:
+            self.shown = show(draw_curves(self.history), display_id=True)
+        else:
+            self.shown.update(draw_curves(self.history))
+
+    def close(self) -> None:
+        """Take the progress bar away."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def check(self, folder: Path) -> None:
+        """Raise LabError if the loss diverged, naming the last good checkpoint."""
+        if self.diverged is None:
+            return
+        last = last_checkpoint(folder)
+        good = f"The last good checkpoint is {Path(last).name} in {folder.name}" if last else "There is no checkpoint"
+        raise LabError(
+            f"The training was stopped because its loss diverged: it reached {self.diverged:.3g}. The learning rate is "
+            f"probably too high for this model. {good}. Train again with a third of the learning rate, in a new folder."
+        )
+
+
+def _history(log: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """One row an epoch from the trainer's log."""
+    rows: dict[int, dict[str, float]] = {}
+    for entry in log:
+        row = rows.setdefault(round(entry["epoch"]), {"epoch": round(entry["epoch"])})
+        row |= {ours: entry[theirs] for theirs, ours in NAMES.items() if theirs in entry}
+    return [row for row in rows.values() if len(row) == len(NAMES) + 1]
+
+
+NAMES = {"loss": "train_loss", "eval_loss": "validation_loss"}
+
+
+def draw_curves(history: Sequence[dict[str, float]]) -> display.Plot:
+    """Training and validation loss over the epochs."""
+    curves = {
+        label: [(row[name],) * 3 for row in history]
+        for name, label in (("train_loss", "training"), ("validation_loss", "validation"))
+    }
+    return display.line_with_band([row["epoch"] for row in history], curves, "epoch", "loss (nats a token)")
+
+
+def _best_epoch(history: Sequence[dict[str, float]]) -> int:
+    best = min(history, key=lambda row: row["validation_loss"], default={"epoch": 0})
+    return round(best["epoch"])
+
+
+def _signature(plan: Plan, train: Sequence[Feature], validation: Sequence[Feature]) -> dict[str, Any]:
+    """What must be equal for a run to go on: the plan and the examples."""
+    import hashlib
+
+    digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
+    return json.loads(json.dumps({"plan": asdict(plan), "examples": len(train), "digest": digest}))
+
+
+def _check_folder(folder: Path, signature: dict[str, Any], resume: bool) -> None:
+    """Make the folder ready: go on with an interrupted run of the same plan, or start anew."""
+    path = folder / PLAN_FILE
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    unfinished = old is not None and not (folder / DONE_FILE).exists() and last_checkpoint(folder)
+    if unfinished and resume and old != signature:
+        raise LabError(
+            f"The folder {folder.name} holds an interrupted run of another plan or on other examples, which this one "
+            "cannot go on from. Name another folder, or pass resume=False to throw the old run away."
+        )
+    whole = _whole_checkpoints(folder) if unfinished and resume else []
+    for checkpoint in set(folder.glob("checkpoint-*")) - set(whole):
+        shutil.rmtree(checkpoint)
+    (folder / DONE_FILE).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(signature) + "\n", encoding="utf-8")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a run; None if there is none."""
+    return next((str(path) for path in reversed(_whole_checkpoints(folder))), None)
+
+
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints by step. The trainer writes its state last, so one that was being written at a kill lacks it."""
+    whole = [path for path in folder.glob("checkpoint-*") if _reads(path / "trainer_state.json")]
+    return sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+
+
+def _reads(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _check_disk(folder: Path, base: PreTrainedModel) -> None:
+    # Two checkpoints at a time, each with weights and two moments.
+    needed = 2 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise LabError(
+            f"There is not enough room on the disk: checkpoints take up to {needed / 1e6:,.0f} MB, and "
+            f"{free / 1e6:,.0f} MB are free where {folder.name} lies. Make room, or name a folder on another disk."
+        )
+
+
+def _full_disk(error: BaseException, folder: Path) -> LabError | None:
+    """The error in words if it says that the disk is full."""
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if not full and "No space left" not in str(error) and "PytorchStreamWriter failed" not in str(error):
+        return None
+    last = last_checkpoint(folder)
+    return LabError(
+        f"The disk is full, so a checkpoint could not be written to {folder.name}. "
+        f"{'The last whole one is ' + Path(last).name + '. ' if last else ''}"
+        "Make room and run the same call again: it goes on from there."
+    )
+
+
+@contextmanager
+def _about_tied_weights_silent() -> Iterator[None]:
+    """Weights that are tied stand in a file once; the trainer warns of the others as missing, and they are not."""
+    logger = logging.getLogger("transformers.trainer")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _unwrap(trainer: Seq2SeqTrainer, model: PreTrainedModel | PeftModel) -> None:
+    """Undo what training left on the model: bf16 autocast around forward, no cache, training mode."""
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
+    model.config.use_cache = True
+    model.eval()
+
+
+def _in_notebook() -> bool:
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return False
+    return getattr(get_ipython(), "kernel", None) is not None

@@ -1,0 +1,192 @@
+"""The benchmark of training: what it counts, what it computes from that, and what it writes down."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import T5Config, T5ForConditionalGeneration
+
+from genai_labs import __main__ as cli
+from genai_labs import bench
+from genai_labs.finetuning.examples import Feature, collate
+from genai_labs.finetuning.training import ByLength, Plan, has_bf16, prepare
+
+SIZE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less of everything: rows, padding, and the matrices that show the peak."""
+    monkeypatch.setattr(bench, "ROWS", 32)
+    monkeypatch.setattr(bench, "MATRIX", 128)
+    monkeypatch.setattr(bench, "SECONDS", 0.0)
+    short = tuple(replace(recipe, length=recipe.length and 64) for recipe in bench.RECIPES)
+    monkeypatch.setattr(bench, "RECIPES", short)
+
+
+@pytest.fixture
+def tiny() -> Any:
+    """A T5 with less than 20,000 parameters, attention written out so that every product can be counted."""
+    config = T5Config(
+        **SIZE, vocab_size=50, decoder_start_token_id=0, feed_forward_proj="gated-gelu", attn_implementation="eager"
+    )
+    return T5ForConditionalGeneration(config)
+
+
+def rows(*lengths: tuple[int, int]) -> list[Feature]:
+    return [
+        {"input_ids": [5] * source, "attention_mask": [1] * source, "labels": [7] * target}
+        for source, target in lengths
+    ]
+
+
+def rounds(*rates: float) -> list[bench.Round]:
+    return [bench.Round(16 / rate, bench.Count(examples=16, tokens=30, places=40, flops=4 * 10**9)) for rate in rates]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_command_measures_the_recipes_in_turn_and_writes_what_it_found(tmp_path: Path) -> None:
+    line = f"bench train --models mini --rounds 1 --steps 1 --out {tmp_path}"
+    cli.main(line.split())
+    text = (tmp_path / "bench_train.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert record["command"] == "python -m genai_labs bench train --models mini --rounds 1 --steps 1"
+    assert str(tmp_path) not in text
+    assert {"torch", "transformers"} <= set(record["versions"])
+    assert {"cores", "threads", "instructions", "bf16"} <= set(record["machine"])
+    (result,) = record["models"]
+    by_name = {r["recipe"]: r for r in result["recipes"]}
+    assert list(by_name) == [recipe.name for recipe in bench.runnable()]
+    for recipe in by_name.values():
+        assert recipe["examples"] == Plan().batch_size
+        assert len(recipe["rounds"]) == 1
+        assert recipe["examples_per_second"] == pytest.approx(median(recipe["rounds"]), rel=1e-3)
+        pairs = zip(recipe["rounds"], by_name["peers"]["rounds"], strict=True)
+        assert recipe["ratio_to_peers"] == pytest.approx(median(a / b for a, b in pairs), rel=1e-2)
+        assert recipe["gflops"] == pytest.approx(
+            recipe["share_of_peak"] * record["peaks"][recipe["precision"]], rel=0.1
+        )
+    assert sum(result["where_time_goes"].values()) == pytest.approx(1, abs=0.01)
+    assert "| mini | ours (batch 16, " in (tmp_path / "bench_train.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("small")
+def test_a_missing_shared_folder_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "train", "--models", "flan-small", "--shared", "nowhere", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().out
+    assert "flan-small is left out: the shared data folder has no flan-t5-small/config.json" in said
+    assert "--shared DIR" in said
+    assert json.loads((tmp_path / "bench_train.json").read_text(encoding="utf-8"))["models"] == []
+
+
+def test_ratios_and_bars_come_from_rounds_on_the_same_rows() -> None:
+    measured = {"peers": rounds(1, 2, 4), "peers, bf16 weights": rounds(4, 8, 16), "ours": rounds(12, 20, 48)}
+    assert bench.ratios(measured, "ours", "peers") == pytest.approx([12, 10, 12])
+    bars = bench.judge("mini", measured)
+    assert [(bar["ratio"], bar["met"]) for bar in bars] == [(12, True), (3, True)]
+    slower = bench.judge("mini", measured | {"ours": rounds(9, 20, 36)})
+    assert [(bar["ratio"], bar["met"]) for bar in slower] == [(9, False), (2.25, False)]
+
+
+def test_a_recipe_s_row_is_the_median_round_and_the_share_of_its_own_peak() -> None:
+    measured = {"peers": rounds(2, 4, 16), "ours": rounds(8, 16, 16)}
+    row = bench.summarize(bench.RECIPES[0], measured, {"fp32": 2.0, "bf16": 5.0})
+    assert row["precision"] == "fp32"
+    assert row["examples_per_second"] == 4
+    assert row["padding"] == 0.25
+    assert (row["gflops"], row["share_of_peak"]) == (1.0, 0.5)
+    ours = bench.summarize(bench.RECIPES[2], measured, {"fp32": 1.0, "bf16": 5.0})
+    assert ours["ratio_to_peers"] == 4
+    assert ours["precision"] == ("bf16" if has_bf16() else "fp32")
+
+
+def test_padding_is_the_share_of_places_without_a_real_token(tiny: Any) -> None:
+    toy = rows((6, 2), (2, 1))
+    dynamic = bench.count(tiny, collate(toy, pad=0), pad=0)
+    assert (dynamic.examples, dynamic.tokens, dynamic.places) == (2, 11, 16)
+    peers = bench.count(tiny, collate(toy, pad=0, length=32, mask=False), pad=0)
+    assert (peers.tokens, peers.places) == (11, 128)
+    assert (dynamic + peers).padding == pytest.approx(1 - 22 / 144)
+
+
+def test_operations_of_a_step_are_what_the_profiler_of_torch_counts(tiny: Any) -> None:
+    batch = collate(rows((6, 3), (5, 4)), pad=0)
+    with FlopCounterMode(display=False) as counter:
+        tiny(**batch).loss.backward()
+    assert bench.step_flops(tiny, 2, 6, 4) == counter.get_total_flops()
+
+
+def test_operations_of_a_step_by_hand(tiny: Any) -> None:
+    source, target, square, feed = 6, 4, 16 * 16, 3 * 16 * 32
+    encoder = 2 * (4 * square + feed) * source
+    decoder = 3 * ((6 * square + feed) * target + 2 * square * source) + 16 * 50 * target
+    attention = 12 * 16 * (2 * source**2 + 3 * target * (target + source))
+    assert bench.step_flops(tiny, 1, source, target) == 6 * (encoder + decoder) + attention
+    adapters = prepare(tiny, Plan(method="lora", rank=1))
+    assert 4 * (encoder + decoder) < bench.step_flops(adapters, 1, source, target) - attention < 6 * (encoder + decoder)
+
+
+def test_rows_of_a_round_are_batches_of_our_own_order_and_each_comes_once() -> None:
+    lengths = [(10 + 7 * i % 90, 3) for i in range(160)]
+    all_rows = rows(*lengths)
+    drawn = bench.draw_rounds(all_rows, rounds=5, steps=2)
+    assert [len(some) for some in drawn] == [32] * 5
+    assert sorted(map(id, sum(drawn, []))) == sorted(map(id, all_rows))
+    order = list(ByLength([source for source, _ in lengths], 16, bench.SEED))
+    batches = [[id(all_rows[i]) for i in order[start : start + 16]] for start in range(0, 160, 16)]
+    assert all([id(row) for row in some[half : half + 16]] in batches for some in drawn for half in (0, 16))
+
+
+def test_the_recipes_differ_in_padding_and_precision_as_they_say(tiny: Any, tmp_path: Path) -> None:
+    seen: dict[str, tuple[int, torch.dtype]] = {}
+    words = type("Words", (), {"pad_token_id": 0})
+    for recipe in bench.RECIPES:
+        lane = bench.Lane(recipe, tiny, words, rows((9, 3), (5, 2)), tmp_path)
+        lm_head = next(module for name, module in lane.model.named_modules() if name.endswith("lm_head"))
+        lm_head.register_forward_hook(
+            lambda _, __, logits, name=recipe.name: seen.update({name: (logits.shape[1], logits.dtype)})
+        )
+        lane.step(rows((9, 3), (5, 2)))
+    mixed = torch.bfloat16 if has_bf16() else torch.float32
+    assert seen == {
+        "peers": (512, torch.float32),
+        "peers, bf16 weights": (512, torch.bfloat16),
+        "ours": (3, mixed),
+        "ours, LoRA": (3, mixed),
+    }
+
+
+def test_a_step_trains(tiny: Any, tmp_path: Path) -> None:
+    lane = bench.Lane(bench.RECIPES[2], tiny, type("Words", (), {"pad_token_id": 0}), rows((9, 3)), tmp_path)
+    before = {name: p.detach().clone() for name, p in lane.model.named_parameters()}
+    lane.step(rows((9, 3), (5, 2)))
+    assert all(not torch.equal(before[name], p) for name, p in lane.model.named_parameters() if "norm" not in name)
+    assert all(p.grad is None for p in lane.model.parameters())
+
+
+def test_time_is_shared_out_by_kind_of_operator() -> None:
+    names = ["aten::mm", "aten::_softmax", "aten::_log_softmax", "aten::copy_", "aten::gelu", "aten::_fused_adamw_"]
+    found = bench.shares([(name, 1e5) for name in [*names, "aten::bernoulli_", "aten::unheard_of"]], seconds=1.0)
+    assert found == pytest.approx({**dict.fromkeys(bench.GROUPS, 0.1), bench.BETWEEN: 0.2})
+
+
+@pytest.mark.skipif(not (bench.SHARED / bench.FLAN_FILES[0]).exists(), reason="the shared data folder is not here")
+def test_flan_t5_has_its_own_lm_head_and_keeps_it_with_an_adapter(tmp_path: Path) -> None:
+    original = bench.SHARED / "flan-t5-small"
+    for file in original.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((original / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | SIZE), encoding="utf-8")
+    model, tokenizer = bench.flan_small(tmp_path)
+    assert tokenizer("What time is it, Tom?")["input_ids"] == [363, 97, 19, 34, 6, 3059, 58, 1]
+    assert not torch.equal(model.lm_head.weight, model.shared.weight)
+    head = model.lm_head.weight.detach().clone()
+    for plan in (Plan(), Plan(method="lora")):
+        copied = prepare(model, plan)
+        weights = {name: p for name, p in copied.named_parameters() if name.endswith("lm_head.weight")}
+        assert [torch.equal(p, head) for p in weights.values()] == [True]

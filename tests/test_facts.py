@@ -1,0 +1,125 @@
+"""Facts are found however they are spelt; true summaries state no other, and wrong ones are caught."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from genai_labs import paths
+from genai_labs.data import Row, load_split
+from genai_labs.errors import LabError
+from genai_labs.facts import precision, recall, stated, unsupported
+from genai_labs.metrics import rouge_scores
+
+DIALOGUE = """#Person1#: Good morning, Doctor Adler. May I bring Otto on Tuesday?
+#Person2#: Rosa is here on Tuesday. Come to 7 Cuckoo Lane at half past six, no, six o'clock.
+#Person1#: And the price? Forty-five dollars, as on the 3rd of May?"""
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    return load_split(str(paths.DIALOGUES), "test")[:100]
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("They meet at 4:30, half past four or four thirty.", ["4:30"]),
+        ("It opens at five o'clock, 5 p.m. to us.", ["5:00"]),
+        ("A quarter to one or a quarter past one, ten past nine", ["12:45", "1:15", "9:10"]),
+        ("between noon and midnight", ["12:00", "0:00"]),
+        ("It costs $45 or forty-five dollars, and thirty euros there.", ["$45", "€30"]),
+        ("Seven of them, 7 in all, and a hundred and ten more, or 1,200", ["7", "110", "1200"]),
+        ("two thousand five hundred and six steps, six-minute breaks", ["2506", "6"]),
+        ("One of them is the first speaker, one of two.", ["2"]),
+        ("They lost five to one in a match from two to four.", ["5 to 1", "2", "4"]),
+        ("on May 3, the 3rd of May, in June, on Sundays", ["May 3", "June", "Sunday"]),
+        ("May I come in May?", ["May"]),
+        (
+            "#Person1# visits Mr. Abbott and Doctor Webb on Cuckoo Lane with Elsa's dog.",
+            ["Abbott", "Webb", "Cuckoo Lane", "Elsa"],
+        ),
+        ("The shop is near. Bruno waits, and so I tell Bruno.", ["Bruno"]),
+        ("#Person1#: Hello.\n#Person2#: Nobody is in.", []),
+        ("", []),
+    ],
+)
+def test_facts_are_found_and_spelt_alike(text: str, facts: list[str]) -> None:
+    assert stated(text) == facts
+
+
+@pytest.mark.parametrize(
+    ("summary", "made_up"),
+    [
+        ("Adler sees Otto on Tuesday at 6:00 for $45.", []),
+        ("Rosa works on Cuckoo Lane, and Otto comes at six in May.", []),  # less than was said is not made up
+        ("Rosa works on Cuckoo Road in March.", ["Cuckoo Road", "March"]),
+        (
+            "Otto comes on Friday at 7:00 for 45 euros, with Vera and eight others.",
+            ["Friday", "7:00", "€45", "Vera", "8"],
+        ),
+        ("Otto pays on May 4.", ["May 4"]),
+    ],
+)
+def test_what_the_dialogue_does_not_hold_is_unsupported(summary: str, made_up: list[str]) -> None:
+    assert unsupported(summary, DIALOGUE) == made_up
+
+
+def test_an_hour_taken_back_passes_precision_and_fails_recall() -> None:
+    summary = ["#Person1# brings Otto at half past six."]
+    assert precision(summary, [DIALOGUE]).tolist() == [1.0]
+    assert recall(summary, ["#Person1# brings Otto at six o'clock."]).tolist() == [0.5]
+
+
+def test_equal_rouge_hides_an_unequal_truth() -> None:
+    reference = ["#Person1# brings Otto to Cuckoo Lane on Tuesday."]
+    wrong_day = ["#Person1# brings Otto to Cuckoo Lane on Friday."]
+    wrong_word = ["#Person1# takes Otto to Cuckoo Lane on Tuesday."]
+    assert rouge_scores(wrong_day, reference) == rouge_scores(wrong_word, reference)
+    assert precision(wrong_day, [DIALOGUE]) == recall(wrong_day, reference) == pytest.approx(2 / 3)
+    assert precision(wrong_word, [DIALOGUE]) == recall(wrong_word, reference) == 1.0
+
+
+def test_only_what_all_references_state_is_asked_for() -> None:
+    references = ["Otto comes on Tuesday for $45.", "On Tuesday #Person1# brings Otto.", "Tuesday is fine for Otto."]
+    summaries = ["Otto comes on Tuesday.", "Otto comes.", "Somebody pays $45."]
+    np.testing.assert_allclose(recall(summaries, [references] * 3), [1, 0.5, 0])
+
+
+def test_a_text_without_facts_states_none_wrongly_and_leaves_none_out() -> None:
+    assert precision(["They agree."], [DIALOGUE]).tolist() == [1.0]
+    assert recall(["Otto comes on Tuesday."], ["They agree."]).tolist() == [1.0]
+    assert recall(["They agree."], ["Otto comes on Tuesday."]).tolist() == [0.0]
+
+
+def test_true_summaries_state_no_fact_of_their_own(rows: list[Row]) -> None:
+    for row in rows:
+        several = list(row.references)
+        assert precision(several, [row.dialogue] * len(several)).tolist() == [1.0] * len(several), row
+        assert recall(several, [several] * len(several)).tolist() == [1.0] * len(several), row
+
+
+def test_summaries_of_other_dialogues_are_found_out(rows: list[Row]) -> None:
+    dialogues = [row.dialogue for row in rows]
+    summaries = [row.summary for row in rows[1:] + rows[:1]]
+    some = [bool(stated(summary)) for summary in summaries]
+    assert np.mean(some) > 0.8
+    assert precision(summaries, dialogues)[some].mean() < 0.1
+    assert recall(summaries, [row.references for row in rows])[some].mean() < 0.2
+
+
+@pytest.mark.parametrize("check", [precision, recall])
+@pytest.mark.parametrize(
+    ("summaries", "others", "words"),
+    [(["a", "b"], ["a"], "found: 2 and 1"), (["a"], "a", "1 and a single text"), (["a", "b"], ["a", ""], "summary 1")],
+)
+def test_texts_that_do_not_pair_up_are_answered_in_words(
+    check: Callable[..., object], summaries: list[str], others: list[str], words: str
+) -> None:
+    with pytest.raises(LabError, match=words):
+        check(summaries, others)
+
+
+def test_a_dialogue_without_references_is_answered_in_words() -> None:
+    with pytest.raises(LabError, match="summary 0"):
+        recall(["a"], [[]])

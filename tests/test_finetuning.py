@@ -1,0 +1,355 @@
+"""Fine-tuning: what a step reads, what it moves, what it leaves alone, and a run that is killed and goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
+
+from genai_labs import data, generation, models, prompts
+from genai_labs.errors import LabError
+from genai_labs.finetuning import examples, lora, memory, training
+from genai_labs.finetuning.examples import Feature
+from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.paths import ROOT
+from genai_labs.profiles import load_profile
+
+SHARED = ROOT.parent / "shared" / "data" / "flan-t5-small"
+PLAN = Plan(epochs=2, batch_size=8, learning_rate=1e-3)
+Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return models.load_model(load_profile("mini"))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[data.Row]:
+    return data.load_split(load_profile("mini").dataset, "train")[:40]
+
+
+@pytest.fixture(scope="module")
+def made(loaded: Loaded, rows: list[data.Row]) -> list[Feature]:
+    return examples.features(rows, loaded[1])
+
+
+@pytest.fixture(scope="module")
+def adapted(loaded: Loaded, made: list[Feature], tmp_path_factory: pytest.TempPathFactory) -> training.Run:
+    plan = replace(PLAN, method="lora", learning_rate=5e-3)
+    return finetune(*loaded, made[:32], made[32:], plan, tmp_path_factory.mktemp("lora") / "run")
+
+
+def asked(rows: list[data.Row]) -> list[str]:
+    return [prompts.zero_shot(row.dialogue) for row in rows[:6]]
+
+
+def test_a_feature_is_the_prompt_and_its_summary(loaded: Loaded, rows: list[data.Row], made: list[Feature]) -> None:
+    tokenizer = loaded[1]
+    for row, feature in zip(rows, made, strict=True):
+        assert tokenizer.decode(feature["input_ids"], skip_special_tokens=True).endswith("Summary:")
+        assert tokenizer.decode(feature["labels"], skip_special_tokens=True) == row.summary
+        assert feature["labels"][-1] == tokenizer.eos_token_id
+        assert set(feature["attention_mask"]) == {1}
+
+
+def test_padded_labels_are_masked_and_left_out_of_the_loss(loaded: Loaded, made: list[Feature]) -> None:
+    model, tokenizer = loaded
+    batch = examples.collate(made[:4], tokenizer.pad_token_id)
+    assert (
+        (batch["labels"] == examples.MASKED).sum(1)
+        == batch["labels"].shape[1] - torch.tensor([len(row["labels"]) for row in made[:4]])
+    ).all()
+    with torch.no_grad():
+        together = model(**batch)
+        longer = model(**examples.collate(made[:4], tokenizer.pad_token_id, length=200, labels_length=200))
+        counted = model(**examples.collate(made[:4], tokenizer.pad_token_id, length=200, labels_length=200, mask=False))
+    real = batch["labels"] != examples.MASKED
+    by_hand = torch.nn.functional.cross_entropy(together.logits[real], batch["labels"][real])
+    assert together.loss == pytest.approx(by_hand.item(), abs=1e-5)
+    assert longer.loss == pytest.approx(by_hand.item(), abs=1e-4)
+    assert abs(counted.loss.item() - by_hand.item()) > 0.5
+
+
+def test_full_fine_tuning_moves_the_copy_and_not_the_base(loaded: Loaded, made: list[Feature], tmp_path: Path) -> None:
+    base, tokenizer = loaded
+    before = lora.fingerprint(base)
+    run = finetune(base, tokenizer, made[:32], made[32:], PLAN, tmp_path)
+    assert lora.fingerprint(base) == before
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert run.history[1]["train_loss"] < run.history[0]["train_loss"]
+    moved = [n for n, p in run.model.named_parameters() if not torch.equal(p, base.get_parameter(n))]
+    assert len(moved) == len(list(base.parameters()))
+    assert run.finished
+    assert not run.model.training
+    assert run.model.config.use_cache
+    left_behind = "forward" in vars(run.model)
+    assert not left_behind, "training left autocast on the model's forward"
+
+
+def test_a_fresh_adapter_changes_nothing_bit_for_bit(loaded: Loaded, rows: list[data.Row]) -> None:
+    base, tokenizer = loaded
+    fresh = lora.attach(base, lora.lora_config(rank=4, alpha=8))
+    read = tokenizer(asked(rows), return_tensors="pt", padding=True)
+    begun = torch.zeros(len(read["input_ids"]), 1, dtype=torch.long)
+    given = {"input_ids": read["input_ids"], "attention_mask": read["attention_mask"], "decoder_input_ids": begun}
+    with torch.no_grad():
+        assert torch.equal(fresh(**given).logits, base(**given).logits)
+
+
+def test_lora_moves_adapters_only_and_goes_away_without_a_trace(
+    loaded: Loaded, rows: list[data.Row], adapted: training.Run
+) -> None:
+    base, tokenizer = loaded
+    trained = [name for name, p in adapted.model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+    assert lora.fingerprint(adapted.model) == lora.fingerprint(base)
+    assert not any("lora_" in name for name, _ in base.named_parameters())
+    with_adapter = generation.generate(adapted.model, tokenizer, asked(rows))
+    of_the_base = generation.generate(base, tokenizer, asked(rows))
+    assert with_adapter != of_the_base
+    with adapted.model.disable_adapter():
+        assert generation.generate(adapted.model, tokenizer, asked(rows)) == of_the_base
+
+
+def test_an_adapter_is_saved_loaded_switched_and_merged(
+    loaded: Loaded, rows: list[data.Row], adapted: training.Run, tmp_path: Path
+) -> None:
+    base, tokenizer = loaded
+    size = lora.save_adapter(adapted.model, tmp_path / "adapter")
+    assert size < 0.1 * memory.BYTES * models.count_parameters(base)
+    texts = generation.generate(adapted.model, tokenizer, asked(rows))
+    again = lora.load_adapter(base, tmp_path / "adapter")
+    assert generation.generate(again, tokenizer, asked(rows)) == texts
+    both = lora.attach(base, lora.lora_config(rank=4, alpha=8))
+    lora.add_adapter(both, tmp_path / "adapter", "trained")
+    assert generation.generate(both, tokenizer, asked(rows)) == generation.generate(base, tokenizer, asked(rows))
+    both.set_adapter("trained")
+    assert generation.generate(both, tokenizer, asked(rows)) == texts
+    plain = lora.merged(adapted.model)
+    assert generation.generate(plain, tokenizer, asked(rows)) == texts
+    assert not any("lora_" in name for name, _ in plain.named_parameters())
+
+
+def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.Run, tmp_path: Path) -> None:
+    lora.save_adapter(adapted.model, tmp_path)
+    torch.manual_seed(1)
+    other = T5ForConditionalGeneration(loaded[0].config)
+    with pytest.raises(LabError, match="belongs to another base model: it was trained on t5-mini"):
+        lora.load_adapter(other, tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    with pytest.raises(LabError, match=r"adapter_model.safetensors missing"):
+        lora.load_adapter(loaded[0], tmp_path)
+
+
+def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.Run) -> None:
+    base = loaded[0]
+    assert adapted.memory == memory.predicted_for(adapted.model)
+    full = memory.predicted_for(training.prepare(base, PLAN))
+    assert full.total == 16 * models.count_parameters(base)
+
+
+def test_batches_depend_on_seed_and_epoch_alone() -> None:
+    lengths = [i % 17 for i in range(100)]
+    sampler = training.ByLength(lengths, 8, seed=3)
+    first = list(sampler)
+    torch.manual_seed(99)
+    assert list(sampler) == first
+    assert sorted(first) == list(range(100))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    batches = [sorted(lengths[row] for row in first[i : i + 8]) for i in range(0, 96, 8)]
+    assert all(batch[-1] - batch[0] <= 4 for batch in batches), "rows of a batch differ much in length"
+    assert batches != sorted(batches)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], method: str) -> None:
+    batch = examples.collate(made[:2], loaded[1].pad_token_id)
+    for dropout, equal in ((0.0, True), (0.3, False)):
+        model = training.prepare(loaded[0], replace(PLAN, method=method, dropout=dropout)).train()  # type: ignore[arg-type]
+        with torch.no_grad():
+            assert (model(**batch).loss == model(**batch).loss).item() is equal
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from genai_labs import data, models
+from genai_labs.finetuning import examples, training
+from genai_labs.profiles import load_profile
+profile = load_profile("mini")
+base, tokenizer = models.load_model(profile)
+made = examples.features(data.load_split(profile.dataset, "train")[:40], tokenizer)
+print("ready", flush=True)
+plan = training.Plan(epochs=4, batch_size=8, learning_rate=1e-3)
+training.finetune(base, tokenizer, made[:32], made[32:], plan, Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(loaded: Loaded, made: list[Feature], tmp_path: Path) -> None:
+    plan = Plan(epochs=4, batch_size=8, learning_rate=1e-3)
+    whole = finetune(*loaded, made[:32], made[32:], plan, tmp_path / "whole")
+    broken = tmp_path / "broken"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(broken)], stdout=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while training.last_checkpoint(broken) is None and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (broken / training.DONE_FILE).exists()
+    (broken / "checkpoint-999").mkdir()  # one that was being written
+    resumed = finetune(*loaded, made[:32], made[32:], plan, broken)
+    assert resumed.history == whole.history
+    assert resumed.best_epoch == whole.best_epoch
+    for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_an_interrupted_cell_keeps_the_partial_run(
+    loaded: Loaded,
+    made: list[Feature],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    epochs_done = []
+
+    def stop(self: training.Watch, *args: object, **kwargs: object) -> None:
+        epochs_done.append(1)
+        if len(epochs_done) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Watch, "on_epoch_begin", stop)
+        partial = finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
+    assert not partial.finished
+    assert len(partial.history) == 1
+    assert "goes on from there" in capsys.readouterr().out
+    whole = finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
+    assert whole.finished
+    assert len(whole.history) == 2
+
+
+def test_what_cannot_be_trained_is_said_in_words(
+    loaded: Loaded, rows: list[data.Row], made: list[Feature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = loaded[1]
+    with pytest.raises(LabError, match="data set is empty"):
+        examples.features([], tokenizer)
+    with pytest.raises(LabError, match="not one full batch"):
+        finetune(*loaded, made[:5], made[32:], PLAN, tmp_path)
+    with pytest.raises(LabError, match="no validation examples"):
+        finetune(*loaded, made[:32], [], PLAN, tmp_path)
+    with pytest.raises(LabError, match="all of its labels are masked or empty"):
+        examples.encode(["Summarize."], [""], tokenizer)
+    with pytest.raises(LabError, match="no method 'half'"):
+        Plan(method="half")  # type: ignore[arg-type]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+        with pytest.raises(LabError, match="not enough room on the disk"):
+            finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
+
+
+def test_a_disk_that_fills_up_is_said_in_words(
+    loaded: Loaded, made: list[Feature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Trainer, "_save_rng_state", full)
+        with pytest.raises(LabError, match="The disk is full"):
+            finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
+    assert finetune(*loaded, made[:32], made[32:], PLAN, tmp_path).finished
+
+
+def test_a_diverging_loss_stops_and_names_the_last_good_checkpoint(
+    loaded: Loaded, made: list[Feature], tmp_path: Path
+) -> None:
+    wild = replace(PLAN, learning_rate=30.0, epochs=4)
+    with pytest.raises(LabError, match=r"its loss diverged.*last good checkpoint|its loss diverged.*no checkpoint"):
+        finetune(*loaded, made[:32], made[32:], wild, tmp_path)
+
+
+def test_a_folder_with_another_unfinished_run_is_not_overwritten(
+    loaded: Loaded, made: list[Feature], tmp_path: Path
+) -> None:
+    finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
+    (tmp_path / training.DONE_FILE).unlink()
+    with pytest.raises(LabError, match="interrupted run of another plan"):
+        finetune(*loaded, made[:32], made[32:], replace(PLAN, seed=1), tmp_path)
+    assert json.loads((tmp_path / training.PLAN_FILE).read_text())["plan"]["seed"] == 0
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="FLAN-T5's configuration is not on this machine")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_an_untied_output_head_survives_everything(method: str, made: list[Feature], tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(SHARED)
+    config.num_layers = config.num_decoder_layers = 1
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        head = torch.nn.Parameter(torch.randn_like(model.shared.weight))
+        model.lm_head.weight = head
+    model.config.tie_word_embeddings = False
+    model.save_pretrained(str(tmp_path / "base"))
+    base = T5ForConditionalGeneration.from_pretrained(tmp_path / "base", dtype=torch.float32)
+    assert torch.equal(base.lm_head.weight, head)
+    assert not torch.equal(base.lm_head.weight, base.shared.weight)
+    tokenizer = models.load_tokenizer(load_profile("mini"))
+    plan = replace(PLAN, method=method, epochs=2, learning_rate=1e-3)  # type: ignore[arg-type]
+    run = finetune(base, tokenizer, made[:16], made[32:36], plan, tmp_path / "run")
+    assert torch.equal(base.lm_head.weight, head)
+    if method == "lora":
+        assert torch.equal(run.model.get_base_model().lm_head.weight, head)
+        lora.save_adapter(run.model, tmp_path / "adapter")
+        again = lora.merged(lora.load_adapter(base, tmp_path / "adapter"))
+        assert torch.equal(again.lm_head.weight, head)
+    else:
+        trained = run.model.lm_head.weight.detach().clone()
+        assert not torch.equal(trained, head)
+        assert not torch.equal(trained, run.model.shared.weight)
+        (tmp_path / "run" / training.DONE_FILE).unlink()
+        shutil.rmtree(training.last_checkpoint(tmp_path / "run") or "")
+        resumed = finetune(base, tokenizer, made[:16], made[32:36], plan, tmp_path / "run")
+        assert torch.equal(resumed.model.lm_head.weight, trained)
+        run.model.save_pretrained(str(tmp_path / "full"))
+        again = T5ForConditionalGeneration.from_pretrained(tmp_path / "full", dtype=torch.float32)
+        assert torch.equal(again.lm_head.weight, trained)
+    read = tokenizer(["#Person1#: Hello."], return_tensors="pt")
+    made_twice = [m.generate(input_ids=read["input_ids"], max_new_tokens=5) for m in (run.model, again)]
+    assert torch.equal(*made_twice)
+
+
+@pytest.mark.slow
+def test_the_command_trains_under_accelerate(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m", "genai_labs"]
+    options = [
+        "finetune",
+        "--method",
+        "lora",
+        "--rows",
+        "32",
+        "--held-out",
+        "16",
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert (tmp_path / "model" / "adapter_model.safetensors").exists()
+    assert ran.stdout.count("ROUGE-1") == 1
