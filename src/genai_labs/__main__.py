@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -82,7 +83,9 @@ def run_command(args: argparse.Namespace, rest: list[str]) -> int:
 
 def open_lab(notebook: Path) -> int:
     """Open JupyterLab, from this very Python, at a notebook. Returns when it is closed."""
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
+    from genai_labs.runner import KEEP_MEMORY
+
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)], env={**os.environ, **KEEP_MEMORY})
 
 
 if __name__ == "__main__":
