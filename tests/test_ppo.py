@@ -12,11 +12,14 @@ from genai_labs.paths import ROOT
 
 SHARED = ROOT.parent / "shared" / "data" / "ppo" / "parity.json"
 KL, GAMMA, LAM, CLIP, COEF = 0.2, 1.0, 0.95, 0.2, 0.1
-TOLERANCE = {"atol": 1e-6, "rtol": 1e-6}
 
 
 def tensor(values: Any) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+def agrees(ours: Tensor | None, theirs: Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
 def shared_cases() -> dict[str, Any]:
@@ -30,12 +33,12 @@ def test_agrees_with_the_reference_numbers_gradients_included(name: str) -> None
     given, wanted = ({k: tensor(v) for k, v in case[part].items()} for part in ("inputs", "outputs"))
     mask = given["masks"]
     rewards = ppo.token_rewards(given["scores"], given["logprobs_old"], given["logprobs_ref"], mask, KL)
-    torch.testing.assert_close(rewards, wanted["rewards"] * mask, **TOLERANCE)
+    agrees(rewards, wanted["rewards"] * mask)
     advantages, returns = ppo.gae(rewards, given["values_old"], mask, GAMMA, LAM)
-    torch.testing.assert_close(advantages, wanted["advantages_before_whitening"] * mask, **TOLERANCE)
-    torch.testing.assert_close(returns, wanted["returns"] * mask, **TOLERANCE)
+    agrees(advantages, wanted["advantages_before_whitening"] * mask)
+    agrees(returns, wanted["returns"] * mask)
     whitened = ppo.whiten(advantages, mask)
-    torch.testing.assert_close(whitened, wanted["advantages_whitened"] * mask, **TOLERANCE)
+    agrees(whitened, wanted["advantages_whitened"] * mask)
     logprobs, values = (given[n].requires_grad_() for n in ("logprobs_new", "vpreds_new"))
     loss, stats = ppo.ppo_loss(
         logprobs, given["logprobs_old"], whitened, values, given["values_old"], returns, mask, CLIP, CLIP, COEF
@@ -48,11 +51,11 @@ def test_agrees_with_the_reference_numbers_gradients_included(name: str) -> None
         "value_clipfrac": "value_clipfrac",
         "approx_kl": "approxkl",
     }
-    torch.testing.assert_close(loss.detach(), wanted["total_loss"], **TOLERANCE)
+    agrees(loss.detach(), wanted["total_loss"])
     for ours, theirs in names.items():
-        torch.testing.assert_close(stats[ours], wanted[theirs], **TOLERANCE)
-    torch.testing.assert_close(logprobs.grad, wanted["grad_logprobs_new"], **TOLERANCE)
-    torch.testing.assert_close(values.grad, wanted["grad_vpreds_new"], **TOLERANCE)
+        agrees(stats[ours], wanted[theirs])
+    agrees(logprobs.grad, wanted["grad_logprobs_new"])
+    agrees(values.grad, wanted["grad_vpreds_new"])
 
 
 # Two responses, of three tokens and of one, whose numbers can be followed with a pencil.
@@ -65,7 +68,7 @@ SCORES = tensor([2.0, -1.0])
 
 def test_rewards_are_the_kl_penalty_and_the_score_at_the_last_token() -> None:
     rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
-    torch.testing.assert_close(rewards, tensor([[-0.1, 0.0, 2.0 - 0.1, 0], [-1.0 + 0.1, 0, 0, 0]]))
+    agrees(rewards, tensor([[-0.1, 0.0, 2.0 - 0.1, 0], [-1.0 + 0.1, 0, 0, 0]]))
 
 
 def test_advantages_follow_the_definition() -> None:
@@ -75,15 +78,15 @@ def test_advantages_follow_the_definition() -> None:
     second = (0.0 + 0.9 * 0.0 - 1.0) + 0.45 * third
     first = (-0.1 + 0.9 * 1.0 - 0.5) + 0.45 * second
     expected = tensor([[first, second, third, 0], [-0.9 - 2.0, 0, 0, 0]])
-    torch.testing.assert_close(advantages, expected)
-    torch.testing.assert_close(returns, (expected + VALUES) * MASK)
+    agrees(advantages, expected)
+    agrees(returns, (expected + VALUES) * MASK)
 
 
 def test_with_lambda_one_the_return_is_the_discounted_sum_of_rewards() -> None:
     rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
     _, returns = ppo.gae(rewards, VALUES, MASK, gamma=1.0, lam=1.0)
     summed = rewards.flip(1).cumsum(1).flip(1) * MASK
-    torch.testing.assert_close(returns, summed)
+    agrees(returns, summed)
 
 
 def test_whitened_advantages_have_mean_0_and_variance_1() -> None:
@@ -150,7 +153,7 @@ def test_what_stands_behind_the_end_never_matters(junk: float) -> None:
     loss.backward()
     clean_rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
     clean, _ = ppo.gae(clean_rewards, VALUES, MASK, 1.0, 0.95)
-    torch.testing.assert_close(advantages, clean)
+    agrees(advantages, clean)
     assert torch.isfinite(loss)
     for made in (rewards, advantages, returns, white, logprobs.grad, values.grad):
         assert made is not None
