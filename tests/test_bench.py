@@ -109,7 +109,7 @@ def test_padding_is_the_share_of_places_without_a_real_token(tiny: Any) -> None:
     toy = rows((6, 2), (2, 1))
     dynamic = bench.count(tiny, collate(toy, pad=0), pad=0)
     assert (dynamic.examples, dynamic.tokens, dynamic.places) == (2, 11, 16)
-    peers = bench.count(tiny, collate(toy, pad=0, length=32, mask=False), pad=0)
+    peers = bench.count(tiny, collate(toy, pad=0, length=32, labels_length=32, mask=False), pad=0)
     assert (peers.tokens, peers.places) == (11, 128)
     assert (dynamic + peers).padding == pytest.approx(1 - 22 / 144)
 

@@ -1,5 +1,6 @@
 """The command line."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,15 +61,17 @@ def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
 def test_lab_opens_the_notebook_with_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "lab1_prompting.ipynb").touch()
     monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
-    commands: list[list[str]] = []
+    called: list[tuple[list[str], dict[str, str]]] = []
 
-    def call(command: list[str]) -> int:
-        commands.append(command)
+    def call(command: list[str], env: dict[str, str]) -> int:
+        called.append((command, env))
         return 0
 
     monkeypatch.setattr(cli.subprocess, "call", call)
     assert cli.main(["lab"]) == 0
-    assert commands == [[sys.executable, "-m", "jupyterlab", str(tmp_path / "lab1_prompting.ipynb")]]
+    ((command, environment),) = called
+    assert command == [sys.executable, "-m", "jupyterlab", str(tmp_path / "lab1_prompting.ipynb")]
+    assert environment.items() >= (os.environ | runner.KEEP_MEMORY).items()
     assert cli.main(["lab", "2"]) == 2
 
 

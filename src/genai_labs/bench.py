@@ -157,7 +157,8 @@ class Lane:
 
     def step(self, rows: Sequence[Feature]) -> dict[str, torch.Tensor]:
         """One training step on one batch, which is returned."""
-        batch = collate(rows, self.pad, self.recipe.length, self.recipe.masked)
+        length = self.recipe.length
+        batch = collate(rows, self.pad, length=length, labels_length=length, mask=self.recipe.masked)
         self.trainer.training_step(self.model, dict(batch))
         self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), self.trainer.args.max_grad_norm)
         self.optimizer.step()

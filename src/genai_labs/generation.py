@@ -202,15 +202,16 @@ def attention_to_prompt(
 
     Attention is cross-attention of the last position in one ``layer`` (by default the last one), the mean over its
     heads; over the whole prompt it sums to 1. A token stands between its neighbours, such as "on [Friday] ,", because
-    a prompt may hold it twice. The model needs to be loaded as :func:`genai_labs.models.load_model` does, with
-    attention written out ("eager"): the fused kernels do not keep the weights.
+    a prompt may hold it twice. The model needs to be loaded as :func:`genai_labs.models.load_model` does, with the
+    decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+    read = read.to(model.device)
     begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
     with torch.inference_mode():
         out = model(
-            input_ids=read["input_ids"].to(model.device),
-            attention_mask=read["attention_mask"].to(model.device),
+            encoder_outputs=model.get_encoder()(**read),
+            attention_mask=read["attention_mask"],
             decoder_input_ids=torch.tensor([begun], device=model.device),
             output_attentions=True,
         )
