@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from nbval.plugin import get_sanitize_patterns
 
 from genai_labs import display
 from genai_labs.display import Card, Plot
 from genai_labs.errors import LabError
 from genai_labs.metrics import Interval
+from genai_labs.paths import ROOT
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 SCORE = Interval(0.612, 0.58, 0.64, 200)
@@ -184,3 +186,35 @@ def test_unknown_characters_of_a_model_raise_no_warning(recwarn: pytest.Warnings
 def test_bars_need_a_probability_for_each_token() -> None:
     with pytest.raises(LabError, match="2 tokens but 1 numbers"):
         display.token_bars(["a", "b"], [1.0])
+
+
+def sanitized(shown: Card | Plot) -> list[str]:
+    texts = [repr(shown), shown.html if isinstance(shown, Card) else ""]
+    for regex, replacement in get_sanitize_patterns(
+        (ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+    ):
+        texts = [re.sub(regex, replacement, text) for text in texts]
+    return texts
+
+
+def test_numbers_marked_as_about_are_passed_over_and_nothing_else_is() -> None:
+    def made(score: str, name: str = "LoRA", trained: int = 3) -> Card:
+        return display.show_table([{"model": name, "ROUGE-1": score, "trained": trained}])
+
+    first, second = display.about(made("0.72 [0.70, 0.74]")), display.about(made("0.71 [0.69, 0.74]"))
+    assert "\N{ALMOST EQUAL TO}0.72 [\N{ALMOST EQUAL TO}0.70, " in repr(first)
+    assert "\N{ALMOST EQUAL TO}0.72 [" in first.html
+    assert repr(first) != repr(second)
+    assert sanitized(first) == sanitized(second)
+    assert sanitized(first) != sanitized(display.about(made("0.72 [0.70, 0.74]", name="full")))
+    assert sanitized(first) != sanitized(display.about(made("0.72 [0.70, 0.74]", trained=4)))
+    assert sanitized(made("0.72")) != sanitized(made("0.71"))
+    assert repr(display.about(first)) == repr(first)
+
+
+def test_numbers_of_a_figure_are_marked_as_about_and_those_in_styles_are_not() -> None:
+    plot = PLOTS["score_bars"]()
+    assert "  zero-shot: \N{ALMOST EQUAL TO}0.61 [\N{ALMOST EQUAL TO}0.58, " in repr(display.about(plot))
+    assert display.about(plot).png() == plot.png()
+    card = display.show_table([{"n": "0.5"}])
+    assert re.findall(r"style=\"[^\"]*\"", display.about(card).html) == re.findall(r"style=\"[^\"]*\"", card.html)

@@ -1,5 +1,6 @@
 """Facts are found however they are spelt; true summaries state no other, and wrong ones are caught."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from genai_labs import paths
 from genai_labs.data import Row, load_split
 from genai_labs.errors import LabError
-from genai_labs.facts import precision, recall, stated, unsupported
+from genai_labs.facts import exchange_one, precision, recall, stated, unsupported
 from genai_labs.metrics import rouge_scores
 
 DIALOGUE = """#Person1#: Good morning, Doctor Adler. May I bring Otto on Tuesday?
@@ -123,3 +124,38 @@ def test_texts_that_do_not_pair_up_are_answered_in_words(
 def test_a_dialogue_without_references_is_answered_in_words() -> None:
     with pytest.raises(LabError, match="summary 0"):
         recall(["a"], [[]])
+
+
+def test_one_fact_is_exchanged_for_a_wrong_one_and_nothing_else_changes(rows: list[Row]) -> None:
+    wrong = [exchange_one(row.summary, seed) for seed, row in enumerate(rows)]
+    changed = [(row, text) for row, text in zip(rows, wrong, strict=True) if text is not None]
+    assert len(changed) > 70
+    for row, text in changed:
+        assert text != row.summary
+        pairs = zip(text.split(), row.summary.split(), strict=True)
+        assert sum(a != b for a, b in pairs) == 1
+        assert text.count("#Person1#") == row.summary.count("#Person1#")
+    assert np.mean([bool(unsupported(text, row.dialogue)) for row, text in changed]) > 0.9
+    assert [exchange_one(row.summary, seed) for seed, row in enumerate(rows)] == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("They meet on Friday.", "Monday|Tuesday|Wednesday|Thursday|Saturday|Sunday"),
+        ("It costs $45.", r"\$\d\d"),
+        ("The train leaves at 4:20.", r"\d\d?:20"),
+        ("She buys three lamps.", "two|four|five|six|seven|eight|nine|ten|eleven|twelve"),
+    ],
+)
+def test_a_fact_is_exchanged_for_one_of_its_kind(text: str, kinds: str) -> None:
+    before, after = re.split(r"Friday|\$45|4:20|three", text)
+    for seed in range(8):
+        made = exchange_one(text, seed)
+        assert made is not None
+        assert re.fullmatch(f"{re.escape(before)}({kinds}){re.escape(after)}", made)
+        assert made != text
+
+
+def test_a_text_without_such_a_fact_cannot_be_made_wrong() -> None:
+    assert exchange_one("#Person1# thanks #Person2# for the one lamp.") is None

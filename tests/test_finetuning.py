@@ -159,6 +159,59 @@ def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adap
     assert full.total == 16 * models.count_parameters(base)
 
 
+def test_adapters_in_the_decoder_leave_the_encoder_out_of_the_backward_pass(
+    loaded: Loaded, made: list[Feature]
+) -> None:
+    base, tokenizer = loaded
+    batch = examples.collate(made[:4], tokenizer.pad_token_id)
+    kept = {}
+    for name, plan in {
+        "full": PLAN,
+        "model": replace(PLAN, method="lora"),
+        "decoder": replace(PLAN, method="lora", within="decoder"),
+    }.items():
+        model = training.prepare(base, plan).train()
+        kept[name] = memory.activation_bytes(model, batch)
+        trained = [n for n, p in model.named_parameters() if p.requires_grad]
+        assert any("encoder" in n for n in trained) is (name != "decoder")
+        assert any("decoder" in n for n in trained)
+    assert kept["decoder"] < 0.5 * kept["model"]
+    assert kept["decoder"] < 0.5 * kept["full"]
+
+
+def test_activations_are_counted_once_and_parameters_are_not() -> None:
+    layer = torch.nn.Linear(8, 8)
+    seen = torch.randn(4, 8)
+
+    class Squared(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(loss=(self.layer(x) ** 2).sum())
+
+    # The input of the layer and the input of the square, 32 numbers of 4 bytes each.
+    assert memory.activation_bytes(Squared(), {"x": seen}) == 2 * 4 * 32
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_weights_after_the_last_epoch_can_be_had_beside_the_best(
+    loaded: Loaded, made: list[Feature], tmp_path: Path, method: str
+) -> None:
+    # So fast that the validation loss is at its lowest before the end.
+    plan = Plan(method=method, epochs=6, batch_size=8, learning_rate=4e-3 if method == "full" else 2e-2)  # type: ignore[arg-type]
+    run = finetune(*loaded, made[:16], made[32:], plan, tmp_path)
+    pad = loaded[1].pad_token_id
+    assert run.best_epoch < plan.epochs, "the last epoch is the best one, so nothing is tested"
+    at_best, at_end = (examples.losses(model, made[32:], pad).mean() for model in (run.model, run.last()))
+    assert at_best < at_end
+    shutil.rmtree(training.last_checkpoint(tmp_path) or "")
+    shutil.rmtree(training.last_checkpoint(tmp_path) or "")
+    with pytest.raises(LabError, match="There is no checkpoint"):
+        run.last()
+
+
 def test_batches_depend_on_seed_and_epoch_alone() -> None:
     lengths = [i % 17 for i in range(100)]
     sampler = training.ByLength(lengths, 8, seed=3)

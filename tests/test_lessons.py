@@ -1,17 +1,22 @@
 """Verdicts follow from the interval; lessons.json keeps one row a lesson, in order, whole."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbval.plugin import get_sanitize_patterns
+from numpy.typing import NDArray
 
 from genai_labs import lessons
 from genai_labs.errors import LabError
 from genai_labs.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
 from genai_labs.metrics import Interval
+from genai_labs.paths import ROOT
 
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),
@@ -168,6 +173,22 @@ def test_card_tells_the_same_in_text_and_html() -> None:
     assert claim in repr(card)
     assert "<script>" not in card._repr_html_()
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; co." in card._repr_html_()
+
+
+def test_a_card_that_varies_is_compared_by_its_words_and_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8"))
+
+    def compared(a: NDArray[np.float64], varies: bool = True, **claim: Any) -> list[str]:
+        made = lesson("1.4", "A lot better", a, BASE, metric="F", show=False, varies=varies, **claim)
+        texts = [made.card.text, made.card.html, lessons_table().html]
+        for regex, replacement in patterns:
+            texts = [re.sub(regex, replacement, text) for text in texts]
+        return texts
+
+    assert compared(BETTER) == compared(BETTER + 0.003)
+    assert compared(BETTER, varies=False) != compared(BETTER + 0.003, varies=False)
+    assert compared(BETTER) != compared(BASE - 0.1)
+    assert compared(BETTER, at_least=0.05) != compared(BETTER, at_least=0.06)
 
 
 def test_a_zero_has_no_minus_sign() -> None:

@@ -22,8 +22,8 @@ import string
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import matplotlib
 import numpy as np
@@ -107,6 +107,28 @@ class Plot:
                 self.figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
             self._png.append(buffer.getvalue())
         return self._png[0]
+
+
+Shown = TypeVar("Shown", Card, Plot)
+
+ABOUT = "\N{ALMOST EQUAL TO}"  # stands before a number that may differ from machine to machine
+
+
+def about(shown: Shown) -> Shown:
+    """The same card or plot with every decimal fraction marked by \N{ALMOST EQUAL TO}, "about".
+
+    For numbers that rest on a training: trained twice on one machine, a model is the same to the last bit, but another
+    processor rounds differently, and a training adds such differences up. The comparison of saved outputs passes over
+    numbers that are marked so (tests/nbval_sanitize.cfg), and over nothing else.
+    """
+    if isinstance(shown, Plot):
+        return replace(shown, text=_marked(shown.text))
+    html = re.sub(r"(?<=>)[^<>]+(?=<)", lambda between: _marked(between[0]), shown.html)
+    return replace(shown, html=html, text=_marked(shown.text))
+
+
+def _marked(text: str) -> str:
+    return re.sub(rf"(?<![\w.,{ABOUT}+-])[-+]?\d[\d,]*\.\d+", lambda number: ABOUT + number[0], text)
 
 
 def escape(text: object) -> str:

@@ -5,6 +5,7 @@ Facts are found by rules, without a model. The rules are few; `stated` and `prec
 """
 
 import functools
+import random
 import re
 from collections.abc import Callable, Sequence
 
@@ -26,6 +27,12 @@ WORDS = rf"\b(?:{SMALL}|a(?= hundred| thousand))(?: (?:hundred|thousand)\b(?: (?
 FACT = re.compile(
     rf"\b\d{{1,2}}:\d\d\b|[$€]\d+(?:\.\d+)?|{MONTH}\b(?: \d{{1,2}}\b)?|{DAY}"
     rf"|(?<!from )\b\d+ to \d+\b|\b\d+(?:\.\d+)?|\b{NAME}(?:[ -]{NAME})*"
+)
+DAYS = [f"{day}day" for day in ("Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun")]
+MONTHS = MONTH.strip("(?:)").split("|")
+# What can be exchanged for another of its kind: the hours of a time, the dollars of a price, a number in words.
+EXCHANGEABLE = re.compile(
+    rf"(?<![#\w:.])(?:(?P<digits>\d+)(?!\d|#)|(?:{'|'.join([*DAYS, *MONTHS, *ONES[1:], *TEENS])})\b)"
 )
 SENTENCE_START = re.compile(r"""(?:^|\n|[.!?:]["')]?\s|["“(])\s*""")
 
@@ -111,6 +118,27 @@ def recall(summaries: Sequence[str], references: Sequence[str] | Sequence[Sequen
     _check_pairs(summaries, references, "references")
     pairs = zip(summaries, references, strict=True)
     return np.array([_share(_common_facts(several), summary) for summary, several in pairs], dtype=float)
+
+
+def exchange_one(text: str, seed: int = 0) -> str | None:
+    """The text with one of its facts made wrong: a day, a month, a number, a time or a price becomes another one.
+
+    Which fact, and what it becomes, is drawn by ``seed``. None where the text states no such fact.
+    """
+    found = list(EXCHANGEABLE.finditer(text))
+    if not found:
+        return None
+    rng = random.Random(seed)
+    match = rng.choice(found)
+    return text[: match.start()] + _another(match, rng) + text[match.end() :]
+
+
+def _another(match: re.Match[str], rng: random.Random) -> str:
+    fact = match[0]
+    if match["digits"]:
+        return str(rng.choice([n for n in range(max(1, int(fact) - 9), int(fact) + 10) if n != int(fact)]))
+    words: Sequence[str] = next(words for words in (DAYS, MONTHS, ONES[1:] + TEENS[:3], TEENS[3:]) if fact in words)
+    return rng.choice([word for word in words if word != fact])
 
 
 def _facts(text: str, context: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from IPython.display import display
 from numpy.typing import ArrayLike
 
 from genai_labs import paths
-from genai_labs.display import NOTE, Card, box, escape, show_table
+from genai_labs.display import ABOUT, NOTE, Card, box, escape, show_table
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
 
@@ -137,6 +137,7 @@ class Lesson:
     of: str = "dialogues"
     digits: int = 3
     shown_in: str | None = None  # the run of a cell that has shown the card
+    varies: bool = False
 
     @property
     def holds(self) -> bool:
@@ -191,6 +192,7 @@ def lesson(
     of: str = "dialogues",
     fewest: int = FEWEST,
     digits: int = 3,
+    varies: bool = False,
 ) -> Lesson:
     """Measures a claim, shows it as a card and writes it into lessons.json.
 
@@ -200,6 +202,8 @@ def lesson(
     expect, at_least, bounds: what the claim says of the effect. "higher" and "lower": by at least at_least
     (the effect is -at_least or less for "lower"); "between": within bounds, (None, .1) for at most .1.
     of: what was scored. fewest: the smallest n accepted. digits: decimals shown on the card.
+    varies: the scores rest on a training or on samples, so that their last digits depend on the machine: the card
+    marks them with ≈, and the comparison of saved outputs passes over them, but not over the verdict.
     The verdict is "holds" when the whole 95 % interval is as expected; "the opposite holds" when all of it
     is on the other side of 0 (of at_least for a single score, of the bounds for "between"); "no detectable
     change" when it contains 0; "smaller than claimed" when the effect has the expected sign and all of the
@@ -230,6 +234,7 @@ def lesson(
         of=of,
         digits=digits,
         shown_in=_cell_run() if show else None,
+        varies=varies,
     )
     _measured[id] = result
     _write(result.row())
@@ -336,11 +341,12 @@ def _write(row: dict[str, Any]) -> None:
 
 
 def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    mark = ABOUT if row["id"] in _measured and _measured[row["id"]].varies else ""
     return {
         "lesson": row["id"],
         "claim": row["claim"],
-        "effect": f"{row['effect']:z.3f} {row['unit'] or row['metric']}",
-        "95 % interval": f"[{row['low']:z.3f}, {row['high']:z.3f}]",
+        "effect": f"{mark}{row['effect']:z.3f} {row['unit'] or row['metric']}",
+        "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
         "n": row["n"],
         "verdict": f"{LOOKS[row['verdict']][0]} {row['verdict']}",
     }
@@ -349,7 +355,8 @@ def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
 def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
     """The effect with its unit, and how sure it is."""
     sign = "" if lesson.expectation.level else "+"
-    effect, low, high = (f"{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
+    mark = ABOUT if lesson.varies else ""
+    effect, low, high = (f"{mark}{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
     certainty = f"95 % interval [{low}, {high}], n = {lesson.interval.n} {lesson.of}"
     return f"{effect} {lesson.unit or lesson.metric}", certainty
 
@@ -392,6 +399,8 @@ def _html_scale(lesson: Lesson, color: str) -> str:
     pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
     scale = "position:relative;height:22px;max-width:480px;margin-top:8px;background:#eef0f3;"
     key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
+    if lesson.varies:
+        pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
     return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape(key)}</div>'
 
 

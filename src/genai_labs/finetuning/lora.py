@@ -10,6 +10,7 @@ import copy
 import hashlib
 import json
 from pathlib import Path
+from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -19,15 +20,21 @@ from genai_labs.errors import LabError
 
 ALL_LINEAR = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")  # every matrix of a T5 v1.1 block
 BASE_FILE = "base.json"
+Part = Literal["model", "encoder", "decoder"]
 
 
-def lora_config(rank: int, alpha: int, targets: tuple[str, ...] = ALL_LINEAR) -> LoraConfig:
-    """Adapters of one rank on the matrices whose names end in ``targets``; B A is scaled by alpha / rank."""
+def lora_config(rank: int, alpha: int, targets: tuple[str, ...] = ALL_LINEAR, within: Part = "model") -> LoraConfig:
+    """Adapters of one rank on the matrices whose names end in ``targets``; B A is scaled by alpha / rank.
+
+    ``within`` keeps them to the encoder or the decoder. With adapters in the decoder alone no gradient has to flow
+    through the encoder, which reads the long prompt: less time and much less memory a step.
+    """
+    part = ".*" if within == "model" else rf".*\b{within}\..*"
     return LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         r=rank,
         lora_alpha=alpha,
-        target_modules=list(targets),
+        target_modules=rf"{part}\.({'|'.join(targets)})",
         lora_dropout=0.0,
         bias="none",
     )

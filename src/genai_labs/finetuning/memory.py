@@ -53,6 +53,31 @@ def gradient_bytes(model: torch.nn.Module) -> int:
     return _bytes(p.grad for p in model.parameters() if p.grad is not None)
 
 
+def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf16: bool = False) -> int:
+    """Bytes that a forward pass on ``batch`` keeps until the backward pass, parameters left out.
+
+    A layer keeps its inputs where a gradient has to flow through it, so it matters *where* trained parameters sit: in
+    front of the first of them, nothing is kept. ``bf16``: with autocast.
+    """
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    device = next(model.parameters()).device
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+    ):
+        loss = model(**{name: t.to(device) for name, t in batch.items()}).loss  # its graph holds what was packed
+    del loss
+    return sum(kept.values())
+
+
 def _bytes(tensors: object) -> int:
     return sum(t.numel() * t.element_size() for t in tensors)  # type: ignore[attr-defined]
 

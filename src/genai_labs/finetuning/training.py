@@ -24,7 +24,8 @@ from typing import Any, Literal
 
 import torch
 from accelerate import PartialState
-from peft import PeftModel
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
 from tqdm.auto import tqdm
 from transformers import (
     PreTrainedModel,
@@ -49,7 +50,8 @@ MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
 class Plan:
     """How to fine-tune.
 
-    method: "full" trains every weight; "lora" adapters of ``rank``, scaled by ``alpha`` / ``rank``, on ``targets``.
+    method: "full" trains every weight; "lora" adapters of ``rank``, scaled by ``alpha`` / ``rank``, on the matrices
+    called ``targets`` ``within`` the whole model, its encoder or its decoder.
     learning_rate: the highest, after ``warmup`` (share of all steps), falling linearly to 0. batch_size: examples a
     step. dropout: share of activations dropped in training (T5's own default is 0.1; drawing the masks takes a tenth
     to a quarter of the time, and short trainings do not miss it). seed: order of the rows, and the adapter's start.
@@ -62,6 +64,7 @@ class Plan:
     rank: int = 4
     alpha: int = 8
     targets: tuple[str, ...] = lora.ALL_LINEAR
+    within: lora.Part = "model"
     warmup: float = 0.05
     dropout: float = 0.0
     seed: int = 0
@@ -99,6 +102,17 @@ class Run:
     def curves(self) -> display.Plot:
         """Training and validation loss over the epochs."""
         return draw_curves(self.history)
+
+    def last(self) -> PreTrainedModel | PeftModel:
+        """A copy with the weights after the last epoch, which need not be the best ones that ``model`` has."""
+        checkpoint, model = last_checkpoint(self.folder), copy.deepcopy(self.model)
+        if checkpoint is None:
+            raise LabError(f"There is no checkpoint in {self.folder.name}: it was deleted. Run the training again.")
+        if isinstance(model, PeftModel):
+            set_peft_model_state_dict(model, load_file(Path(checkpoint) / "adapter_model.safetensors"))
+        else:  # tied weights stand in the file once
+            model.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"), strict=False)
+        return model
 
 
 def finetune(
@@ -159,7 +173,7 @@ def finetune(
 def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
     """What will be trained: a full copy of the base, or an adapter on its very weights."""
     if plan.method == "lora":
-        config = lora.lora_config(plan.rank, plan.alpha, plan.targets)
+        config = lora.lora_config(plan.rank, plan.alpha, plan.targets, plan.within)
         model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
     else:
         model = copy.deepcopy(base).requires_grad_(True)
@@ -214,7 +228,7 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         dataloader_pin_memory=on_gpu,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # the best one and the last one
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -418,8 +432,8 @@ def _reads(path: Path) -> bool:
 
 
 def _check_disk(folder: Path, base: PreTrainedModel) -> None:
-    # Two checkpoints at a time, each with weights and two moments.
-    needed = 2 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
+    # The best checkpoint, the last one and the one being written, each with weights and two moments.
+    needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise LabError(
