@@ -156,8 +156,8 @@ def test_the_recipes_differ_in_padding_and_precision_as_they_say(tiny: Any, tmp_
     assert seen == {
         "peers": (512, torch.float32),
         "peers, bf16 weights": (512, torch.bfloat16),
-        "ours": (3, mixed),
-        "ours, LoRA": (3, mixed),
+        "ours": (8, mixed),
+        "ours, LoRA": (8, mixed),
     }
 
 

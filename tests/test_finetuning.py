@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T
 
 from genai_labs import data, generation, models, prompts
 from genai_labs.errors import LabError
-from genai_labs.finetuning import examples, lora, memory, training
+from genai_labs.finetuning import cli, examples, lora, memory, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.paths import ROOT
@@ -78,6 +78,19 @@ def test_padded_labels_are_masked_and_left_out_of_the_loss(loaded: Loaded, made:
     assert together.loss == pytest.approx(by_hand.item(), abs=1e-5)
     assert longer.loss == pytest.approx(by_hand.item(), abs=1e-4)
     assert abs(counted.loss.item() - by_hand.item()) > 0.5
+
+
+def test_widths_are_rounded_up_and_the_loss_does_not_notice(loaded: Loaded, made: list[Feature]) -> None:
+    model, tokenizer = loaded
+    plain, rounded = (
+        examples.collate(made[:4], tokenizer.pad_token_id, multiples=m) for m in ((1, 1), examples.MULTIPLES)
+    )
+    for name, multiple in zip(("input_ids", "labels"), examples.MULTIPLES, strict=True):
+        width, wider = plain[name].shape[1], rounded[name].shape[1]
+        assert wider % multiple == 0
+        assert width <= wider < width + multiple
+    with torch.no_grad():
+        assert model(**rounded).loss.item() == pytest.approx(model(**plain).loss.item(), abs=1e-4)
 
 
 def test_full_fine_tuning_moves_the_copy_and_not_the_base(loaded: Loaded, made: list[Feature], tmp_path: Path) -> None:
@@ -385,6 +398,17 @@ def test_an_untied_output_head_survives_everything(method: str, made: list[Featu
     read = tokenizer(["#Person1#: Hello."], return_tensors="pt")
     made_twice = [m.generate(input_ids=read["input_ids"], max_new_tokens=5) for m in (run.model, again)]
     assert torch.equal(*made_twice)
+
+
+def test_the_command_plans_as_the_profile_says_unless_told_otherwise() -> None:
+    profile = load_profile("mini")
+    parser = cli.make_parser()
+    assert cli.make_plan(parser.parse_args([]), profile) == Plan(**profile.full)
+    assert cli.make_plan(parser.parse_args(["--method", "lora"]), profile) == Plan(method="lora", **profile.lora)
+    asked = parser.parse_args(["--method", "lora", "--rank", "2", "--rate", "0.01", "--epochs", "9", "--seed", "5"])
+    plan = cli.make_plan(asked, profile)
+    assert (plan.rank, plan.alpha, plan.learning_rate, plan.epochs, plan.seed) == (2, 4, 0.01, 9, 5)
+    assert plan.targets == profile.lora["targets"]
 
 
 @pytest.mark.slow

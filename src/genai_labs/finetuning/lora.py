@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +21,10 @@ from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
 
-ALL_LINEAR = ("q", "k", "v", "o", "wi_0", "wi_1", "wo")  # every matrix of a T5 v1.1 block
+# The matrices of a T5 v1.1 block.
+ATTENTION = ("q", "k", "v", "o")
+FEED_FORWARD = ("wi_0", "wi_1", "wo")
+ALL_LINEAR = ATTENTION + FEED_FORWARD
 BASE_FILE = "base.json"
 Part = Literal["model", "encoder", "decoder"]
 
@@ -49,7 +55,8 @@ def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", see
     """
     wrapped = shared_copy(base)
     torch.manual_seed(seed)
-    return get_peft_model(wrapped, config, adapter_name=name)
+    with _about_checkpointing_silent():
+        return get_peft_model(wrapped, config, adapter_name=name)
 
 
 def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
@@ -94,7 +101,8 @@ def load_adapter(base: PreTrainedModel, folder: Path, name: str = "default") -> 
     Raises LabError where a file is missing, and where the adapter was trained on another base model, which is named.
     """
     _check_base(base, folder)
-    return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
+    with _about_checkpointing_silent():
+        return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
 
 
 def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
@@ -106,6 +114,14 @@ def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
 def merged(model: PeftModel) -> PreTrainedModel:
     """A plain model in which B A has been added to every W; ``model`` and its base stay as they are."""
     return copy.deepcopy(model).merge_and_unload()
+
+
+@contextmanager
+def _about_checkpointing_silent() -> Iterator[None]:
+    """peft asks for a property of the model that transformers has renamed, which a learner can do nothing about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def _check_base(base: torch.nn.Module, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``python -m genai_labs sweep``: LoRA over rank and matrices, and full training over learning rates, side by side.
+"""``python -m genai_labs sweep``: LoRA over rank and place, full training over learning rates and with replay.
 
 Everything is scored on validation dialogues, because whoever reads a sweep will choose by it.
 """
@@ -26,8 +26,20 @@ from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import Profile, load_profile
 
-RANKS = (1, 2, 4, 8, 16)
-ATTENTION = ("q", "v")
+RANKS = (1, 4, 16)
+PLACES: dict[str, dict[str, Any]] = {
+    "feed-forward layers of the decoder": {"targets": lora.FEED_FORWARD, "within": "decoder"},
+    "attention layers of the decoder": {"targets": lora.ATTENTION, "within": "decoder"},
+    "all layers of encoder and decoder": {"targets": lora.ALL_LINEAR, "within": "model"},
+}
+# The rows that the lab shows in a table.
+SHOWN = (
+    "base",
+    "full",
+    "full, five times the learning rate",
+    "full, replay",
+    *(f"LoRA, rank {RANKS[-1]}, {place}" for place in PLACES),
+)
 FILE = "lab2_sweep"
 
 
@@ -50,17 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def variants(profile: Profile, seed: int) -> dict[str, tuple[Plan, float]]:
     """What is compared: name -> plan and share of replayed examples."""
-    full, low = Plan(**profile.full, seed=seed), profile.full["learning_rate"] / 4
+    rate = profile.full["learning_rate"]
     named: dict[str, tuple[Plan, float]] = {
-        "full": (full, 0.0),
-        "full, a quarter of the learning rate": (Plan(**{**profile.full, "learning_rate": low}, seed=seed), 0.0),
-        "full, 20 % replayed": (full, 0.2),
+        "full": (Plan(**profile.full, seed=seed), 0.0),
+        "full, five times the learning rate": (Plan(**{**profile.full, "learning_rate": 5 * rate}, seed=seed), 0.0),
+        "full, replay": (Plan(**profile.full, seed=seed), profile.replayed),
     }
-    for label, targets in (("all matrices", lora.ALL_LINEAR), ("q and v", ATTENTION)):
+    for place, where in PLACES.items():
         for rank in RANKS:
-            settings = {**profile.lora, "rank": rank, "alpha": 2 * rank, "targets": targets}
-            named[f"LoRA, rank {rank}, {label}"] = (Plan(method="lora", **settings, seed=seed), 0.0)
+            settings = {**profile.lora, "rank": rank, "alpha": 2 * rank, **where}
+            named[lora_name(rank, place)] = (Plan(method="lora", **settings, seed=seed), 0.0)
     return named
+
+
+def lora_name(rank: int, place: str) -> str:
+    """What a LoRA training of the sweep is called."""
+    return f"LoRA, rank {rank}, {place}"
 
 
 def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, seed: int) -> dict[str, Any]:
@@ -68,8 +85,8 @@ def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, 
     base, tokenizer = models.load_model(profile)
     train = features(data.load_split(profile.dataset, "train")[: profile.train_dialogues], tokenizer)
     rows = data.load_split(profile.dataset, "validation")
-    held_out = features(rows[-profile.validation_dialogues :], tokenizer)
-    scored, asked = rows[:dialogues], forgetting.other_tasks(100, seed, "validation")
+    held_out = features(rows[: profile.validation_dialogues], tokenizer)
+    scored, asked = rows[-dialogues:], forgetting.other_tasks(100, seed, "validation")
     before = forgetting.score(base, tokenizer, asked)
     results = [{"name": "base", "trained": 0.0, "seconds": 0.0} | _scores(base, tokenizer, scored, before, before)]
     for name, (plan, share) in tqdm(named.items(), desc="sweep", unit="training"):
@@ -111,9 +128,9 @@ def read(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def plot(record: dict[str, Any]) -> display.Plot:
-    """ROUGE-1 over rank, one line for each choice of matrices, full training as a level line."""
+    """ROUGE-1 over rank, one line for each place of the adapters, full training as a level line."""
     found = {r["name"]: tuple(r["rouge1"]) for r in record["results"]}
-    lines = {label: [found[f"LoRA, rank {rank}, {label}"] for rank in RANKS] for label in ("all matrices", "q and v")}
+    lines = {place: [found[lora_name(rank, place)] for rank in RANKS] for place in PLACES}
     lines["full fine-tuning"] = [found["full"]] * len(RANKS)
     return display.line_with_band(RANKS, lines, "rank", "ROUGE-1 F (validation dialogues)")
 
