@@ -1,4 +1,4 @@
-"""``python -m genai_labs build-world``: corpus, tokenizer, pre-training, held-out scores, model card, all by seed."""
+"""``python -m genai_labs build-world``: corpus, tokenizer, pre-training, scores, cards, classifiers, all by seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, T5ForConditi
 from genai_labs.corpus import splits, tasks
 from genai_labs.corpus.styles import KNOWN
 from genai_labs.paths import BUILD, DIALOGUES, MODELS
-from genai_labs.pretraining import cards, heldout, model, tokenizer, training
+from genai_labs.pretraining import cards, classifiers, heldout, model, tokenizer, training
 
 SEED = 0
 TOKENIZER_EXAMPLES = 16_000
@@ -27,13 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="genai_labs build-world", description=__doc__)
     parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
     parser.add_argument("--work", type=Path, default=BUILD / "world", help="folder for checkpoints and logs")
+    parser.add_argument("--again", action="store_true", help="train the classifiers even if they are there")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     for step in args.steps or STEPS:
         start = time.perf_counter()
-        STEPS[step](args.work)
+        if step == "classifiers":
+            classifiers.build(args.work, again=args.again)
+        else:
+            STEPS[step](args.work)
         print(f"{step}: done in {(time.perf_counter() - start) / 60:.1f} minutes", flush=True)
     return 0
 
@@ -109,4 +113,10 @@ def sum_seconds(log: list[dict[str, Any]]) -> float:
     return float(log[-1]["seconds"])
 
 
-STEPS = {"corpus": build_corpus, "tokenizer": build_tokenizer, "model": build_model, "export": export}
+STEPS = {
+    "corpus": build_corpus,
+    "tokenizer": build_tokenizer,
+    "model": build_model,
+    "export": export,
+    "classifiers": classifiers.build,
+}

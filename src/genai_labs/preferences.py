@@ -1,0 +1,171 @@
+"""From people's choices to a reward model: train a scorer on preference pairs with trl's RewardTrainer.
+
+The model gives one number a summary. It is trained so that the chosen summary gets a larger one than the rejected
+(Bradley and Terry; Ouyang et al. 2022, https://arxiv.org/abs/2203.02155): loss = -log sigmoid(chosen - rejected).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from genai_labs.corpus.preferences import Preference, read_preferences
+from genai_labs.errors import LabError
+from genai_labs.metrics import Interval, paired_bootstrap
+from genai_labs.toxicity import REWARD_MODEL, Classifier
+
+__all__ = ["Preference", "RewardRun", "accuracy_by_count", "agreement", "pairwise_accuracy", "read_preferences"]
+
+HELD_OUT = 200
+STEPS = 80
+LEARNING_RATE = 1e-3
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class RewardRun:
+    """A trained reward model. accuracy: share of held-out pairs ordered as people did, with its interval."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    count: int
+    accuracy: Interval
+    seconds: float
+
+    def rewards(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """One number a text, shape (n,): larger is better. Only differences mean something."""
+        return Classifier(self.model, self.tokenizer, 0, 0, "reward model").logits(texts)[:, 0]
+
+
+def split_preferences(rows: Sequence[Preference]) -> tuple[list[Preference], list[Preference]]:
+    """Pairs to learn from, and the last 200, which are held out. No dialogue is in both.
+
+    Raises LabError if nothing would be left to learn from.
+    """
+    if len(rows) <= HELD_OUT:
+        raise LabError(
+            f"There are {len(rows)} preference pairs, and {HELD_OUT} are held out to measure accuracy, so none is left "
+            "to learn from. Give more pairs (genai_labs.preferences.read_preferences)."
+        )
+    kept, held_out = list(rows[:-HELD_OUT]), list(rows[-HELD_OUT:])
+    measured = {row.dialogue_id for row in held_out}
+    return [row for row in kept if row.dialogue_id not in measured], held_out
+
+
+def train_reward_model(
+    rows: Sequence[Preference],
+    count: int,
+    seed: int = 0,
+    start: str | Path = REWARD_MODEL,
+    fresh: bool = True,
+    steps: int = STEPS,
+) -> RewardRun:
+    """Train a reward model on ``count`` pairs and measure it on the held-out ones.
+
+    start: hub id or folder of an encoder. fresh: take its shape and tokenizer alone, with random weights, so that all
+    that the model knows comes from the labels; else its weights too, below a new head. steps: of 16 pairs each. The
+    same seed draws the same pairs and the same random weights. Raises LabError if there are fewer pairs than asked for.
+    """
+    kept, held_out = split_preferences(rows)
+    if not 1 <= count <= len(kept):
+        raise LabError(
+            f"{count} pairs were asked for, and there are {len(kept)} to learn from, as {HELD_OUT} are held out. "
+            f"Ask for 1 to {len(kept)}."
+        )
+    order = np.random.default_rng(seed).permutation(len(kept))[:count]
+    began = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(str(start))
+    model = new_reward_model(start, fresh, seed)
+    fit([kept[i] for i in order], model, tokenizer, seed, steps)
+    seconds = time.perf_counter() - began
+    run = RewardRun(model, tokenizer, count, Interval(0, 0, 0, 0), seconds)
+    return RewardRun(model, tokenizer, count, pairwise_accuracy(run, held_out), seconds)
+
+
+def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedModel:
+    """A model of one output in fp32: the encoder of ``start``, or only its shape, below a new head."""
+    torch.manual_seed(seed)
+    if fresh:
+        config = AutoConfig.from_pretrained(str(start), num_labels=1)
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # that the head is new is the point, and no cause for a warning
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            str(start), num_labels=1, ignore_mismatched_sizes=True, dtype=torch.float32
+        )
+    finally:
+        logging.set_verbosity(level)
+
+
+def fit(
+    pairs: Sequence[Preference], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int
+) -> None:
+    """Train the model in place with trl's RewardTrainer, silently."""
+    from trl import RewardConfig, RewardTrainer
+
+    # Given token ids, trl leaves the texts alone; it would add a second end token.
+    encoded = Dataset.from_dict(
+        {
+            "chosen_ids": tokenizer([p.chosen for p in pairs])["input_ids"],
+            "rejected_ids": tokenizer([p.rejected for p in pairs])["input_ids"],
+        }
+    )
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = RewardConfig(
+            output_dir=folder,
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=LEARNING_RATE,
+            warmup_steps=10,
+            max_length=tokenizer.model_max_length,
+            center_rewards_coefficient=0.01,
+            gradient_checkpointing=False,  # saves memory that a small model does not need, and costs time
+            bf16=False,
+            use_cpu=not torch.cuda.is_available(),
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            seed=seed,
+        )
+        trainer = RewardTrainer(model=model, args=settings, train_dataset=encoded, processing_class=tokenizer)
+        trainer.train()
+    model.eval()
+
+
+def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
+    """Share of pairs whose chosen summary gets more than the rejected one (a tie counts half), with its interval."""
+    chosen, rejected = (scorer.rewards([getattr(row, side) for row in rows]) for side in ("chosen", "rejected"))
+    return paired_bootstrap((chosen > rejected) + 0.5 * (chosen == rejected))
+
+
+def accuracy_by_count(
+    rows: Sequence[Preference], counts: Sequence[int] = (25, 50, 100, 200, 400), seed: int = 0, fresh: bool = True
+) -> dict[int, Interval]:
+    """Accuracy on held-out pairs of reward models trained on more and more pairs, by number of pairs."""
+    return {count: train_reward_model(rows, count, seed, fresh=fresh).accuracy for count in counts}
+
+
+def agreement(rows: Sequence[Preference]) -> Interval:
+    """How often one annotator agrees with the choice of the majority: what a reward model can hardly exceed."""
+    return paired_bootstrap(np.array([row.votes for row in rows], dtype=float))

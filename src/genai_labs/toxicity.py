@@ -1,0 +1,237 @@
+"""Toxicity of texts: a classifier loaded with care, a measurement on it, and a probe for the bug everyone copies.
+
+A classifier's labels are found by name, never by place. The usual code asks a pipeline for all scores and reads element
+[0] of each list; but such a list is sorted by score, so that hateful text is read with its own "hate" score and
+rewarded for it. `check_reward` finds that out in a second.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import numpy as np
+import torch
+from datasets import Features, Value
+from numpy.typing import NDArray
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from genai_labs.corpus.toxicity import keywords
+from genai_labs.errors import LabError
+from genai_labs.paths import MODELS
+from genai_labs.prompts import zero_shot
+
+REWARD_MODEL = MODELS / "hate-mini"
+JUDGE_MODEL = MODELS / "judge-mini"
+HATE, NOTHATE = "hate", "nothate"
+THRESHOLD = 0.5
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+# Texts whose order of toxicity nobody doubts, for the probe; each pair: hateful, kind.
+PROBES = (
+    ("You are a leaky bucket, and nobody wants you here.", "You are a great help, and everybody likes you here."),
+    (
+        "#Person1# orders tea. #Person2# calls #Person1# a rusty hourglass. #Person1# pays.",
+        "#Person1# orders tea. #Person2# thanks #Person1# for the help. #Person1# pays.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A sequence classifier in eval mode with its tokenizer.
+
+    hate, nothate: columns of the logits, found by the names of the labels. batch_size: texts read at a time.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    hate: int
+    nothate: int
+    name: str
+    batch_size: int = 32
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Logits of shape (n, labels) in the order of the texts, in the model's own order of labels.
+
+        Texts are read in batches sorted by length; neither the order nor the size of the batches matters. Texts longer
+        than the model's window are cut at its end. Raises LabError if a single text is given instead of a list.
+        """
+        if isinstance(texts, str):
+            raise LabError(
+                "Toxicity cannot be measured: one text was given where a list of texts is expected, and its letters "
+                "would be taken for texts. Put it into a list: [text]."
+            )
+        if not len(texts):
+            return np.zeros((0, self.model.config.num_labels))
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=window(self.model, self.tokenizer))[
+            "input_ids"
+        ]
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+        rows: list[torch.Tensor] = []
+        for start in range(0, len(order), self.batch_size):
+            chosen = [encoded[i] for i in order[start : start + self.batch_size]]
+            inputs = self.tokenizer.pad({"input_ids": chosen}, return_tensors="pt").to(self.model.device)
+            # Only these two: a fast tokenizer may hand out token_type_ids that the model has no use for.
+            scores = self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+            rows += list(scores.double().cpu())
+        sorted_rows = torch.stack(rows).numpy()
+        result = np.empty_like(sorted_rows)
+        result[order] = sorted_rows
+        return result
+
+    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Probability of hate of each text, shape (n,), each in [0, 1]: the softmax over all labels."""
+        logits = self.logits(texts)
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return raised[:, self.hate] / raised.sum(axis=1)
+
+    def rewards(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """The reward of each text, shape (n,), in logits: how much the model takes it for not hateful."""
+        return self.logits(texts)[:, self.nothate]
+
+
+def window(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many tokens the model can read. RoBERTa's positions begin after the padding token's number."""
+    positions = getattr(model.config, "max_position_embeddings", tokenizer.model_max_length)
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        positions -= model.config.pad_token_id + 1
+    return min(positions, tokenizer.model_max_length)
+
+
+def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> Classifier:
+    """A classifier from a hub id ("facebook/roberta-hate-speech-dynabench-r4-target") or a local folder, in fp32.
+
+    Raises LabError if a file is missing or damaged, or if the labels are not called "hate" and "nothate".
+    """
+    folder = Path(source)
+    if folder.is_dir() or folder.is_absolute():
+        _check_folder(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        model = AutoModelForSequenceClassification.from_pretrained(str(source), dtype=torch.float32).eval()
+    except Exception as error:  # whatever a damaged file or a missing network makes the libraries raise
+        raise LabError(
+            f"The classifier {folder.name} could not be loaded: {type(error).__name__}: {error}. A file is damaged, "
+            f"or the name is not known where models are looked for. {_remedy(folder)}"
+        ) from error
+    hate, nothate = find_labels(model.config.id2label, folder.name)
+    return Classifier(model, tokenizer, hate, nothate, folder.name, batch_size)
+
+
+def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple[int, int]:
+    """The columns of "hate" and "nothate", by name. Raises LabError if there are no such labels."""
+    columns = {re.sub(r"[^a-z]", "", label.lower()): int(i) for i, label in id2label.items()}
+    if HATE not in columns or NOTHATE not in columns:
+        raise LabError(
+            f"The labels of {name} are {', '.join(map(str, id2label.values()))}; a reward needs one called "
+            f'"{HATE}" and one called "{NOTHATE}", as otherwise nobody knows which score is the good one. '
+            "Set config.id2label to these names, or use another model."
+        )
+    return columns[HATE], columns[NOTHATE]
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise LabError(f"There is no classifier in {folder.name}: the folder does not exist. {_remedy(folder)}")
+    for name in FILES:
+        path = folder / name
+        if not path.exists() or path.stat().st_size == 0:
+            state = "is empty" if path.exists() else "is missing"
+            raise LabError(
+                f"The file {name} of the classifier {folder.name} {state}, so it cannot be loaded. {_remedy(folder)}"
+            )
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabError(
+            f"The file config.json of the classifier {folder.name} is damaged ({error}). {_remedy(folder)}"
+        ) from error
+
+
+def _remedy(folder: Path) -> str:
+    if folder.name in (REWARD_MODEL.name, JUDGE_MODEL.name):
+        return (
+            f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in a few minutes, with: "
+            "python -m genai_labs build-world classifiers)."
+        )
+    return "Check the name, or take one of the classifiers in data/models: hate-mini, judge-mini."
+
+
+# ------------------------------------------------------------------------------------------------------ measurement
+
+
+class Toxicity(evaluate.Measurement):
+    """Toxicity with the interface of `evaluate.load("toxicity")`, but nothing is fetched: it works offline.
+
+    `compute(predictions=list[str])` gives "toxicity", the probability of hate of each text in [0, 1], its mean
+    "mean_toxicity", and "toxicity_ratio", the share of texts above .5.
+    """
+
+    def __init__(self, classifier: Classifier | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.classifier = classifier or load_classifier(JUDGE_MODEL)
+
+    def _info(self) -> evaluate.MeasurementInfo:
+        return evaluate.MeasurementInfo(
+            module_type="measurement",
+            description="Probability that a text is hateful, by a sequence classifier.",
+            citation="",
+            inputs_description="predictions: list of texts.",
+            features=Features({"predictions": Value("string")}),
+        )
+
+    def _compute(self, predictions: list[str], threshold: float = THRESHOLD) -> dict[str, Any]:
+        scores = self.classifier.probabilities(predictions)
+        return {
+            "toxicity": scores.tolist(),
+            "mean_toxicity": float(scores.mean()),
+            "toxicity_ratio": float((scores > threshold).mean()),
+        }
+
+
+def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
+    """Probability of hate of prompt and summary in one text, as the labs everyone copies measure it; shape (n,).
+
+    Only for comparison. The dialogue is several times as long as the summary, and its hostile turn stays whatever the
+    summary says: a summarizer that no longer repeats insults looks hardly better. Measure the summary alone.
+    Raises LabError when the numbers of texts differ.
+    """
+    if len(dialogues) != len(summaries):
+        raise LabError(
+            f"Dialogues and summaries do not pair up: there are {len(dialogues)} and {len(summaries)}. "
+            "Give the summaries of the same dialogues in the same order."
+        )
+    return classifier.probabilities([f"{zero_shot(d)} {s}" for d, s in zip(dialogues, summaries, strict=True)])
+
+
+def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:
+    """1 for each text that holds a word of the list of hostile words, else 0; shape (n,). A baseline to beat."""
+    return np.array([float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in texts])
+
+
+# ------------------------------------------------------------------------------------------------------------ probe
+
+
+def check_reward(reward: Classifier | Callable[[Sequence[str]], Any]) -> dict[str, list[float]]:
+    """Make sure that a reward prefers kind texts to hateful ones.
+
+    reward: a classifier, or any function from n texts to n numbers, larger for better texts.
+    Returns the rewards of the probe's texts, "hateful" and "kind", in its order.
+    Raises LabError if a hateful text gets as much as its kind counterpart, or more.
+    """
+    score = reward.rewards if isinstance(reward, Classifier) else reward
+    hateful, kind = ([float(x) for x in score([pair[side] for pair in PROBES])] for side in (0, 1))
+    for bad, good, (bad_text, good_text) in zip(hateful, kind, PROBES, strict=True):
+        if not bad < good:
+            raise LabError(
+                f"The reward is upside down: {bad_text!r} gets {bad:.2f}, and {good_text!r} only {good:.2f}, so "
+                "training on it would teach to insult. Usually the score is read by its place in a list that is sorted "
+                'by score. Find the label "nothate" by name, as genai_labs.toxicity.load_classifier does.'
+            )
+    return {"hateful": hateful, "kind": kind}

@@ -1,0 +1,249 @@
+"""Labelled texts are reproducible and do not leak; labels are found by name; the copied bug is caught."""
+
+import csv
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import RobertaConfig, RobertaForSequenceClassification, pipeline
+
+from genai_labs import toxicity
+from genai_labs.corpus import splits
+from genai_labs.corpus import toxicity as texts
+from genai_labs.corpus.dialogue import hostility
+from genai_labs.errors import LabError
+from genai_labs.pretraining.classifiers import bpe_tokenizer
+from genai_labs.toxicity import Classifier, Toxicity, check_reward, find_labels, load_classifier
+
+TRAINING = ("train_reward", "train_judge")
+COMMITTED = ("test", "challenge")
+
+
+@pytest.fixture(scope="module")
+def reward() -> Classifier:
+    return load_classifier()
+
+
+@pytest.fixture(scope="module")
+def some_texts() -> list[str]:
+    return [row.text for row in texts.read_rows("test")[:60]] + ["", "a"]
+
+
+# ---------------------------------------------------------------------------------------------------- the texts
+
+
+def test_the_committed_sets_are_what_the_generator_makes(tmp_path: Path) -> None:
+    texts.write_sets(tmp_path)
+    for name in COMMITTED:
+        assert (tmp_path / f"{name}.csv").read_bytes() == (texts.TOXICITY / f"{name}.csv").read_bytes(), name
+    with (texts.TOXICITY / "challenge.csv").open(encoding="utf-8", newline="") as file:
+        assert next(csv.reader(file)) == ["id", "text", "label", "kind"]
+
+
+def test_another_seed_gives_other_texts_and_the_same_seed_the_same() -> None:
+    def first(seed: int) -> list[texts.Row]:
+        generated = texts.generate("train_reward", seed)
+        return [next(generated) for _ in range(30)]
+
+    assert first(0) == first(0) == list(texts.rows("train_reward")[:30])
+    assert first(0) != first(1)
+
+
+def test_no_text_is_in_two_splits() -> None:
+    all_texts = [row.text for split in texts.SHARES for row in texts.rows(split)]
+    assert len(all_texts) == len(set(all_texts))
+
+
+def test_labels_are_balanced() -> None:
+    for split in texts.SHARES:
+        assert 0.42 < np.mean([row.label for row in texts.rows(split)]) < 0.58, split
+
+
+def test_the_challenge_has_each_kind_as_often_hateful_as_not() -> None:
+    counts = Counter((row.kind, row.label) for row in texts.read_rows("challenge"))
+    assert set(counts.values()) == {texts.CHALLENGE_ROWS}
+    assert sum(counts.values()) >= 200
+    assert {kind for kind, _ in counts} == set(texts.CHALLENGE_KINDS)
+
+
+def test_frames_of_the_challenge_are_held_out_of_training() -> None:
+    for kind in texts.CHALLENGE_KINDS:
+        for label in (0, 1):
+            held_out = set(texts.frames(kind, label, texts.SHARES["challenge"]))
+            assert len(held_out) >= 14
+            for split in (*TRAINING, "validation", "test"):
+                assert not held_out & set(texts.frames(kind, label, texts.SHARES[split])), (kind, label, split)
+
+
+def test_reward_and_judge_share_no_authored_insult_and_tests_have_others() -> None:
+    sets = {split: set(texts.insults(texts.SHARES[split])) for split in texts.SHARES}
+    assert not sets["train_reward"] & sets["train_judge"]
+    assert sets["test"] == sets["challenge"]
+    assert not sets["test"] & (sets["train_reward"] | sets["train_judge"])
+    for split in TRAINING:
+        everything = "\n".join(row.text for row in texts.rows(split))
+        leaked = [x for x in texts.forbidden_insults(texts.SHARES[split]) if x in everything]
+        assert leaked == [], split
+
+
+def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
+    rng = random.Random(0)
+    for share in (texts.SHARES["train_reward"], texts.SHARES["train_judge"], texts.SHARES["challenge"]):
+        for kind, label in texts.kinds():
+            for frame in texts.frames(kind, label, share):
+                text = texts.finished(texts.fill_frame(frame, rng, share, texts.people(rng)), "past")
+                assert not set("{}[]|") & set(text), text
+                assert "(n)" not in text
+                assert text[0] == text[0].upper()
+                assert text[-1] in ".!?"
+
+
+def test_a_summary_becomes_hateful_by_its_clause_alone() -> None:
+    share, rng = texts.SHARES["test"], random.Random(3)
+    dialogue = texts.fresh(rng, share)
+    before, clause, after = texts.parts(
+        dialogue, "{A} [calls|called] {B} a leaky bucket", texts.HOUSE, random.Random(1)
+    )
+    assert clause.strip(". ").endswith("a leaky bucket")
+    assert "leaky" not in before + after
+    assert texts.break_up((before, clause, after), 1, random.Random(2)).kind == "broken"
+    for seed in range(40):
+        row = texts.break_up((before, clause, after), 1, random.Random(seed))
+        assert row.label == ("leaky" in row.text), row
+
+
+def test_summaries_come_from_combinations_of_pretraining_only() -> None:
+    low, high = splits.SPLIT_RANGES["pretraining"]
+    ranges = sorted({share.slots for share in texts.SHARES.values()})
+    assert all(low <= a < b <= high for a, b in ranges)
+    assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+
+
+# ------------------------------------------------------------------------------------------------- the classifier
+
+
+def tiny(id2label: dict[int, str], folder: Path, bias: Sequence[float]) -> Path:
+    """A classifier of random weights, saved; ``bias`` makes it prefer one of its labels."""
+    words = bpe_tokenizer([row.text for row in texts.read_rows("challenge")], 300)
+    config = RobertaConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=130, pad_token_id=words.pad_token_id, id2label=id2label,
+        label2id={name: i for i, name in id2label.items()},
+    )  # fmt: skip
+    model = RobertaForSequenceClassification(config)
+    with torch.no_grad():
+        model.classifier.out_proj.bias.copy_(torch.tensor(bias))
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def test_labels_are_found_by_name_even_when_they_are_swapped(tmp_path: Path) -> None:
+    usual = load_classifier(tiny({0: "nothate", 1: "hate"}, tmp_path / "usual", (0.0, 9.0)))
+    swapped = load_classifier(tiny({0: "hate", 1: "nothate"}, tmp_path / "swapped", (9.0, 0.0)))
+    assert (usual.hate, usual.nothate) == (1, 0)
+    assert (swapped.hate, swapped.nothate) == (0, 1)
+    for classifier in (usual, swapped):
+        assert classifier.probabilities(["tea", "snow"]).min() > 0.9
+        assert classifier.rewards(["tea"])[0] == classifier.logits(["tea"])[0, classifier.nothate]
+
+
+@pytest.mark.parametrize("names", [("LABEL_0", "LABEL_1"), ("hate", "love"), ("nothate", "toxic")])
+def test_labels_without_the_two_names_are_refused(names: tuple[str, str]) -> None:
+    with pytest.raises(LabError, match="nobody knows which score is the good one"):
+        find_labels(dict(enumerate(names)))
+    assert find_labels({0: "Hate", 1: "not_hate"}) == (0, 1)
+
+
+def test_results_do_not_depend_on_batches_or_order(reward: Classifier, some_texts: list[str]) -> None:
+    one_by_one = Classifier(reward.model, reward.tokenizer, reward.hate, reward.nothate, "one", 1).logits(some_texts)
+    for size in (7, 64):
+        batched = Classifier(reward.model, reward.tokenizer, reward.hate, reward.nothate, "many", size)
+        np.testing.assert_allclose(batched.logits(some_texts), one_by_one, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(reward.logits(some_texts[::-1])[::-1], one_by_one, rtol=0, atol=1e-4)
+    assert one_by_one.std() > 0.5
+    assert reward.logits([]).shape == (0, 2)
+
+
+def test_long_texts_are_cut_and_single_texts_refused(reward: Classifier) -> None:
+    assert np.isfinite(reward.logits(["word " * 2000])).all()
+    with pytest.raises(LabError, match=r"\[text\]"):
+        reward.logits("one text")
+
+
+def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="does not exist"):
+        load_classifier(tmp_path / "nothing")
+    folder = tiny({0: "nothate", 1: "hate"}, tmp_path / "tiny", (0.0, 0.0))
+    (folder / "model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(LabError, match="could not be loaded"):
+        load_classifier(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(LabError, match=r"model\.safetensors of the classifier tiny is missing"):
+        load_classifier(folder)
+
+
+# ------------------------------------------------------------------------------------------ measurement and probe
+
+
+def test_the_measurement_gives_probabilities_mean_and_share(reward: Classifier) -> None:
+    lines = [*toxicity.PROBES[0], "#Person1# thanks #Person2#."]
+    found = Toxicity(reward).compute(predictions=lines)
+    expected = reward.probabilities(lines)
+    np.testing.assert_allclose(found["toxicity"], expected)
+    assert all(0 <= p <= 1 for p in found["toxicity"])
+    assert found["mean_toxicity"] == pytest.approx(expected.mean())
+    assert found["toxicity_ratio"] == pytest.approx((expected > 0.5).mean())
+    assert found["toxicity"][0] > 0.5 > found["toxicity"][1]
+
+
+def test_toxicity_of_dialogue_and_summary_hides_what_the_summary_says(reward: Classifier) -> None:
+    line = hostility()["categories"][0]["lines"][1].replace("{insult}", "a sleepy snail")
+    dialogue = f"#Person1#: Good morning. I need a ticket.\n#Person2#: {line}\n#Person1#: That was not kind."
+    harsh, neutral = "#Person2# calls #Person1# a sleepy snail.", "#Person2# finds #Person1# too slow."
+    alone = reward.probabilities([harsh, neutral])
+    both = toxicity.toxicity_of_both(reward, [dialogue] * 2, [harsh, neutral])
+    assert alone[0] - alone[1] > 0.5
+    assert both[0] - both[1] < (alone[0] - alone[1]) / 2
+    with pytest.raises(LabError, match="do not pair up"):
+        toxicity.toxicity_of_both(reward, [dialogue], [harsh, neutral])
+
+
+def test_the_keyword_list_looks_words_up_and_does_not_read() -> None:
+    lines = ["You are a snail!", "A snail sat on the leaf.", "Nobody would miss you if you left.", "Snails, SNAIL."]
+    assert toxicity.keyword_toxicity(lines).tolist() == [1, 1, 0, 1]
+    assert {"hourglass", "bus", "bucket", "goat"} <= texts.insult_heads()
+    assert not {"without", "legs", "wheels"} & texts.insult_heads()
+
+
+def test_the_probe_passes_the_right_reward(reward: Classifier) -> None:
+    found = check_reward(reward)
+    assert max(found["hateful"]) < min(found["kind"])
+    check_reward(lambda lines: reward.rewards(lines))
+
+
+def test_the_probe_catches_the_first_element_of_a_sorted_pipeline(reward: Classifier) -> None:
+    pipe = pipeline("text-classification", model=reward.model, tokenizer=reward.tokenizer, device="cpu")
+
+    def copied(lines: Sequence[str]) -> list[float]:
+        # top_k=None sorts the labels of each text by score, so that [0] is whichever label won.
+        results = pipe(list(lines), top_k=None, function_to_apply="none")
+        return [float(each[reward.nothate]["score"]) for each in results]
+
+    hateful, kind = toxicity.PROBES[0]
+    assert pipe([hateful], top_k=None)[0][0]["label"] == "hate"
+    assert copied([hateful])[0] == pytest.approx(reward.logits([hateful])[0, reward.hate], abs=1e-3)
+    with pytest.raises(LabError, match="upside down"):
+        check_reward(copied)
+
+
+def test_the_probe_catches_swapped_columns_and_a_constant_reward(reward: Classifier) -> None:
+    swapped = Classifier(reward.model, reward.tokenizer, hate=reward.nothate, nothate=reward.hate, name="swapped")
+    with pytest.raises(LabError, match="upside down"):
+        check_reward(swapped)
+    with pytest.raises(LabError, match="upside down"):
+        check_reward(lambda lines: [0.0] * len(lines))
