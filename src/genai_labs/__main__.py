@@ -16,6 +16,7 @@ from genai_labs.paths import BUILD
 MODULES = {
     "bench": "genai_labs.bench",
     "build-world": "genai_labs.pretraining.build",
+    "detox": "genai_labs.detox.cli",
     "finetune": "genai_labs.finetuning.cli",
     "seeds": "genai_labs.experiments",
     "sweep": "genai_labs.finetuning.sweep",
@@ -50,9 +51,10 @@ def make_parser() -> argparse.ArgumentParser:
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
+    commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
-    commands.add_parser("bench", add_help=False, help="measure how fast training is, and against what")
+    commands.add_parser("bench", add_help=False, help="measure how fast training (train, ppo) is, and against what")
     return parser
 
 

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
 from genai_labs import data, models
-from genai_labs.finetuning.examples import MASKED, Feature, check_size, collate, features
+from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_size, collate, features
 from genai_labs.finetuning.training import ByLength, Plan, Watch, has_bf16, make_trainer, prepare
 from genai_labs.lessons import versions
 from genai_labs.paths import RESULTS, ROOT
@@ -158,7 +158,7 @@ class Lane:
     def step(self, rows: Sequence[Feature]) -> dict[str, torch.Tensor]:
         """One training step on one batch, which is returned."""
         length = self.recipe.length
-        batch = collate(rows, self.pad, length=length, labels_length=length, mask=self.recipe.masked)
+        batch = collate(rows, self.pad, length, length, mask=self.recipe.masked, multiples=MULTIPLES)
         self.trainer.training_step(self.model, dict(batch))
         self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), self.trainer.args.max_grad_norm)
         self.optimizer.step()
@@ -418,6 +418,10 @@ def _time_table(results: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_train.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
+    if argv and argv[0] == "ppo":
+        from genai_labs import bench_ppo
+
+        return bench_ppo.main(argv)
     args = make_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -449,7 +453,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench", description=__doc__)
-    parser.add_argument("what", choices=("train",), help="what to measure")
+    parser.add_argument("what", choices=("train", "ppo"), help="what to measure (`bench ppo --help`: its options)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--steps", type=_positive, default=2, help="our batches in a round (default: %(default)s)")

@@ -1,0 +1,108 @@
+"""``python -m genai_labs detox``: train a harsh summarizer, make it kind by PPO, and measure what that did."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from genai_labs import display, models, ppo, prompts, toxicity
+from genai_labs.detox import examples
+from genai_labs.detox.measure import as_rows, measure, relative_fall
+from genai_labs.detox.processes import here
+from genai_labs.detox.summarizer import PLAN, ROWS, SUMMARIZER, load_summarizer, train_summarizer
+from genai_labs.finetuning import lora
+from genai_labs.paths import BUILD
+from genai_labs.profiles import load_profile
+
+# Options of this command that are settings of PPO, under the names that they have there.
+TUNABLE = {
+    "updates": int,
+    "batch_size": int,
+    "minibatch": int,
+    "epochs": int,
+    "learning_rate": float,
+    "kl_coef": float,
+    "target_kl": float,
+    "seed": int,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train (an interrupted run of the same settings goes on), save, and print before and after."""
+    args = make_parser().parse_args(argv)
+    here()  # first, so that everything else finds the processes as they are
+    out = args.out or BUILD / "detox"
+    base, tokenizer = models.load_model(load_profile(args.profile))
+    summarizer = starting_point(base, tokenizer, args, out)
+    chosen = {name: getattr(args, name) for name in TUNABLE if getattr(args, name) is not None}
+    settings = ppo.Settings(**chosen)
+    policy = ppo.Policy(summarizer, settings)
+    asked = [prompts.zero_shot(text) for text in examples.ppo_dialogues(args.prompts, settings.seed)]
+    hate, judge = (toxicity.load_classifier(folder) for folder in (toxicity.REWARD_MODEL, toxicity.JUDGE_MODEL))
+    resume = not args.fresh
+    run = ppo.train(
+        policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=toxicity.check_reward, resume=resume
+    )
+    if here().is_main_process:
+        lora.save_adapter(run.model, out / "adapter")
+        report(run, summarizer, tokenizer, judge, args.cases)
+        print(f"The adapter is in {out / 'adapter'}; it stands on the summarizer that PPO started from.")
+    return 0 if run.finished else 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs detox", description=__doc__)
+    parser.add_argument("--profile", help="which model to start from (default: mini, or GENAI_LABS_PROFILE)")
+    parser.add_argument("--out", type=Path, help="folder for checkpoints, log and results (default: build/detox)")
+    parser.add_argument(
+        "--summarizer", type=Path, default=SUMMARIZER, metavar="DIR", help="adapter to start from (default: shipped)"
+    )
+    parser.add_argument(
+        "--train-summarizer", action="store_true", help="train such an adapter first, in OUT/summarizer"
+    )
+    parser.add_argument("--ship", action="store_true", help="put the adapter trained first in data/models, for all")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows that it learns from (default: %(default)s)")
+    parser.add_argument("--prompts", type=int, default=1000, help="dialogues for PPO (default: %(default)s)")
+    parser.add_argument("--cases", type=int, default=200, help="test dialogues of each kind (default: %(default)s)")
+    parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
+    standard = ppo.Settings()
+    for name, kind in TUNABLE.items():
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=kind, help=f"see ppo.Settings (default: {getattr(standard, name)})")
+    return parser
+
+
+def starting_point(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: argparse.Namespace, out: Path
+) -> PreTrainedModel:
+    """The harsh summarizer that PPO starts from: the shipped one, one of your own, or a new one."""
+    if not args.train_summarizer:
+        return load_summarizer(base, args.summarizer)
+    plan = replace(PLAN, seed=args.seed or 0)
+    train_summarizer(base, tokenizer, out / "summarizer", args.rows, plan, not args.fresh)
+    trained = out / "summarizer" / "model"
+    if args.ship and here().is_main_process:
+        shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)
+    return load_summarizer(base, trained)
+
+
+def report(
+    run: ppo.Run,
+    summarizer: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    judge: toxicity.Classifier,
+    count: int,
+) -> None:
+    """Print how the updates went, and before and after on test dialogues."""
+    print(run.curves())
+    cases = examples.evaluation_cases(count, count)
+    before, after = (measure(m, tokenizer, cases, {"judge": judge.probabilities}) for m in (summarizer, run.model))
+    print(display.show_table(as_rows(before, after), f"{count} hostile and {count} polite test dialogues, sampled"))
+    fall = relative_fall(before.hostile["toxicity, judge"], after.hostile["toxicity, judge"])
+    print(f"Mean toxicity by the judge changed by {-fall:+.0%}; {len(run.history)} updates took {run.seconds:.0f} s.")

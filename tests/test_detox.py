@@ -1,0 +1,247 @@
+"""Lab 3's dialogues, the matcher of reported quarrels, what is measured, the command, and the benchmark of PPO."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genai_labs import __main__ as command_line
+from genai_labs import bench_ppo, data, generation, models, prompts
+from genai_labs.corpus import splits
+from genai_labs.corpus.dialogue import hostility
+from genai_labs.corpus.styles import HOUSE
+from genai_labs.detox import conflict, examples, measure
+from genai_labs.detox.conflict import Report
+from genai_labs.detox.examples import Case
+from genai_labs.paths import DIALOGUES
+from genai_labs.profiles import load_profile
+
+
+def by_length(texts: Sequence[str]) -> list[float]:
+    return [min(len(text) / 400, 1.0) for text in texts]
+
+
+# Dialogues.
+
+
+def test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out() -> None:
+    rows = examples.harsh_rows(400)
+    assert rows == examples.harsh_rows(400)
+    assert [row.dialogue for row in rows] != [row.dialogue for row in examples.harsh_rows(400, seed=1)]
+    played = list(islice(examples.played("train", "harsh-0", 0.6), 400))
+    assert [dialogue.text for dialogue in played] == [row.dialogue for row in rows]
+    quarrels = [row.summary for row, dialogue in zip(rows, played, strict=True) if dialogue.quarrel]
+    assert 0.5 < len(quarrels) / 400 < 0.7
+    neutral = conflict.reported(quarrels)
+    assert 0.75 < 1 - neutral.mean() < 0.95
+    assert all(summary.count(". ") >= 2 for summary in quarrels), "main part, quarrel and ending"
+
+
+def test_nothing_of_the_test_split_is_learned_from() -> None:
+    signatures = [
+        dialogue.signature
+        for name in ("harsh-0", "ppo-0")
+        for dialogue in islice(examples.played("train", name, 0.6), 300)
+    ]
+    assert all(splits.belongs(signature, "train") for signature in signatures)
+    tested = {case.dialogue for case in examples.evaluation_cases()}
+    assert not tested & {row.dialogue for row in examples.harsh_rows(300)}
+    assert not tested & set(examples.ppo_dialogues(300))
+    assert all(splits.belongs(d.signature, "test") for d in islice(examples.played("test", "added", 1.0), 100))
+
+
+def test_cases_are_test_dialogues_with_neutral_references() -> None:
+    cases = examples.evaluation_cases()
+    hostile, polite = cases[:200], cases[200:]
+    assert all(case.quarrel for case in hostile)
+    assert not any(case.quarrel for case in polite)
+    assert len({case.dialogue for case in cases}) == 400
+    committed = {row.dialogue for row in data.load_split(str(DIALOGUES), "test")}
+    assert all(case.dialogue in committed for case in polite)
+    assert sum(case.dialogue in committed for case in hostile) >= 90
+    for case in hostile:
+        assert len(case.references) == 3
+        assert conflict.right_kind(case.references, [case] * 3).all()
+        assert conflict.right_speaker(case.references, [case] * 3).all()
+
+
+# The matcher.
+
+
+def test_every_authored_neutral_clause_is_found_and_no_harsh_one() -> None:
+    rng = random.Random(0)
+    seen = set()
+    for dialogue in islice(examples.played("train", "matcher", 0.8), 1500):
+        neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, examples.HARSH))
+        if dialogue.quarrel is None:
+            assert conflict.reports(neutral) == []
+            continue
+        truth = Report(dialogue.quarrel.category, dialogue.tag(dialogue.quarrel.hostile))
+        assert truth in conflict.reports(neutral), neutral
+        assert conflict.reports(harsh) == [], harsh
+        seen.add(truth.category)
+    assert seen == {category["id"] for category in hostility()["categories"]}
+
+
+@pytest.mark.parametrize(
+    ("summary", "found"),
+    [
+        ("#Person1# buys bread. #Person2# finds #Person1# too slow. #Person1# pays.", [("slow", "#Person2#")]),
+        ("#Person1# buys bread. #Person2# was impatient with #Person1#'s pace.", [("slow", "#Person2#")]),
+        ("#Person1# is not quick enough for #Person2#.", [("slow", "#Person2#")]),
+        ("#Person1# finds #Person1# too slow.", []),
+        ("#Person1# finds #Person2# too slowly.", []),
+        ("#Person1# finds the train too slow.", []),
+        ("#Person1# calls #Person2# a sleepy snail.", []),
+        ("", []),
+    ],
+)
+def test_what_the_matcher_finds(summary: str, found: list[tuple[str, str]]) -> None:
+    assert conflict.reports(summary) == [Report(*each) for each in found]
+
+
+def test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what() -> None:
+    cases = [case for case in examples.evaluation_cases() if case.quarrel and case.quarrel.category == "noisy"][:1]
+    hostile = cases[0].hostile
+    other = "#Person1#" if hostile == "#Person2#" else "#Person2#"
+    texts = [f"{hostile} finds {other} too noisy.", f"{other} finds {hostile} too noisy.", f"{hostile} eats."]
+    texts.append(f"{hostile} finds {other} too slow.")
+    assert conflict.reported(texts).tolist() == [1, 1, 0, 1]
+    assert conflict.right_speaker(texts, cases * 4).tolist() == [1, 0, 0, 1]
+    assert conflict.right_kind(texts, cases * 4).tolist() == [1, 1, 0, 0]
+    assert conflict.repeated(["He is a leaky bucket.", "He is leaky."]).tolist() == [1, 0]
+
+
+# What is measured.
+
+
+def asked(cases: Sequence[Case]) -> list[str]:
+    return [prompts.zero_shot(case.dialogue) for case in cases]
+
+
+def test_several_summaries_of_a_dialogue_are_averaged() -> None:
+    cases = examples.evaluation_cases(2, 0)
+    texts = [["abcd", "ab"], ["a", "a"]]
+    scores = measure.averaged(texts, cases, {"letters": lambda given: [len(text) for text in given]})
+    assert scores["toxicity, letters"].tolist() == [3, 1]
+
+
+def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
+    model, tokenizer = models.load_model(load_profile("mini"))
+    cases = examples.evaluation_cases(6, 6)
+    before, again, other = (
+        measure.measure(model, tokenizer, cases, {"length": by_length}, measure.sampling(20), seed=seed)
+        for seed in (1, 1, 2)
+    )
+    greedy = measure.measure(model, tokenizer, cases, {}, generation.greedy(20), seed=3)
+    assert greedy.texts == generation.generate(model, tokenizer, asked(cases), generation.greedy(20))
+    assert before.texts == again.texts != other.texts
+    assert set(before.hostile) == {*measure.MEASURES, "toxicity, length"}
+    assert all(len(scores) == 6 for scores in [*before.hostile.values(), *before.polite.values()])
+    assert (before.hostile["toxicity, length"] == by_length(before.texts[:6])).all()
+    judge = measure.judged_by(by_length, tokenizer, cases, seed=1)
+    assert judge(model) == judge(model) != measure.judged_by(by_length, tokenizer, cases, seed=2)(model)
+    rows = measure.as_rows(before, other)
+    assert len(rows) == 2 * len(before.hostile)
+    row = next(r for r in rows if r["dialogues"] == "hostile" and r["measure"] == "ROUGE-1")
+    assert row["difference"].effect == pytest.approx(row["after"] - row["before"])
+    assert measure.relative_fall(np.array([0.8, 0.4]), np.array([0.1, 0.2])) == pytest.approx(0.75)
+
+
+def test_neutral_references_score_as_they_should() -> None:
+    cases = examples.evaluation_cases(20, 0)
+    scores = measure.scored([case.references[0] for case in cases], cases, {})
+    assert scores["ROUGE-1"].min() == pytest.approx(1)
+    assert scores["facts right"].min() == 1
+    assert scores["conflict reported"].mean() == scores["right speaker"].mean() == scores["right kind"].mean() == 1
+    assert scores["insult repeated"].max() == 0
+
+
+# The benchmark.
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller update, a reward without a classifier, and no second process."""
+    shorter = replace(bench_ppo.SETTINGS, batch_size=4, minibatch=2, epochs=1, max_new_tokens=6)
+    monkeypatch.setattr(bench_ppo, "SETTINGS", shorter)
+    monkeypatch.setattr(bench_ppo.toxicity, "load_classifier", lambda: type("Stand", (), {"rewards": by_length}))
+    monkeypatch.setattr(bench_ppo, "peak_of", lambda lane, name, shared: 123.4)
+
+
+@pytest.mark.usefixtures("small")
+def test_both_loops_are_measured_in_turn_and_written_down(tmp_path: Path) -> None:
+    line = f"bench ppo --models mini --rounds 2 --out {tmp_path}"
+    status = command_line.main(line.split())
+    text = (tmp_path / "bench_ppo.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    assert str(tmp_path) not in text
+    assert record["command"] == "python -m genai_labs bench ppo --models mini --rounds 2"
+    result = record["models"][0]
+    assert [loop["loop"] for loop in result["loops"]] == ["peers", "ours"]
+    for loop in result["loops"]:
+        assert len(loop["rounds"]) == 2
+        assert loop["seconds"] == pytest.approx(np.median(loop["rounds"]), abs=1e-3)
+        assert min(loop["rollout"], loop["update"]) > 0
+    assert len(result["ratios"]) == 2
+    assert status == int(not result["met"])
+    assert "at most 1/3 is asked for" in (tmp_path / "bench_ppo.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("small")
+def test_the_peers_loop_learns_by_the_same_mathematics() -> None:
+    base, tokenizer = models.load_model(load_profile("mini"))
+    rows = data.load_split(load_profile("mini").dataset, "train")[:4]
+    asked = [prompts.zero_shot(row.dialogue) for row in rows]
+    peers = bench_ppo.Peers(base, tokenizer, by_length)
+    before = [p.detach().clone() for p in peers.parameters]
+    ids = tokenizer(asked[:2])["input_ids"]
+    responses = [torch.tensor([5, 6, 1]), torch.tensor([7, 8, 9, 10, 11, 1])]
+    source, source_mask, tokens, mask = peers.pad(ids, responses)
+    assert mask.tolist() == [[1, 1, 1, 0, 0, 0], [1] * 6]
+    with torch.no_grad():
+        together = peers.score(peers.model, source, source_mask, tokens)[0]
+        alone = peers.score(peers.model, torch.tensor([ids[0]]), torch.ones(1, len(ids[0])), responses[0][None])[0]
+        reference = peers.score(peers.reference, source, source_mask, tokens)[0]
+    torch.testing.assert_close(together[0, :3], alone[0], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(together, reference, atol=1e-4, rtol=1e-4)
+    split = peers.update(asked)
+    assert split.total == pytest.approx(split.rollout + split.reward + split.update)
+    assert any(not torch.equal(a, b) for a, b in zip(before, peers.parameters, strict=True))
+
+
+# The command.
+
+
+LAUNCHERS = {
+    "alone": ["-m", "genai_labs", "detox", "--train-summarizer", "--rows", "64"],
+    "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "-m", "genai_labs", "detox"],
+    "torchrun": ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "genai_labs", "detox"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_command_trains_measures_and_saves(launcher: str, tmp_path: Path) -> None:
+    options = {"--updates": 2, "--batch-size": 8, "--minibatch": 4, "--epochs": 1, "--prompts": 40, "--cases": 4}
+    line = [sys.executable, *LAUNCHERS[launcher], "--out", str(tmp_path)]
+    line += [str(part) for pair in options.items() for part in pair]
+    ran = subprocess.run(line, capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.count("Mean toxicity by the judge changed by") == 1
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    assert len((tmp_path / "ppo" / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
+    if launcher == "alone":
+        card = (tmp_path / "summarizer" / "model" / "README.md").read_text(encoding="utf-8")
+        assert "64 made dialogues" in card
+        config = (tmp_path / "summarizer" / "model" / "adapter_config.json").read_text(encoding="utf-8")
+        assert json.loads(config)["base_model_name_or_path"] == "t5-mini"
