@@ -433,7 +433,7 @@ def sweep_plot(
 @matplotlib.rc_context(STYLE)
 def matrices(named: Mapping[str, NDArray[np.float64]], title: str | None = None, digits: int = 1) -> Plot:
     """Small matrices side by side, every number in its cell, coloured by its value on one scale."""
-    widths = [max(matrix.shape[1], 2) for matrix in named.values()]
+    widths = [max(matrix.shape[1], 4) for matrix in named.values()]
     highest = max(matrix.shape[0] for matrix in named.values())
     figure = Figure(figsize=(9.5, 0.36 * highest + 0.9), facecolor=PAPER, layout="constrained")
     most = max(float(np.abs(matrix).max()) for matrix in named.values()) or 1.0

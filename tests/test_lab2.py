@@ -1,0 +1,62 @@
+"""Lab 2 keeps its promises: on five seeds of training, in its stored sweep, and in its profile."""
+
+import json
+from typing import Any
+
+import pytest
+
+from genai_labs import experiments, models
+from genai_labs.finetuning import lora, sweep
+from genai_labs.finetuning.training import Plan, prepare
+from genai_labs.paths import RESULTS
+from genai_labs.profiles import load_profile
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    return json.loads((RESULTS / "lab2_seeds.json").read_text(encoding="utf-8"))
+
+
+def effects(record: dict[str, Any], lesson: str) -> list[float]:
+    (item,) = [item for item in record["lessons"] if item["id"] == lesson]
+    return [seed["effect"] for seed in item["seeds"].values()]
+
+
+def test_every_lesson_holds_on_five_seeds_of_training(record: dict[str, Any]) -> None:
+    assert len(record["seeds"]) == 5
+    assert len(record["lessons"]) >= 10
+    assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
+    assert (RESULTS / "lab2_seeds.md").read_text(encoding="utf-8") == experiments.as_markdown(record)
+
+
+def test_lora_keeps_95_percent_of_a_gain_of_at_least_0_15(record: dict[str, Any]) -> None:
+    gains, losses = effects(record, "2.4"), effects(record, "2.7")
+    assert min(gains) >= 0.15
+    assert min((gain + loss) / gain for gain, loss in zip(gains, losses, strict=True)) >= 0.95
+
+
+def test_trainings_with_different_seeds_differ(record: dict[str, Any]) -> None:
+    assert len(set(effects(record, "2.4"))) == 5
+
+
+def test_the_adapter_of_the_profile_is_small() -> None:
+    profile = load_profile("mini")
+    base, _ = models.load_model(profile)
+    model = prepare(base, Plan(method="lora", **profile.lora))
+    assert lora.trainable_share(model) <= 0.04
+    numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert numbers <= 0.05 * models.count_parameters(base)
+
+
+def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
+    stored = sweep.read()
+    profile = load_profile("mini")
+    plans = sweep.variants(profile, stored["seed"])
+    assert [r["name"] for r in stored["results"]] == ["base", *plans]
+    for r in stored["results"][1:]:
+        plan, share = plans[r["name"]]
+        assert r["plan"] == json.loads(json.dumps(vars(plan)))
+        assert r["replayed"] == share
+    assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.as_markdown(stored)
+    assert set(sweep.SHOWN) <= {r["name"] for r in stored["results"]}
+    assert "LoRA" in repr(sweep.plot(stored)) or "decoder" in repr(sweep.plot(stored))
