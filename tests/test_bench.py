@@ -35,12 +35,17 @@ def tiny() -> Any:
     config = T5Config(
         **SIZE, vocab_size=50, decoder_start_token_id=0, feed_forward_proj="gated-gelu", attn_implementation="eager"
     )
+    torch.manual_seed(0)
     return T5ForConditionalGeneration(config)
 
 
 def rows(*lengths: tuple[int, int]) -> list[Feature]:
     return [
-        {"input_ids": [5] * source, "attention_mask": [1] * source, "labels": [7] * target}
+        {
+            "input_ids": [3 + place % 40 for place in range(source)],  # all alike, attention would have nothing to learn
+            "attention_mask": [1] * source,
+            "labels": [7 + place for place in range(target)],
+        }
         for source, target in lengths
     ]
 
