@@ -42,7 +42,8 @@ def tiny() -> Any:
 def rows(*lengths: tuple[int, int]) -> list[Feature]:
     return [
         {
-            "input_ids": [3 + place % 40 for place in range(source)],  # all alike, attention would have nothing to learn
+            # Not all alike: attention would have nothing to learn.
+            "input_ids": [3 + place % 40 for place in range(source)],
             "attention_mask": [1] * source,
             "labels": [7 + place for place in range(target)],
         }
