@@ -63,14 +63,14 @@ def test_reward_model_and_judge_are_different_models() -> None:
 
 def test_accuracy_is_what_the_card_says_and_well_above_the_word_list(classifier: Classifier) -> None:
     told = record(classifier.name)
-    for name, least in (("test", 0.85), ("challenge", 0.62)):
+    for name, least in (("test", 0.85), ("challenge", 0.70)):
         rows = texts.read_rows(name)
         found = right(classifier, rows)
         assert found.mean() == pytest.approx(told[name]["accuracy"][0], abs=0.005)
         assert found.mean() > least, name
         labels = np.array([row.label for row in rows])
         words = keyword_toxicity([row.text for row in rows]) == labels
-        assert paired_bootstrap(found.astype(float), words.astype(float)).low > 0.05, name
+        assert paired_bootstrap(found.astype(float), words.astype(float)).low > 0.10, name
 
 
 def test_the_word_list_fails_on_the_challenge() -> None:

@@ -353,6 +353,7 @@ def test_a_rewarded_habit_becomes_likelier_and_a_price_on_kl_holds_it_back() -> 
     free, held = (trained(replace(settings, kl_coef=coef), opens_with_they) for coef in (0.0, 5.0))
     assert free.history[0]["score"] < 0.7
     assert free.history[-1]["score"] > 0.9
+    assert held.history[-1]["score"] < free.history[-1]["score"]
     # The KL of a batch is an estimate from its samples, which may lie a little below 0.
     assert abs(held.history[-1]["kl"]) < free.history[-1]["kl"] / 2
 

@@ -4,6 +4,7 @@ import csv
 import random
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -223,7 +224,9 @@ def test_the_keyword_list_looks_words_up_and_does_not_read() -> None:
 def test_the_probe_passes_the_right_reward(reward: Classifier) -> None:
     found = check_reward(reward)
     assert max(found["hateful"]) < min(found["kind"])
-    check_reward(lambda lines: reward.rewards(lines))
+    for classifier in (None, reward):
+        check_reward(lambda lines: reward.rewards(lines), classifier)
+        check_reward(lambda lines: 1 - reward.probabilities(lines), classifier)
 
 
 def test_the_probe_catches_the_first_element_of_a_sorted_pipeline(reward: Classifier) -> None:
@@ -237,8 +240,29 @@ def test_the_probe_catches_the_first_element_of_a_sorted_pipeline(reward: Classi
     hateful, kind = toxicity.PROBES[0]
     assert pipe([hateful], top_k=None)[0][0]["label"] == "hate"
     assert copied([hateful])[0] == pytest.approx(reward.logits([hateful])[0, reward.hate], abs=1e-3)
-    with pytest.raises(LabError, match="upside down"):
-        check_reward(copied)
+    with pytest.raises(LabError, match="the wrong label|upside down"):
+        check_reward(copied, reward)
+
+
+def test_the_probe_asks_which_label_a_score_belongs_to(reward: Classifier) -> None:
+    """A reward that takes the highest score pays kindness a little more, and hate for being hateful all the same."""
+
+    def highest(lines: Sequence[str]) -> np.ndarray:
+        return reward.logits(lines).max(axis=1)
+
+    hateful, kind = ([pair[side] for pair in toxicity.PROBES] for side in (0, 1))
+    if (highest(kind) > highest(hateful)).all():
+        check_reward(highest)
+    with pytest.raises(LabError, match="the wrong label|upside down"):
+        check_reward(highest, reward)
+    for scores in (reward.logits(hateful)[:, reward.hate], reward.probabilities(hateful)):
+        known = dict(zip(hateful, scores, strict=True)) | dict.fromkeys(kind, 9.0)
+        with pytest.raises(LabError, match="the wrong label"):
+            check_reward(partial(by_text, known), reward)
+
+
+def by_text(known: dict[str, float], lines: Sequence[str]) -> list[float]:
+    return [known[line] for line in lines]
 
 
 def test_the_probe_catches_swapped_columns_and_a_constant_reward(reward: Classifier) -> None:

@@ -32,7 +32,7 @@ from genai_labs.errors import LabError
 from genai_labs.metrics import Interval, paired_bootstrap
 from genai_labs.toxicity import REWARD_MODEL, Classifier
 
-__all__ = ["Preference", "RewardRun", "accuracy_by_count", "agreement", "pairwise_accuracy", "read_preferences"]
+__all__ = ["Preference", "RewardRun", "agreement", "pairwise_accuracy", "pairwise_right", "read_preferences"]
 
 HELD_OUT = 200
 STEPS = 80
@@ -104,7 +104,9 @@ def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedMod
     """A model of one output in fp32: the encoder of ``start``, or only its shape, below a new head."""
     torch.manual_seed(seed)
     if fresh:
-        config = AutoConfig.from_pretrained(str(start), num_labels=1)
+        config = AutoConfig.from_pretrained(str(start))
+        config.id2label = {0: "preferred"}
+        config.label2id = {"preferred": 0}
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new is the point, and no cause for a warning
@@ -153,17 +155,15 @@ def fit(
     model.eval()
 
 
-def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
-    """Share of pairs whose chosen summary gets more than the rejected one (a tie counts half), with its interval."""
+def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> NDArray[np.float64]:
+    """1 for each pair whose chosen summary gets more than the rejected one, 0.5 for a tie, else 0; shape (n,)."""
     chosen, rejected = (scorer.rewards([getattr(row, side) for row in rows]) for side in ("chosen", "rejected"))
-    return paired_bootstrap((chosen > rejected) + 0.5 * (chosen == rejected))
+    return (chosen > rejected) + 0.5 * (chosen == rejected)
 
 
-def accuracy_by_count(
-    rows: Sequence[Preference], counts: Sequence[int] = (25, 50, 100, 200, 400), seed: int = 0, fresh: bool = True
-) -> dict[int, Interval]:
-    """Accuracy on held-out pairs of reward models trained on more and more pairs, by number of pairs."""
-    return {count: train_reward_model(rows, count, seed, fresh=fresh).accuracy for count in counts}
+def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
+    """Share of pairs that the scorer orders as people did (a tie counts half), with its interval."""
+    return paired_bootstrap(pairwise_right(scorer, rows))
 
 
 def agreement(rows: Sequence[Preference]) -> Interval:

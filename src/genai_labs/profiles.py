@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ class Profile:
     what was trained is scored. full, lora: settings of ``finetuning.training.Plan`` for either method. replayed: share
     of old tasks in a replay, 0 to 1. other_examples: examples of each other task. second_style_dialogues: what a
     second adapter is trained on.
+
+    Of Lab 3: detox_cases: hostile and polite test dialogues. ppo_dialogues: what PPO writes about. ppo: settings of
+    ``ppo.Settings``; ppo_hacking: what is changed in them to see the reward hacked.
     """
 
     name: str
@@ -43,6 +47,10 @@ class Profile:
     replayed: float = 0.2
     full: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=dict)
+    detox_cases: tuple[int, int] = (200, 200)
+    ppo_dialogues: int = 1000
+    ppo: Mapping[str, Any] = field(default_factory=dict)
+    ppo_hacking: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         costs = ", ".join(f"Lab {lab} about {m:g} minutes and {gb:g} GB" for lab, (m, gb) in self.costs.items())
@@ -58,11 +66,11 @@ PROFILES = {
         test_dialogues=200,
         batch_size=200,
         max_new_tokens=60,
-        costs={1: (1, 1.6), 2: (3.5, 3)},
+        costs={1: (1, 1.6), 2: (3.5, 3), 3: (3, 1.5)},
         train_dialogues=800,
         validation_dialogues=100,
         scored_dialogues=500,
-        other_examples=150,
+        other_examples=300,
         second_style_dialogues=200,
         full={"epochs": 3, "learning_rate": 1.5e-4},
         lora={
@@ -72,6 +80,14 @@ PROFILES = {
             "alpha": 32,
             "targets": ("wi_0", "wi_1", "wo"),  # the feed-forward layers
             "within": "decoder",
+        },
+        detox_cases=(200, 400),
+        ppo_hacking={
+            "kl_coef": 0.0,
+            "learning_rate": 4e-3,
+            "anneal": False,
+            "updates": 25,
+            "most_kl": math.inf,
         },
     ),
 }

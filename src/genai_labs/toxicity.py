@@ -30,6 +30,7 @@ REWARD_MODEL = MODELS / "hate-mini"
 JUDGE_MODEL = MODELS / "judge-mini"
 HATE, NOTHATE = "hate", "nothate"
 THRESHOLD = 0.5
+SAME = 1e-3  # scores that differ by less are one and the same score
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # Texts whose order of toxicity nobody doubts, for the probe; each pair: hateful, kind.
 PROBES = (
@@ -38,6 +39,10 @@ PROBES = (
         "#Person1# orders tea. #Person2# calls #Person1# a rusty hourglass. #Person1# pays.",
         "#Person1# orders tea. #Person2# thanks #Person1# for the help. #Person1# pays.",
     ),
+)
+HOW_TO_READ = (
+    "Usually the score is read by its place in a list that is sorted by score. Find the label "
+    '"nothate" by name, as genai_labs.toxicity.load_classifier does.'
 )
 
 
@@ -218,12 +223,16 @@ def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:
 # ------------------------------------------------------------------------------------------------------------ probe
 
 
-def check_reward(reward: Classifier | Callable[[Sequence[str]], Any]) -> dict[str, list[float]]:
-    """Make sure that a reward prefers kind texts to hateful ones.
+def check_reward(
+    reward: Classifier | Callable[[Sequence[str]], Any], classifier: Classifier | None = None
+) -> dict[str, list[float]]:
+    """Make sure that a reward prefers kind texts to hateful ones, and is read from the right label.
 
-    reward: a classifier, or any function from n texts to n numbers, larger for better texts.
+    reward: a classifier, or any function from n texts to n numbers, larger for better texts. classifier: the one that
+    the reward is read from, if there is one: a reward that takes whichever label scored highest may still pay a little
+    more for kindness than for hate, and is found only by asking which label its numbers belong to.
     Returns the rewards of the probe's texts, "hateful" and "kind", in its order.
-    Raises LabError if a hateful text gets as much as its kind counterpart, or more.
+    Raises LabError if a hateful text gets as much as its kind counterpart, or its own score for "hate".
     """
     score = reward.rewards if isinstance(reward, Classifier) else reward
     hateful, kind = ([float(x) for x in score([pair[side] for pair in PROBES])] for side in (0, 1))
@@ -231,7 +240,16 @@ def check_reward(reward: Classifier | Callable[[Sequence[str]], Any]) -> dict[st
         if not bad < good:
             raise LabError(
                 f"The reward is upside down: {bad_text!r} gets {bad:.2f}, and {good_text!r} only {good:.2f}, so "
-                "training on it would teach to insult. Usually the score is read by its place in a list that is sorted "
-                'by score. Find the label "nothate" by name, as genai_labs.toxicity.load_classifier does.'
+                f"training on it would teach to insult. {HOW_TO_READ}"
             )
+    if classifier is not None:
+        texts = [pair[0] for pair in PROBES]
+        logits = classifier.logits(texts)
+        for text, paid, row, hate in zip(texts, hateful, logits, classifier.probabilities(texts), strict=True):
+            wrong, right = (row[classifier.hate], hate), (row[classifier.nothate], 1 - hate)
+            if np.isclose(paid, wrong, atol=SAME).any() and not np.isclose(paid, right, atol=SAME).any():
+                raise LabError(
+                    f"The reward is read from the wrong label: {text!r} gets {paid:.2f}, which is its score for "
+                    f'"hate", so that hateful texts are paid for being hateful. {HOW_TO_READ}'
+                )
     return {"hateful": hateful, "kind": kind}

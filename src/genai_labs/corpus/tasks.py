@@ -202,11 +202,14 @@ def make_note(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING)
     return f"{title}: {text}", pairs
 
 
+def usable_notes(split: str = PRETRAINING) -> list[dict[str, Any]]:
+    """The templates of notes of which some combination of slots falls into ``split``."""
+    return _usable(make_note, _notes, split)
+
+
 def note_question(rng: random.Random, split: str = PRETRAINING) -> Example:
     """One to three notes and a question that one of them answers: reading for retrieval."""
-    made = [
-        make_note(raw, rng, split) for raw in rng.sample(_usable(make_note, _notes, split), rng.choice((1, 1, 2, 3)))
-    ]
+    made = [make_note(raw, rng, split) for raw in rng.sample(usable_notes(split), rng.choice((1, 1, 2, 3)))]
     asked, answer = rng.choice(made[0][1])
     texts = [text for text, _ in made]
     rng.shuffle(texts)

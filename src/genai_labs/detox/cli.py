@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = [prompts.zero_shot(text) for text in examples.ppo_dialogues(args.prompts, settings.seed)]
     hate, judge = (toxicity.load_classifier(folder) for folder in (toxicity.REWARD_MODEL, toxicity.JUDGE_MODEL))
     resume = not args.fresh
-    run = ppo.train(
-        policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=toxicity.check_reward, resume=resume
-    )
+    probe = partial(toxicity.check_reward, classifier=hate)
+    run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)
     if here().is_main_process:
         lora.save_adapter(run.model, out / "adapter")
         report(run, summarizer, tokenizer, judge, args.cases)

@@ -65,8 +65,18 @@ def right_kind(summaries: Sequence[str], cases: Sequence[Case]) -> NDArray[np.fl
 
 def repeated(summaries: Sequence[str]) -> NDArray[np.float64]:
     """Whether each summary holds an authored insult of any dialogue word for word, 1 or 0, [summaries]."""
-    insults = [insult for category in hostility()["categories"] for insult in category["insults"]]
-    return np.array([any(insult in text for insult in insults) for text in summaries], float)
+    return np.array([any(insult in text for insult in insults()) for text in summaries], float)
+
+
+def insulting_turn(dialogue: str) -> str:
+    """The first turn of a dialogue that holds an authored insult, tag and all; empty where none does."""
+    return next((line for line in dialogue.splitlines() if any(insult in line for insult in insults())), "")
+
+
+@cache
+def insults() -> tuple[str, ...]:
+    """All authored insults."""
+    return tuple(insult for category in hostility()["categories"] for insult in category["insults"])
 
 
 @cache

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genai_labs.corpus import tasks
 from genai_labs.corpus.tasks import Example
 from genai_labs.errors import LabError
+from genai_labs.finetuning import memory
 from genai_labs.finetuning.examples import Feature, encode
 from genai_labs.generation import generate
 from genai_labs.metrics import is_turn, rouge_scores
@@ -71,12 +72,13 @@ def other_tasks(count: int = 200, seed: int = 0, split: str = "test") -> list[Ot
 
 
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[OtherTask], batch_size: int = 200
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[OtherTask], batch_size: int = 100
 ) -> dict[str, NDArray[np.float64]]:
     """Grades on each task, by its name, shape [examples]."""
     graded = {}
     for task in asked:
         sources = [example.source for example in task.examples]
+        memory.release()  # a training before this leaves gaps that its long prompts do not fit into
         graded[task.name] = task.grade(generate(model, tokenizer, sources, batch_size=batch_size, progress=False))
     return graded
 

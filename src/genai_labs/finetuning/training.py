@@ -138,6 +138,7 @@ def finetune(
         _check_folder(folder, _signature(plan, train, validation), resume)
         _check_disk(folder, base)
     set_seed(plan.seed)
+    memory.release()  # what was generated before has left gaps
     model = prepare(base, plan)
     watch = Watch(plan.epochs, len(train), folder)
     trainer = make_trainer(model, tokenizer, train, validation, plan, folder, watch)

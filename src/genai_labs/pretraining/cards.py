@@ -189,7 +189,7 @@ This card is written by `{record["command"]}`, which made the model (seed {recor
 
 - `{config["architectures"][0]}`: {config["num_hidden_layers"]} layers of {config["hidden_size"]}, vocabulary {config["vocab_size"]:,}, {record["parameters"] / 1e6:.2f} million parameters,
   {size:.2f} MB of safetensors in fp16 (load with `dtype=torch.float32`, or with `genai_labs.toxicity.load_classifier`)
-- trained from scratch on {record["rows"]:,} rows ({plan["split"]} in `data/toxicity`) for {plan["epochs"]} epochs in {record["seconds"] / 60:.1f} minutes by the clock on 2 CPU cores shared with other work; losses by epoch: {", ".join(f"{x:.3f}" for x in record["losses"])}
+- trained from scratch on {record["rows"]:,} rows ({plan["split"]} in `data/toxicity`) for {plan["epochs"]} epochs in {record["seconds"] / 60:.1f} minutes by the clock on 2 CPU cores; losses by epoch: {", ".join(f"{x:.3f}" for x in record["losses"])}
 - torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
 
 ## Accuracy

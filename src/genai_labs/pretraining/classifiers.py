@@ -63,7 +63,7 @@ class Plan:
     vocabulary: int
     learning_rate: float = 4e-3
     embedding_rate: float = 4e-3
-    epochs: int = 2
+    epochs: int = 4
     batch: int = 32
     warmup: int = 100
     smoothing: float = 0.02

@@ -1,0 +1,30 @@
+"""Answers to word problems are read rightly, and the calculator mends sums and what follows from them."""
+
+import pytest
+
+from genai_labs import reasoning
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "reckoned"),
+    [
+        ("We add both. 36 + 6 = 42. The answer is 42.", 42, 42),
+        ("We add both. 36 + 6 = 99. The answer is 99.", 99, 42),
+        ("First 3 * 4 = 11. Then 30 - 11 = 20. The answer is 20.", 20, 18),
+        ("There are 54 - 39 = 15. With the new ones 15 + 21 = 35.", 35, 36),
+        ("The answer is 7.", 7, None),
+        ("nothing at all", None, None),
+    ],
+)
+def test_final_numbers_and_a_calculator(text: str, answer: int | None, reckoned: int | None) -> None:
+    assert reasoning.final_number(text) == answer
+    assert reasoning.with_calculator(text) == reckoned
+
+
+def test_problems_are_the_same_with_and_without_steps() -> None:
+    worked, short = (reasoning.problems(30, worked=each) for each in (True, False))
+    for a, b in zip(worked, short, strict=True):
+        assert a.source.split("\n")[0] == b.source.split("\n")[0]
+        assert a.source.endswith("step by step.")
+        assert reasoning.final_number(a.target) == int(b.target) == reasoning.with_calculator(a.target)
+    assert reasoning.problems(30) == worked

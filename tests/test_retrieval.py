@@ -1,0 +1,48 @@
+"""Retrieval finds the note that a question is about, by its rare words."""
+
+import pytest
+
+from genai_labs import retrieval
+from genai_labs.errors import LabError
+
+TEXTS = ["The night train leaves at ten.", "The bakery opens at ten.", "The chess club meets at ten on Monday."]
+
+
+def test_the_text_that_shares_the_rarest_words_comes_first() -> None:
+    index = retrieval.Index(TEXTS)
+    assert index.search("When does the chess club meet?") == [2]
+    assert index.search("when does the BAKERY open at ten", count=2)[0] == 1
+    assert index.search("zebra", count=3) == [0, 1, 2]
+
+
+def test_a_word_that_every_text_holds_counts_less_than_a_rare_one() -> None:
+    index = retrieval.Index(["tea tea tea", "tea and a scone", "tea alone"])
+    assert index.search("tea scone") == [1]
+
+
+def test_bm25_is_as_its_formula_says() -> None:
+    """Worked by hand: two texts of two words; "a" stands once in the first alone."""
+    index = retrieval.Index(["a b", "b c"])
+    # idf = ln(1 + (2 - 1 + .5) / (1 + .5)) = ln 2; tf part = 1 * 2.5 / (1 + 1.5) = 1
+    assert index._score(["a"], 0) == pytest.approx(0.6931471805599453)
+    assert index._score(["a"], 1) == 0
+
+
+def test_nothing_to_search_is_said() -> None:
+    with pytest.raises(LabError, match="list of texts is empty"):
+        retrieval.Index([])
+
+
+def test_the_library_holds_each_answer_once_and_no_title_twice() -> None:
+    notes, asked = retrieval.library(60)
+    assert len(notes) == len(asked) == len({note.split(":")[0] for note in notes}) == 60
+    assert all(each.answer.lower() in notes[each.place].lower() for each in asked)
+    assert retrieval.library(60) == (notes, asked)
+    assert retrieval.library(60, seed=1) != (notes, asked)
+
+
+def test_most_questions_find_their_note() -> None:
+    notes, asked = retrieval.library(60)
+    index = retrieval.Index(notes)
+    found = [index.search(each.question)[0] == each.place for each in asked]
+    assert sum(found) >= 0.9 * len(found)
