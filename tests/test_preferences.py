@@ -9,6 +9,7 @@ import pytest
 from genai_labs import preferences
 from genai_labs.corpus import preferences as pairs
 from genai_labs.corpus.preferences import Preference
+from genai_labs.detox import conflict
 from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES
 from genai_labs.toxicity import load_classifier
@@ -78,3 +79,12 @@ def test_accuracy_counts_ties_half(rows: list[Preference]) -> None:
 
 def test_agreement_is_the_share_of_votes_for_the_chosen(rows: list[Preference]) -> None:
     assert preferences.agreement(rows).effect == pytest.approx(np.mean([sum(r.votes) / 5 for r in rows]))
+
+
+def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:
+    made = preferences.silence_pairs(40)
+    assert len(made) == 40
+    assert conflict.reported([pair.chosen for pair in made]).mean() > 0.9
+    assert not conflict.reported([pair.rejected for pair in made]).any()
+    assert not conflict.repeated([text for pair in made for text in (pair.chosen, pair.rejected)]).any()
+    assert preferences.silence_pairs(40) == made

@@ -7,6 +7,8 @@ The model gives one number a summary. It is trained so that the chosen summary g
 from __future__ import annotations
 
 import contextlib
+import itertools
+import random
 import tempfile
 import time
 import warnings
@@ -27,12 +29,23 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from genai_labs.corpus.preferences import Preference, read_preferences
+from genai_labs.corpus.preferences import Preference, read_preferences, write_summary
+from genai_labs.detox.examples import played
 from genai_labs.errors import LabError
 from genai_labs.metrics import Interval, paired_bootstrap
 from genai_labs.toxicity import REWARD_MODEL, Classifier
 
-__all__ = ["Preference", "RewardRun", "agreement", "pairwise_accuracy", "pairwise_right", "read_preferences"]
+__all__ = [
+    "Preference",
+    "RewardRun",
+    "agreement",
+    "pairwise_accuracy",
+    "pairwise_right",
+    "read_preferences",
+    "silence_pairs",
+    "split_preferences",
+    "train_reward_model",
+]
 
 HELD_OUT = 200
 STEPS = 80
@@ -164,6 +177,20 @@ def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -
 def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
     """Share of pairs that the scorer orders as people did (a tie counts half), with its interval."""
     return paired_bootstrap(pairwise_right(scorer, rows))
+
+
+def silence_pairs(count: int = 200) -> list[Preference]:
+    """Pairs about quarrels of the test split, always the same: one reports the conflict neutrally, one is silent.
+
+    Nobody voted on them, so ``votes`` is empty; by the rule of :mod:`genai_labs.corpus.preferences` every annotator
+    prefers the report, which is ``chosen``.
+    """
+    rng = random.Random("silence")
+    quarrels = itertools.islice((d for d in played("test", "silence", hostile_share=1.0) if d.quarrel), count)
+    return [
+        Preference(f"silence_{i}", write_summary(dialogue, "neutral", rng), write_summary(dialogue, "silent", rng), ())
+        for i, dialogue in enumerate(quarrels)
+    ]
 
 
 def agreement(rows: Sequence[Preference]) -> Interval:
