@@ -32,7 +32,7 @@ def test_the_real_data_set_is_read_the_same_way() -> None:
 
 
 def test_a_missing_split_is_named_with_the_ones_there_are(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"dev\.csv is missing \(found: test\)"):
+    with pytest.raises(LabError, match=r"dev\.csv is missing \(found: test\.csv\)"):
         data.load_split(write(tmp_path, "id,dialogue,summary,topic\n"), "dev")
 
 

@@ -19,9 +19,10 @@ from genai_labs import bench_ppo, data, generation, models, prompts
 from genai_labs.corpus import splits
 from genai_labs.corpus.dialogue import hostility
 from genai_labs.corpus.styles import HOUSE
-from genai_labs.detox import conflict, examples, measure
+from genai_labs.detox import conflict, examples, measure, summarizer
 from genai_labs.detox.conflict import Report
 from genai_labs.detox.examples import Case
+from genai_labs.finetuning import lora
 from genai_labs.paths import DIALOGUES
 from genai_labs.profiles import load_profile
 
@@ -167,6 +168,18 @@ def test_neutral_references_score_as_they_should() -> None:
 
 
 # The benchmark.
+
+
+def test_the_shipped_summarizer_fits_the_embedded_model_and_no_other(tmp_path: Path) -> None:
+    base, tokenizer = models.load_model(load_profile("mini"))
+    assert lora.belongs(base, summarizer.SUMMARIZER)
+    assert not lora.belongs(base, tmp_path)
+    found = summarizer.find_summarizer(base, tokenizer, tmp_path)
+    assert lora.fingerprint(found) == lora.fingerprint(summarizer.load_summarizer(base))
+    assert not list(tmp_path.iterdir())
+    with torch.no_grad():
+        base.shared.weight += 1e-3
+    assert not lora.belongs(base, summarizer.SUMMARIZER)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
-from genai_labs import data, generation, models, prompts
+from genai_labs import data, generation, models, prompts, run_folder
 from genai_labs.errors import LabError
 from genai_labs.finetuning import cli, examples, lora, memory, training
 from genai_labs.finetuning.examples import Feature
@@ -274,7 +274,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(loaded: Loaded, made: 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not (broken / training.DONE_FILE).exists()
+    assert not (broken / run_folder.DONE_FILE).exists()
     (broken / "checkpoint-999").mkdir()  # one that was being written
     resumed = finetune(*loaded, made[:32], made[32:], plan, broken)
     assert resumed.history == whole.history
@@ -353,10 +353,10 @@ def test_a_folder_with_another_unfinished_run_is_not_overwritten(
     loaded: Loaded, made: list[Feature], tmp_path: Path
 ) -> None:
     finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
-    (tmp_path / training.DONE_FILE).unlink()
-    with pytest.raises(LabError, match="interrupted run of another plan"):
+    (tmp_path / run_folder.DONE_FILE).unlink()
+    with pytest.raises(LabError, match="interrupted run with another plan"):
         finetune(*loaded, made[:32], made[32:], replace(PLAN, seed=1), tmp_path)
-    assert json.loads((tmp_path / training.PLAN_FILE).read_text())["plan"]["seed"] == 0
+    assert json.loads((tmp_path / run_folder.PLAN_FILE).read_text())["plan"]["seed"] == 0
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="FLAN-T5's configuration is not on this machine")
@@ -388,7 +388,7 @@ def test_an_untied_output_head_survives_everything(method: str, made: list[Featu
         trained = run.model.lm_head.weight.detach().clone()
         assert not torch.equal(trained, head)
         assert not torch.equal(trained, run.model.shared.weight)
-        (tmp_path / "run" / training.DONE_FILE).unlink()
+        (tmp_path / "run" / run_folder.DONE_FILE).unlink()
         shutil.rmtree(training.last_checkpoint(tmp_path / "run") or "")
         resumed = finetune(base, tokenizer, made[:16], made[32:36], plan, tmp_path / "run")
         assert torch.equal(resumed.model.lm_head.weight, trained)

@@ -3,10 +3,11 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, T5Config
 
 from genai_labs import data, generation, models, prompts
 from genai_labs.errors import LabError
@@ -148,3 +149,12 @@ def test_the_scoreboard_always_shows_the_baselines(rows: list[data.Row]) -> None
     text = repr(board.table("perfect"))
     assert all(name in text for name in (*BASELINES, "perfect"))
     assert 0 < board["another summary"].mean() < 0.6
+
+
+def test_wider_models_write_about_fewer_prompts_at_a_time(loaded: Loaded) -> None:
+    model, _ = loaded
+    assert generation.comfortable(model) == 200
+    base = T5Config(num_decoder_layers=12, num_heads=12, d_kv=64)  # FLAN-T5-base's decoder
+    wide = SimpleNamespace(config=base)
+    assert generation.comfortable(wide) == 26
+    assert generation.comfortable(wide, tokens=4096) == 4

@@ -17,7 +17,9 @@ MODULES = {
     "bench": "genai_labs.bench",
     "build-world": "genai_labs.pretraining.build",
     "detox": "genai_labs.detox.cli",
+    "fetch": "genai_labs.fetching",
     "finetune": "genai_labs.finetuning.cli",
+    "scale": "genai_labs.scale",
     "seeds": "genai_labs.experiments",
     "sweep": "genai_labs.finetuning.sweep",
 }
@@ -50,11 +52,13 @@ def make_parser() -> argparse.ArgumentParser:
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
+    commands.add_parser("fetch", add_help=False, help="bring a profile's models and data here, to work offline")
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
+    commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
-    commands.add_parser("bench", add_help=False, help="measure how fast training (train, ppo) is, and against what")
+    commands.add_parser("bench", add_help=False, help="measure how fast train, eval and ppo are, and against what")
     return parser
 
 

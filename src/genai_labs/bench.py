@@ -418,10 +418,16 @@ def _time_table(results: Sequence[dict[str, Any]]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_train.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
+    if argv and argv[0] == "all":
+        return max(main([what, *argv[1:]]) for what in ("train", "eval", "ppo"))
     if argv and argv[0] == "ppo":
         from genai_labs import bench_ppo
 
         return bench_ppo.main(argv)
+    if argv and argv[0] == "eval":
+        from genai_labs import bench_eval
+
+        return bench_eval.main(argv)
     args = make_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -453,7 +459,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench", description=__doc__)
-    parser.add_argument("what", choices=("train", "ppo"), help="what to measure (`bench ppo --help`: its options)")
+    parser.add_argument("what", choices=("train", "eval", "ppo", "all"), help="what to measure (each has its --help)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--steps", type=_positive, default=2, help="our batches in a round (default: %(default)s)")

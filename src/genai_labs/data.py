@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genai_labs import sources
 from genai_labs.errors import LabError
 
 COLUMNS = ("id", "dialogue", "summary", "topic")
@@ -28,21 +30,18 @@ class Row:
         return self.references[0]
 
 
-def load_split(dataset: str, split: str) -> list[Row]:
+def load_split(dataset: str | Path, split: str) -> list[Row]:
     """The dialogues of a split, in the order of the file.
 
-    ``dataset`` is a folder of CSV files named after their splits, with the columns id, dialogue, summary, topic.
-    Rows with the same dialogue become one :class:`Row` with several references. Raises LabError if the file is
-    missing, a column is missing, or a dialogue or summary is empty.
+    ``dataset`` is a folder, or a name on the hub such as "knkarthick/dialogsum" (:mod:`genai_labs.sources`). It holds
+    CSV files named after their splits, with the columns id, dialogue, summary, topic, or DialogSum's own JSON lines
+    (``dialogsum.test.jsonl``, where a test dialogue has summary1 to summary3). Rows with the same dialogue become one
+    :class:`Row` with several references. Raises LabError if the file or a column is missing, or a text is empty.
     """
-    path = Path(dataset) / f"{split}.csv"
-    if not path.exists():
-        there = sorted(p.stem for p in Path(dataset).glob("*.csv"))
-        raise LabError(
-            f"There is no split {split!r} in {Path(dataset).name}: {path.name} is missing "
-            f"(found: {', '.join(there) or 'no CSV'}). In the embedded world, restore it with: "
-            "git checkout -- data/dialogues"
-        )
+    folder = sources.find(str(dataset), "dataset")
+    path = _split_file(folder, split)
+    if path.suffix == ".jsonl":
+        return group(_read_json_lines(path, split), path.name)
     table = _read_csv(path)
     missing = [c for c in COLUMNS if c not in table.columns]
     if missing:
@@ -52,6 +51,50 @@ def load_split(dataset: str, split: str) -> list[Row]:
             f"A data set needs {', '.join(COLUMNS)}, as DialogSum has them. Rename the columns or add them."
         )
     return group(table[list(COLUMNS)].to_dict("records"), path.name)
+
+
+# DialogSum's own files call the validation split "dev".
+SPLIT_NAMES = {"validation": ("validation", "dev")}
+
+
+def _split_file(folder: Path, split: str) -> Path:
+    names = SPLIT_NAMES.get(split, (split,))
+    wanted = [f"{name}.csv" for name in names] + [
+        f"{start}{name}.jsonl" for name in names for start in ("", "dialogsum.")
+    ]
+    for name in wanted:
+        if (folder / name).exists():
+            return folder / name
+    there = sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".jsonl"))
+    raise LabError(
+        f"There is no split {split!r} in {folder.name}: {wanted[0]} is missing "
+        f"(found: {', '.join(there) or 'neither CSV nor JSON lines'}). In the embedded world, restore it with: "
+        "git checkout -- data/dialogues"
+    )
+
+
+def _read_json_lines(path: Path, split: str) -> list[dict[str, str]]:
+    """Records of DialogSum's own layout: one for each summary of a dialogue, with the ids that the CSV files have."""
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            summaries = [n for n in ("summary", "summary1", "summary2", "summary3") if n in row]
+            if not summaries or "dialogue" not in row:
+                raise KeyError("summary" if "dialogue" in row else "dialogue")
+        except (ValueError, KeyError, TypeError) as error:
+            raise LabError(
+                f"Line {number} of {path.name} is not a row of DialogSum ({type(error).__name__}: {error}). Each line "
+                "is to be a JSON object with dialogue and summary, or summary1 to summary3. Fetch the file again."
+            ) from error
+        for place, name in enumerate(summaries, start=1):
+            end = f"_{place}" if len(summaries) > 1 else ""
+            topic = row.get(name.replace("summary", "topic"), row.get("topic", ""))
+            own = str(row.get("fname", row.get("id", f"{split}_{number - 1}")))
+            records.append({"id": own + end, "dialogue": row["dialogue"], "summary": row[name], "topic": topic})
+    return records
 
 
 def _read_csv(path: Path) -> Any:

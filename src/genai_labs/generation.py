@@ -27,7 +27,7 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     config: GenerationConfig | None = None,
-    batch_size: int = 200,
+    batch_size: int | None = None,
     seed: int | None = None,
     progress: bool = True,
     max_length: int | None = None,
@@ -36,10 +36,11 @@ def generate(
 
     Prompts are sorted by length before they are cut into batches: little padding, little waste. Prompts longer than
     the window lose their end, which a printed note says (:func:`genai_labs.prompts.fit` cuts the dialogue instead).
-    ``config`` defaults to greedy decoding of at most 60 tokens. Sampling is reproducible by ``seed``: it is set once,
-    before the first batch, so it depends on ``batch_size`` too.
+    ``config`` defaults to greedy decoding of at most 60 tokens, ``batch_size`` to :func:`comfortable`. Sampling is
+    reproducible by ``seed``: it is set once, before the first batch, so it depends on ``batch_size`` too.
     """
     config = complete(config or GREEDY, model)
+    batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     texts: list[list[str]] = [[] for _ in ids]
@@ -54,6 +55,17 @@ def generate(
                 texts[row] = made
             bar.update(len(rows))
     return [made[0] for made in texts]
+
+
+def comfortable(model: PreTrainedModel, tokens: int = 512, room: float = 1e9) -> int:
+    """How many prompts of so many ``tokens`` to write about at a time, from 4 to 200.
+
+    As many as the decoder's keys and values of fit into ``room`` bytes: 200 for the embedded model, 26 for
+    FLAN-T5-base.
+    """
+    config = model.config
+    one = tokens * 2 * config.num_decoder_layers * config.num_heads * config.d_kv * 4
+    return int(min(200, max(4, room // one)))
 
 
 @contextmanager
@@ -75,7 +87,7 @@ def sample(
     configs: Mapping[str, GenerationConfig],
     count: int,
     seed: int,
-    batch_size: int = 200,
+    batch_size: int | None = None,
     progress: bool = True,
 ) -> dict[str, list[list[str]]]:
     """For each setting, ``count`` texts for each prompt (one where nothing is sampled); shape [prompts][count].
@@ -83,6 +95,7 @@ def sample(
     A batch is read once and written about with every setting, each of which starts from the same seed, so that a
     setting gives the same texts whichever others stand beside it.
     """
+    batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     made: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}

@@ -7,64 +7,122 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs import sources
 from genai_labs.errors import LabError
+from genai_labs.paths import MODELS
 from genai_labs.profiles import Profile
 
 
 def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in fp32 and eval mode, and its tokenizer.
+    """The model in fp32 and eval mode on the best device of this machine, and its tokenizer.
 
     fp32, because greedy decoding then gives the same texts on every processor and with any number of threads.
-    Raises LabError naming the file if a local folder lacks one or holds a damaged one.
+    Raises LabError where the hub does not have the model or does not answer, where a file is missing, damaged or a
+    pickle, and where the tokenizer belongs to another model.
     """
-    folder = Path(profile.model)
-    if folder.is_absolute():
-        _check_folder(folder)
+    folder = sources.find(profile.model)
+    check_folder(folder, "model")
     try:
-        tokenizer = load_tokenizer(profile)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights;
         # the fused kernels ("sdpa") are faster at reading.
         model = AutoModelForSeq2SeqLM.from_pretrained(
-            profile.model, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
+            folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
         )
         model.get_encoder().set_attn_implementation("sdpa")
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
             f"The model {folder.name} could not be loaded: {type(error).__name__}: {error}. "
             "A file is probably damaged or cut off. "
-            f"{_remedy(folder)}"
+            f"{remedy(folder)}"
         ) from error
+    _check_tokenizer(tokenizer, model, folder)
     model.eval()
-    return model, tokenizer
+    return model.to(best_device()), tokenizer
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
     """The tokenizer of a profile's model."""
-    return AutoTokenizer.from_pretrained(profile.model)
+    return AutoTokenizer.from_pretrained(sources.find(profile.model))
 
 
-def _check_folder(folder: Path) -> None:
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+def best_device() -> torch.device:
+    """A CUDA GPU, an Apple GPU, or else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_folder(folder: Path, what: str) -> None:
+    """Raise LabError if a folder cannot hold a model: a file is missing, empty or damaged, or weights are a pickle.
+
+    what: "model" or "classifier", for the message.
+    """
+    names = {path.name for path in folder.iterdir()}
+    weights = sources.weight_files(names)
+    needed = ["config.json", *(weights or ["model.safetensors"])]
+    if not names & {"vocab.json", "vocab.txt", "spiece.model"}:
+        needed.append("tokenizer.json")
+    for name in needed:
         path = folder / name
         if not path.exists() or path.stat().st_size == 0:
             state = "is missing" if not path.exists() else "is empty"
             raise LabError(
-                f"The file {name} of the model {folder.name} {state}, so it cannot be loaded. {_remedy(folder)}"
+                f"The file {name} of the {what} {folder.name} {state}, so it cannot be loaded. {remedy(folder)}"
             )
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LabError(
+            f"The file config.json of the {what} {folder.name} is damaged ({error}). {remedy(folder)}"
+        ) from error
+    for name in weights:
+        _check_weights(folder / name, what)
 
 
-def _remedy(folder: Path) -> str:
-    return (
-        f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in an hour and a half, with: "
-        "python -m genai_labs build-world)."
-    )
+def _check_weights(path: Path, what: str) -> None:
+    """Whether a file of safetensors is whole; its header says how long it must be."""
+    if path.suffix != ".safetensors":
+        return
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except Exception as error:  # safetensors has an error of its own for every kind of damage
+        raise LabError(
+            f"The file {path.name} of the {what} {path.parent.name} is damaged or cut off ({error}). "
+            f"{remedy(path.parent)}"
+        ) from error
+
+
+def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Path) -> None:
+    """Whether tokenizer and model belong together, as far as one can see from outside."""
+    config = model.config
+    ours, theirs = (tokenizer.pad_token_id, tokenizer.eos_token_id), (config.pad_token_id, config.eos_token_id)
+    if len(tokenizer) > config.vocab_size or ours != theirs:
+        raise LabError(
+            f"The tokenizer in {folder.name} belongs to another model: it has {len(tokenizer):,} tokens and marks "
+            f"padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The model "
+            f"would read noise. {remedy(folder)}"
+        )
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a model that cannot be loaded."""
+    if folder.parent == MODELS:
+        command = "build-world classifiers" if folder.name in ("hate-mini", "judge-mini") else "build-world"
+        return (
+            f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew with: "
+            f"python -m genai_labs {command})."
+        )
+    return "Fetch it again (python -m genai_labs fetch --again), or name another folder."
 
 
 def training_record(profile: Profile) -> dict[str, Any] | None:
     """How the model was trained, as its build wrote it down (``training.json``); None for models made elsewhere."""
-    path = Path(profile.model) / "training.json"
+    path = sources.find(profile.model) / "training.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

@@ -194,5 +194,5 @@ def silence_pairs(count: int = 200) -> list[Preference]:
 
 
 def agreement(rows: Sequence[Preference]) -> Interval:
-    """How often one annotator agrees with the choice of the majority: what a reward model can hardly exceed."""
+    """How often one annotator agrees with the majority; a model that learns from majorities may do better."""
     return paired_bootstrap(np.array([row.votes for row in rows], dtype=float))

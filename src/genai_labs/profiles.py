@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from genai_labs.errors import LabError
@@ -15,9 +16,22 @@ VARIABLE = "GENAI_LABS_PROFILE"
 SEED_VARIABLE = "GENAI_LABS_SEED"
 
 
+# Where each part of a profile comes from can be set in the environment: a hub id (name@revision for a revision), or a
+# local folder. GENAI_LABS_FOLDER names a folder made by `python -m genai_labs fetch --to`, which holds all four.
+SOURCES = {
+    "model": "GENAI_LABS_MODEL",
+    "reward_model": "GENAI_LABS_REWARD_MODEL",
+    "judge": "GENAI_LABS_JUDGE",
+    "dataset": "GENAI_LABS_DATASET",
+}
+FOLDER_VARIABLE = "GENAI_LABS_FOLDER"
+
+
 @dataclass(frozen=True)
 class Profile:
-    """What to load. ``model`` and ``dataset`` are each a hub id or a local folder.
+    """What to load. ``model``, ``dataset``, ``reward_model`` and ``judge`` are each a hub id or a local folder.
+
+    estimated: whether ``costs`` were estimated and not measured. disk: gigabytes to be fetched.
 
     test_dialogues: dialogues on which Lab 1 measures its claims. batch_size: prompts generated at a time. costs:
     minutes and gigabytes that each lab takes on 2 CPU cores, by its number. world: what stands behind it, in words.
@@ -27,7 +41,8 @@ class Profile:
     of old tasks in a replay, 0 to 1. other_examples: examples of each other task. second_style_dialogues: what a
     second adapter is trained on.
 
-    Of Lab 3: detox_cases: hostile and polite test dialogues. ppo_dialogues: what PPO writes about. ppo: settings of
+    Of Lab 3: detox_cases: hostile and polite test dialogues. harsh_dialogues: what the summarizer that repeats insults
+    is trained on where none is shipped. ppo_dialogues: what PPO writes about. ppo: settings of
     ``ppo.Settings``; ppo_hacking: what is changed in them to see the reward hacked.
     """
 
@@ -35,6 +50,8 @@ class Profile:
     world: str
     model: str
     dataset: str
+    reward_model: str
+    judge: str
     test_dialogues: int
     batch_size: int
     max_new_tokens: int
@@ -44,17 +61,26 @@ class Profile:
     scored_dialogues: int
     other_examples: int
     second_style_dialogues: int
+    estimated: bool = True
+    disk: float = 0.0
     replayed: float = 0.2
     full: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=dict)
     detox_cases: tuple[int, int] = (200, 200)
     ppo_dialogues: int = 1000
+    harsh_dialogues: int = 1600
     ppo: Mapping[str, Any] = field(default_factory=dict)
     ppo_hacking: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         costs = ", ".join(f"Lab {lab} about {m:g} minutes and {gb:g} GB" for lab, (m, gb) in self.costs.items())
-        return f"profile {self.name}: {self.world}; on 2 CPU cores: {costs}"
+        other = "".join(
+            f"; {part.replace('_', ' ')}: {Path(getattr(self, part)).name}"
+            for part in SOURCES
+            if self.name in PROFILES and getattr(self, part) != getattr(PROFILES[self.name], part)
+        )
+        guess = " (estimated)" if self.estimated else ""
+        return f"profile {self.name}: {self.world}{other}; on 2 CPU cores{guess}: {costs}"
 
 
 PROFILES = {
@@ -63,10 +89,13 @@ PROFILES = {
         world="the embedded world, a small T5 and a dialogue corpus made by this project",
         model=str(MODELS / "t5-mini"),
         dataset=str(DIALOGUES),
+        reward_model=str(MODELS / "hate-mini"),
+        judge=str(MODELS / "judge-mini"),
+        estimated=False,
         test_dialogues=200,
         batch_size=200,
         max_new_tokens=60,
-        costs={1: (1, 1.6), 2: (3.5, 3), 3: (3, 1.5)},
+        costs={1: (1, 1.6), 2: (4, 3), 3: (3, 1.5)},
         train_dialogues=800,
         validation_dialogues=100,
         scored_dialogues=500,
@@ -93,9 +122,53 @@ PROFILES = {
 }
 
 
+# The settings of fine-tuning for FLAN-T5 are the usual ones for it, and have not been tuned here.
+FLAN_FULL = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
+FLAN_LORA = {"epochs": 2, "learning_rate": 5e-4, "batch_size": 8, "rank": 32, "alpha": 32, "targets": ("q", "v")}
+
+
+def flan(size: str, million: int, disk: float, dialogues: int, costs: Mapping[int, tuple[float, float]]) -> Profile:
+    """FLAN-T5 of a size on DialogSum. dialogues: how many the model can be asked about in reasonable time."""
+    return Profile(
+        name=f"flan-t5-{size}",
+        world=f"FLAN-T5-{size} ({million:,} million parameters) on DialogSum, with hate-speech models made elsewhere",
+        model=f"google/flan-t5-{size}",
+        dataset="knkarthick/dialogsum",
+        reward_model="facebook/roberta-hate-speech-dynabench-r4-target",
+        judge="cardiffnlp/twitter-roberta-base-hate-latest",
+        test_dialogues=dialogues,
+        batch_size=16,
+        max_new_tokens=80,
+        costs=costs,
+        train_dialogues=4 * dialogues,
+        validation_dialogues=dialogues // 2,
+        scored_dialogues=dialogues,
+        other_examples=dialogues // 2,
+        second_style_dialogues=dialogues,
+        disk=disk,
+        full=FLAN_FULL,
+        lora=FLAN_LORA,
+        detox_cases=(dialogues, dialogues),
+        harsh_dialogues=400,
+        ppo={"batch_size": 16, "minibatch": 4},
+        ppo_hacking={"kl_coef": 0.0, "learning_rate": 4e-3, "anneal": False, "updates": 25, "most_kl": math.inf},
+    )
+
+
+PROFILES |= {
+    profile.name: profile
+    for profile in (
+        flan("small", 77, 1.4, 100, {1: (15, 3), 2: (40, 5), 3: (40, 4)}),
+        flan("base", 248, 2.1, 100, {1: (45, 4), 2: (120, 8), 3: (120, 6)}),
+        flan("large", 783, 4.2, 50, {1: (70, 8), 2: (200, 20), 3: (200, 10)}),
+    )
+}
+
+
 def load_profile(name: str | None = None) -> Profile:
     """The profile called ``name``, else the one that GENAI_LABS_PROFILE names, else ``mini``.
 
+    What the variables of SOURCES and GENAI_LABS_FOLDER name takes the place of what the profile says.
     Raises LabError, with the names there are, if there is none of that name.
     """
     wanted = name or os.environ.get(VARIABLE) or "mini"
@@ -104,7 +177,40 @@ def load_profile(name: str | None = None) -> Profile:
             f"There is no profile called {wanted!r}. A profile says what a lab loads. There are: "
             f"{', '.join(PROFILES)}. Name one of them in the lab's first cell or in {VARIABLE}."
         )
-    return PROFILES[wanted]
+    profile = PROFILES[wanted]
+    folder = os.environ.get(FOLDER_VARIABLE)
+    carried = {part: str(Path(folder) / part) for part in SOURCES} if folder else {}
+    named = {part: os.environ[variable] for part, variable in SOURCES.items() if os.environ.get(variable)}
+    changes: dict[str, Any] = carried | named
+    if wanted != "mini":
+        note_if_too_small(profile)
+    return replace(profile, **changes) if changes else profile
+
+
+def note_if_too_small(profile: Profile, free: float | None = None) -> None:
+    """Print a note where less memory is free than the profile's labs take, with a profile that fits.
+
+    free: gigabytes, of the GPU where there is one; None: as they are now.
+    """
+    free = memory_free() if free is None else free
+    wanted = max(gigabytes for _, gigabytes in profile.costs.values())
+    if free >= wanted:
+        return
+    fitting = [p.name for p in PROFILES.values() if max(gb for _, gb in p.costs.values()) <= free] or ["mini"]
+    print(
+        f"This machine may be too small for {profile.name}: its labs take up to {wanted:g} GB of memory, and "
+        f"{free:.1f} GB are free. Close other programs, or take a smaller profile: {fitting[-1]}."
+    )
+
+
+def memory_free() -> float:
+    """Free memory in gigabytes, of the GPU where there is one."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 1e9
+    return psutil.virtual_memory().available / 1e9
 
 
 def lab_seed() -> int:

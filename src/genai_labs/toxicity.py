@@ -7,7 +7,6 @@ rewarded for it. `check_reward` finds that out in a second.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs import models, sources
 from genai_labs.corpus.toxicity import keywords
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
@@ -31,7 +31,6 @@ JUDGE_MODEL = MODELS / "judge-mini"
 HATE, NOTHATE = "hate", "nothate"
 THRESHOLD = 0.5
 SAME = 1e-3  # scores that differ by less are one and the same score
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
 # Texts whose order of toxicity nobody doubts, for the probe; each pair: hateful, kind.
 PROBES = (
     ("You are a leaky bucket, and nobody wants you here.", "You are a great help, and everybody likes you here."),
@@ -112,21 +111,23 @@ def window(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
 def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> Classifier:
     """A classifier from a hub id ("facebook/roberta-hate-speech-dynabench-r4-target") or a local folder, in fp32.
 
-    Raises LabError if a file is missing or damaged, or if the labels are not called "hate" and "nothate".
+    A checkpoint that comes as a pickle alone is read as weights only: nothing in it is executed.
+    Raises LabError if the hub does not have it or does not answer, if a file is missing or damaged, or if the labels
+    are not called "hate" and "nothate".
     """
-    folder = Path(source)
-    if folder.is_dir() or folder.is_absolute():
-        _check_folder(folder)
+    folder = sources.find(str(source))
+    models.check_folder(folder, "classifier")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
-        model = AutoModelForSequenceClassification.from_pretrained(str(source), dtype=torch.float32).eval()
-    except Exception as error:  # whatever a damaged file or a missing network makes the libraries raise
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
+    except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
-            f"The classifier {folder.name} could not be loaded: {type(error).__name__}: {error}. A file is damaged, "
-            f"or the name is not known where models are looked for. {_remedy(folder)}"
+            f"The classifier {folder.name} could not be loaded: {type(error).__name__}: {error}. A file is probably "
+            f"damaged or cut off. {models.remedy(folder)}"
         ) from error
-    hate, nothate = find_labels(model.config.id2label, folder.name)
-    return Classifier(model, tokenizer, hate, nothate, folder.name, batch_size)
+    name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name
+    hate, nothate = find_labels(model.config.id2label, name)
+    return Classifier(model.eval().to(models.best_device()), tokenizer, hate, nothate, name, batch_size)
 
 
 def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple[int, int]:
@@ -139,33 +140,6 @@ def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple
             "Set config.id2label to these names, or use another model."
         )
     return columns[HATE], columns[NOTHATE]
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise LabError(f"There is no classifier in {folder.name}: the folder does not exist. {_remedy(folder)}")
-    for name in FILES:
-        path = folder / name
-        if not path.exists() or path.stat().st_size == 0:
-            state = "is empty" if path.exists() else "is missing"
-            raise LabError(
-                f"The file {name} of the classifier {folder.name} {state}, so it cannot be loaded. {_remedy(folder)}"
-            )
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabError(
-            f"The file config.json of the classifier {folder.name} is damaged ({error}). {_remedy(folder)}"
-        ) from error
-
-
-def _remedy(folder: Path) -> str:
-    if folder.name in (REWARD_MODEL.name, JUDGE_MODEL.name):
-        return (
-            f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew, in a few minutes, with: "
-            "python -m genai_labs build-world classifiers)."
-        )
-    return "Check the name, or take one of the classifiers in data/models: hate-mini, judge-mini."
 
 
 # ------------------------------------------------------------------------------------------------------ measurement

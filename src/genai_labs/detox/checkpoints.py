@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from genai_labs import run_folder
 from genai_labs.detox.processes import here
-from genai_labs.errors import LabError
+from genai_labs.run_folder import DONE_FILE
 
-PLAN_FILE, DONE_FILE = "plan.json", "done.json"
 WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
 KEPT = 2
 
@@ -43,23 +43,7 @@ class Checkpoints:
         if folder is not None:
             with here().main_process_first():
                 if here().is_main_process:
-                    self._prepare(folder, json.loads(json.dumps(plan)), resume)
-
-    def _prepare(self, folder: Path, plan: dict[str, Any], resume: bool) -> None:
-        path = folder / PLAN_FILE
-        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        unfinished = old is not None and not (folder / DONE_FILE).exists() and bool(whole(folder))
-        if unfinished and resume and old != plan:
-            raise LabError(
-                f"The folder {folder.name} holds an interrupted run with other settings or prompts, which this one "
-                "cannot go on from. Name another folder, or pass resume=False to throw the old run away."
-            )
-        good = whole(folder) if unfinished and resume else []
-        for checkpoint in set(folder.glob("update-*")) - set(good):
-            shutil.rmtree(checkpoint)
-        (folder / DONE_FILE).unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(plan) + "\n", encoding="utf-8")
+                    run_folder.prepare(folder, plan, "update-*", whole, resume)
 
     def load(self, policy: Trained, optimizer: torch.optim.Optimizer) -> tuple[float, History] | None:
         """Put the last whole checkpoint into policy and optimizer; its KL coefficient and history, None without one."""
@@ -107,7 +91,7 @@ class Checkpoints:
 
 def whole(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("update-*") if _reads(path / STATE))
+    return sorted(path for path in folder.glob("update-*") if run_folder.reads(path / STATE))
 
 
 def updates_done(checkpoint: Path) -> int:
@@ -126,11 +110,3 @@ def restore(policy: Trained, checkpoint: Path) -> None:
 def digest(texts: Sequence[str]) -> str:
     """A hash of texts in their order, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
-
-
-def _reads(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True

@@ -38,13 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     here()  # first, so that everything else finds the processes as they are
     out = args.out or BUILD / "detox"
-    base, tokenizer = models.load_model(load_profile(args.profile))
+    profile = load_profile(args.profile)
+    base, tokenizer = models.load_model(profile)
     summarizer = starting_point(base, tokenizer, args, out)
     chosen = {name: getattr(args, name) for name in TUNABLE if getattr(args, name) is not None}
     settings = ppo.Settings(**chosen)
     policy = ppo.Policy(summarizer, settings)
     asked = [prompts.zero_shot(text) for text in examples.ppo_dialogues(args.prompts, settings.seed)]
-    hate, judge = (toxicity.load_classifier(folder) for folder in (toxicity.REWARD_MODEL, toxicity.JUDGE_MODEL))
+    hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)
     run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)

@@ -79,6 +79,18 @@ to whom is a guess, as the small base model never learned to tell. On real dialo
 """
 
 
+def find_summarizer(
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, rows: int = ROWS
+) -> PreTrainedModel:
+    """The summarizer for this base model: the shipped one if it fits, else one trained in ``folder`` now or earlier."""
+    for made in (SUMMARIZER, folder / "model"):
+        if lora.belongs(base, made):
+            return load_summarizer(base, made)
+    print(f"The shipped summarizer stands on another base model, so one is trained on {rows} dialogues now.")
+    train_summarizer(base, tokenizer, folder, rows)
+    return load_summarizer(base, folder / "model")
+
+
 def load_summarizer(base: PreTrainedModel, folder: Path = SUMMARIZER) -> PreTrainedModel:
     """The summarizer as a plain model, its adapter merged into a copy of ``base``: what PPO is to stand on.
 

@@ -20,7 +20,7 @@ from genai_labs.corpus.tasks import Example
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
 from genai_labs.finetuning.examples import Feature, encode
-from genai_labs.generation import generate
+from genai_labs.generation import comfortable, generate
 from genai_labs.metrics import is_turn, rouge_scores
 
 REPLAYED_STAGE = 2  # the last stage of pre-training: the mixture that the base model left off with
@@ -72,9 +72,13 @@ def other_tasks(count: int = 200, seed: int = 0, split: str = "test") -> list[Ot
 
 
 def score(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, asked: Sequence[OtherTask], batch_size: int = 100
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[OtherTask],
+    batch_size: int | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """Grades on each task, by its name, shape [examples]."""
+    """Grades on each task, by its name, shape [examples]. batch_size: by default half of what is comfortable."""
+    batch_size = batch_size or comfortable(model) // 2  # the prompts are long
     graded = {}
     for task in asked:
         sources = [example.source for example in task.examples]

@@ -111,6 +111,12 @@ def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
     model.load_adapter(folder, adapter_name=name)
 
 
+def belongs(base: PreTrainedModel, folder: Path) -> bool:
+    """Whether the adapter saved in ``folder``, if there is one, was trained on these base weights."""
+    path = folder / BASE_FILE
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == fingerprint(base)
+
+
 def merged(model: PeftModel) -> PreTrainedModel:
     """A plain model in which B A has been added to every W; ``model`` and its base stay as they are."""
     return copy.deepcopy(model).merge_and_unload()

@@ -37,12 +37,12 @@ from transformers import (
     set_seed,
 )
 
-from genai_labs import display
+from genai_labs import display, run_folder
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate
+from genai_labs.run_folder import DONE_FILE
 
-PLAN_FILE, DONE_FILE = "plan.json", "done.json"
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
 
 
@@ -135,7 +135,7 @@ def finetune(
     if not validation:
         raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
     with PartialState().main_process_first():
-        _check_folder(folder, _signature(plan, train, validation), resume)
+        run_folder.prepare(folder, _signature(plan, train, validation), "checkpoint-*", _whole_checkpoints, resume)
         _check_disk(folder, base)
     set_seed(plan.seed)
     memory.release()  # what was generated before has left gaps
@@ -407,24 +407,6 @@ def _signature(plan: Plan, train: Sequence[Feature], validation: Sequence[Featur
     return json.loads(json.dumps({"plan": asdict(plan), "examples": len(train), "digest": digest}))
 
 
-def _check_folder(folder: Path, signature: dict[str, Any], resume: bool) -> None:
-    """Make the folder ready: go on with an interrupted run of the same plan, or start anew."""
-    path = folder / PLAN_FILE
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    unfinished = old is not None and not (folder / DONE_FILE).exists() and last_checkpoint(folder)
-    if unfinished and resume and old != signature:
-        raise LabError(
-            f"The folder {folder.name} holds an interrupted run of another plan or on other examples, which this one "
-            "cannot go on from. Name another folder, or pass resume=False to throw the old run away."
-        )
-    whole = _whole_checkpoints(folder) if unfinished and resume else []
-    for checkpoint in set(folder.glob("checkpoint-*")) - set(whole):
-        shutil.rmtree(checkpoint)
-    (folder / DONE_FILE).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(signature) + "\n", encoding="utf-8")
-
-
 def last_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint of a run; None if there is none."""
     return next((str(path) for path in reversed(_whole_checkpoints(folder))), None)
@@ -432,16 +414,8 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def _whole_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints by step. The trainer writes its state last, so one that was being written at a kill lacks it."""
-    whole = [path for path in folder.glob("checkpoint-*") if _reads(path / "trainer_state.json")]
+    whole = [path for path in folder.glob("checkpoint-*") if run_folder.reads(path / "trainer_state.json")]
     return sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-
-
-def _reads(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _check_disk(folder: Path, base: PreTrainedModel) -> None:

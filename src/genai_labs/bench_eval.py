@@ -1,0 +1,132 @@
+"""``python -m genai_labs bench eval``: summaries a second in evaluation, ours against the recipe of the peers' labs.
+
+The peers' labs give the model one dialogue at a time. Ours sorts dialogues by length, reads a few and writes about many
+at a time. Model, prompts, precision and number of tokens are the same, and they are measured in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import GenerationConfig, set_seed
+
+from genai_labs import bench, generation, prompts
+from genai_labs.lessons import versions
+from genai_labs.models import count_parameters
+from genai_labs.pretraining.cards import table
+
+TOKENS = 60  # of each summary: all are written to that length, since random weights never come to an end
+PEERS, OURS = "peers", "ours"
+DIALOGUES = {PEERS: 8, OURS: 80}  # in a round; the peers' share is a part of ours, of every length
+BARS = {"mini": 3.0, "flan-small": 2.5}  # how many times as fast ours is to be
+
+
+def one_by_one(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
+    """The peers' recipe: a dialogue at a time."""
+    config = generation.complete(fixed_length(), model)
+    for prompt in asked:
+        ids = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+        with torch.no_grad():
+            made = model.generate(input_ids=ids["input_ids"], generation_config=config)
+        tokenizer.decode(made[0], skip_special_tokens=True)
+
+
+def together(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
+    """The package's own way."""
+    generation.generate(model, tokenizer, asked, fixed_length(), progress=False)
+
+
+RECIPES: dict[str, Callable[[Any, Any, Sequence[str]], None]] = {PEERS: one_by_one, OURS: together}
+
+
+def fixed_length() -> GenerationConfig:
+    """Greedy decoding of exactly TOKENS tokens."""
+    return GenerationConfig(do_sample=False, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
+
+
+def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
+    """Both recipes in turn on the same dialogues, once each to warm up; medians and ratio."""
+    set_seed(bench.SEED)
+    model, tokenizer, rows = bench.load(name, shared)
+    model.eval()
+    asked = [prompts.fit(prompts.zero_shot, row.dialogue, tokenizer).prompt for row in rows[: DIALOGUES[OURS]]]
+    by_length = sorted(asked, key=len)
+    chosen = {recipe: by_length[:: len(asked) // count][:count] for recipe, count in DIALOGUES.items()}
+    rates: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}
+    with tqdm(total=(rounds + 1) * len(RECIPES), desc=name, unit="round") as bar:
+        for number in range(rounds + 1):
+            for recipe, run in RECIPES.items():
+                start = time.perf_counter()
+                run(model, tokenizer, chosen[recipe])
+                rates[recipe] += [len(chosen[recipe]) / (time.perf_counter() - start)] * (number > 0)
+                bar.update()
+    ratios = [ours / peers for ours, peers in zip(rates[OURS], rates[PEERS], strict=True)]
+    return {
+        "model": name,
+        "parameters": count_parameters(model),
+        "rates": {recipe: [round(rate, 3) for rate in each] for recipe, each in rates.items()},
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "ratio": round(median(ratios), 3),
+        "at_least": BARS[name],
+        "met": median(ratios) >= BARS[name],
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The record as a table."""
+    facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
+    rows = [
+        (r["model"], recipe, f"{median(rates):.2f}", f"{min(rates):.2f} to {max(rates):.2f}")
+        for r in record["models"]
+        for recipe, rates in r["rates"].items()
+    ]
+    verdicts = [
+        f"{r['model']}: ours is {r['ratio']:.1f} times as fast ({min(r['ratios']):.1f} to {max(r['ratios']):.1f}); at "
+        f"least {r['at_least']:g} is asked for: {'met' if r['met'] else 'not met'}."
+        for r in record["models"]
+    ]
+    parts = [
+        "# Summaries a second in evaluation",
+        f"Made by `{record['command']}`: {facts}, seed {record['seed']}. Greedy, {TOKENS} tokens each, fp32; "
+        f"{DIALOGUES[PEERS]} dialogues one by one against {DIALOGUES[OURS]} of ours, whose lengths they share. Medians "
+        f"of {record['rounds']} rounds, in each of which the recipes took turns.",
+        *record["skipped"],
+        table(("model", "recipe", "summaries/s", "from to"), rows),
+        *verdicts,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; write ``results/bench_eval.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench eval", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("eval",), default="eval", help=argparse.SUPPRESS)
+    parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="how often to measure (default: %(default)s)")
+    parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
+    parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
+    args = parser.parse_args(argv)
+    able = [name for name in args.models if not bench.why_not(name, args.shared)]
+    results = [measure(name, args.shared, args.rounds) for name in able]
+    record = {
+        "command": f"python -m genai_labs bench eval --models {' '.join(args.models)} --rounds {args.rounds}",
+        "versions": versions(),
+        "machine": bench.machine(),
+        "seed": bench.SEED,
+        "rounds": args.rounds,
+        "models": results,
+        "skipped": [reason for name in args.models if (reason := bench.why_not(name, args.shared))],
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bench_eval.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (args.out / "bench_eval.md").write_text(as_markdown(record), encoding="utf-8")
+    print(as_markdown(record))
+    return int(not results or not all(result["met"] for result in results))

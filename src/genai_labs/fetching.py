@@ -1,0 +1,77 @@
+"""``python -m genai_labs fetch``: bring all that a profile loads to this machine, so that the labs then run offline."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from genai_labs import sources
+from genai_labs.errors import LabError
+from genai_labs.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
+
+SUMS = "sha256.txt"  # in a folder made by --to: what each file must be, as `sha256sum` writes it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch, check, and say what to do next."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=__doc__)
+    parser.add_argument("--profile", help="what to fetch for (default: GENAI_LABS_PROFILE)")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="a folder to carry away, instead of the hub's cache")
+    parser.add_argument("--again", action="store_true", help="compare with the hub even what is here already")
+    args = parser.parse_args(argv)
+    profile = load_profile(args.profile)
+    for part in SOURCES:
+        fetch_part(part, getattr(profile, part), args.to, args.again)
+    if args.to:
+        print(f"To run from it: {VARIABLE}={profile.name} {FOLDER_VARIABLE}={args.to} python -m genai_labs run")
+    else:
+        print(f"All of it is on this machine. To run: python -m genai_labs run --profile {profile.name}")
+    return 0
+
+
+def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
+    """Fetch one part of a profile, or find it on this machine; a folder to carry away is checked by its sums."""
+    kind: sources.Kind = "dataset" if part == "dataset" else "model"
+    name = part.replace("_", " ")
+    if sources.is_folder(source):
+        folder = sources.find(source, kind)
+        print(f"{name}: the folder {source}, nothing to fetch")
+        return folder
+    found = None if again or to else sources.cached(source, kind)
+    if found:
+        print(f"{name}: {source} is here already")
+        return found
+    folder = sources.fetch(source, kind, to / part if to else None)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
+    check_sums(folder, files)
+    if to:
+        lines = [f"{checksum(path)}  {path.name}\n" for path in files]
+        (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    print(f"{name}: {source}, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB")
+    return folder
+
+
+def check_sums(folder: Path, files: Sequence[Path]) -> None:
+    """Compare large files of the hub's cache with their checksums, which are the names they are stored under.
+
+    In a folder made by --to, those of SUMS. Raises LabError for a file that is not what it was.
+    """
+    sums = folder / SUMS
+    known = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
+    for path in tqdm(files, desc="checking", unit="file", leave=False):
+        wanted = known.get(path.name) or (path.resolve().name if len(path.resolve().name) == 64 else None)
+        if wanted and checksum(path) != wanted:
+            raise LabError(
+                f"The file {path.name} in {folder.name} is damaged: it is not what the hub holds. Delete it "
+                f"({path.resolve()}) and fetch again."
+            )
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,42 @@
+"""The evaluation bench: both recipes write the same texts, are measured in turn, and are written down."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from genai_labs import bench, bench_eval, models, prompts
+from genai_labs.profiles import load_profile
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_eval, "TOKENS", 4)
+    monkeypatch.setattr(bench_eval, "DIALOGUES", {bench_eval.PEERS: 2, bench_eval.OURS: 6})
+
+
+@pytest.mark.usefixtures("small")
+def test_both_recipes_are_measured_in_turn_and_written_down(tmp_path: Path) -> None:
+    bench_eval.main(["eval", "--models", "mini", "--rounds", "2", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "bench_eval.json").read_text(encoding="utf-8"))
+    (mini,) = record["models"]
+    assert {recipe: len(rates) for recipe, rates in mini["rates"].items()} == {"peers": 2, "ours": 2}
+    assert (tmp_path / "bench_eval.md").read_text(encoding="utf-8") == bench_eval.as_markdown(record)
+
+
+@pytest.mark.usefixtures("small")
+def test_every_summary_has_the_same_length_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = models.load_model(load_profile("mini"))
+    rows = bench.load("mini", bench.SHARED)[2][:3]
+    lengths: list[int] = []
+    generate = model.generate
+
+    def counted(**options: object) -> object:
+        made = generate(**options)
+        lengths.extend(len(row) for row in made)
+        return made
+
+    monkeypatch.setattr(model, "generate", counted)
+    for run in bench_eval.RECIPES.values():
+        run(model, tokenizer, [prompts.zero_shot(row.dialogue) for row in rows])
+    assert lengths == [5] * 6  # the token that the decoder starts from, and four

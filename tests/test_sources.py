@@ -1,0 +1,229 @@
+"""Where models come from: folders, the hub's cache, the hub, and what is said when the world fails.
+
+A small server of our own stands in for the hub; the code that asks it is the real one.
+"""
+
+import errno
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai_labs import data, fetching, models, profiles, sources
+from genai_labs.errors import LabError
+from genai_labs.paths import MODELS
+from genai_labs.profiles import load_profile
+
+COMMIT = "c0ffee" + "0" * 34
+MODEL = MODELS / "hate-mini"
+
+pytestmark = pytest.mark.enable_socket
+
+
+class Hub(BaseHTTPRequestHandler):
+    """What of the hub's interface a download needs; ``repositories``: name -> folder of its files."""
+
+    repositories: dict[str, Path] = {}
+    broken_after: int | None = None  # bytes of a file after which the connection breaks, once
+    asked: list[str] = []
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def answer(self, body: bool) -> None:
+        path = self.path.split("?")[0].strip("/")
+        type(self).asked.append(path)
+        if "gated" in path:
+            return self.fail(403, "GatedRepo")
+        name = next((name for name in self.repositories if f"{name}/" in f"{path}/"), None)
+        if name is None:
+            return self.fail(404, "RepoNotFound")
+        if "no-such-revision" in path:
+            return self.fail(404, "RevisionNotFound")
+        folder = self.repositories[name]
+        files = sorted(each for each in folder.iterdir() if each.is_file())
+        if path.startswith("api/"):
+            if "/tree/" in path:
+                listed: Any = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name} for f in files]
+            else:
+                listed = {
+                    "id": name,
+                    "sha": COMMIT,
+                    "siblings": [{"rfilename": f.name, "size": f.stat().st_size} for f in files],
+                }
+            return self.send(json.dumps(listed).encode(), body, {"Content-Type": "application/json"})
+        file = folder / path.split("/resolve/")[1].split("/", 1)[1]
+        content = file.read_bytes()
+        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{file.name}"', "Content-Type": "application/octet-stream"}
+        return self.send(content, body, headers)
+
+    def send(self, content: bytes, body: bool, headers: dict[str, str]) -> None:
+        start = 0
+        if asked := self.headers.get("Range"):
+            start = int(asked.split("=")[1].split("-")[0])
+        self.send_response(206 if start else 200)
+        for name, value in {**headers, "Content-Length": str(len(content) - start)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if not body:
+            return
+        part = content[start:]
+        limit = type(self).broken_after
+        if limit is not None and len(part) > limit and headers["Content-Type"] == "application/octet-stream":
+            type(self).broken_after = None
+            self.wfile.write(part[:limit])
+            self.wfile.flush()
+            self.connection.close()
+            return
+        self.wfile.write(part)
+
+    def fail(self, status: int, code: str) -> None:
+        self.send_response(status)
+        for name, value in {"X-Error-Code": code, "X-Error-Message": code, "Content-Length": "0"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+    """The server, with the reward model and a data set in it, as the hub of this process; its cache is empty."""
+    from huggingface_hub import constants
+
+    dialogues = tmp_path / "dialogues"
+    dialogues.mkdir()
+    (dialogues / "test.csv").write_text("id,dialogue,summary,topic\nt_0,#Person1#: Hi.,They meet.,meeting\n")
+    Hub.repositories = {"someone/hate": MODEL, "someone/dialogues": dialogues}
+    Hub.broken_after, Hub.asked = None, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    yield Hub
+    server.shutdown()
+
+
+def test_names_and_folders_are_told_apart(tmp_path: Path) -> None:
+    assert sources.split_revision("google/flan-t5-base@abc") == ("google/flan-t5-base", "abc")
+    assert sources.split_revision("google/flan-t5-base") == ("google/flan-t5-base", None)
+    assert not sources.is_folder("google/flan-t5-base")
+    assert all(sources.is_folder(each) for each in (str(tmp_path), "./a/b", "~/models", "/a/b", "folder", "a/b/c"))
+    with pytest.raises(LabError, match="There is no folder"):
+        sources.find("./nowhere")
+
+
+def test_a_model_is_fetched_once_and_then_found_offline(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sources.find("someone/hate")
+    assert (folder / "model.safetensors").read_bytes() == (MODEL / "model.safetensors").read_bytes()
+    hub.asked.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert sources.find("someone/hate") == folder
+    assert hub.asked == []
+
+
+def test_a_data_set_is_read_from_the_hub(hub: type[Hub]) -> None:
+    (row,) = data.load_split("someone/dialogues", "test")
+    assert row.references == ("They meet.",)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("someone/nothing", "nothing called someone/nothing"),
+        ("someone/gated", "agreed to its terms"),
+        ("someone/hate@no-such-revision", "no revision no-such-revision"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_in_words(hub: type[Hub], source: str, words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        sources.find(source)
+
+
+def test_a_broken_download_goes_on(hub: type[Hub]) -> None:
+    hub.broken_after = 100_000
+    with suppress(LabError):  # the library may try again by itself
+        sources.find("someone/hate")
+    assert hub.broken_after is None
+    folder = sources.find("someone/hate")
+    assert (folder / "model.safetensors").read_bytes() == (MODEL / "model.safetensors").read_bytes()
+
+
+def test_a_download_that_cannot_go_on_says_what_is_kept() -> None:
+    with (
+        pytest.raises(LabError, match="interrupted: ConnectionError: gone. What has arrived is kept"),
+        sources.in_words("a/b"),
+    ):
+        raise ConnectionError("gone")
+
+
+def test_a_full_disk_is_noticed_before_and_while(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+        with pytest.raises(LabError, match=r"takes 0\.00 GB, and 0\.00 GB are free"):
+            sources.find("someone/hate")
+    with pytest.raises(LabError, match="The disk is full"), sources.in_words("someone/hate"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_an_unreachable_hub_is_said_within_5_seconds(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(LabError, match="does not answer.*fetch.*embedded world"):
+            sources.find("someone/hate")
+    assert time.monotonic() - start < 5
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(LabError, match="does not answer"):
+        sources.find("someone/hate")
+
+
+def test_offline_nothing_is_asked(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(LabError, match="HF_HUB_OFFLINE is set"):
+        sources.find("someone/hate")
+    assert hub.asked == []
+
+
+def test_fetch_makes_a_folder_that_a_profile_can_be_pointed_at(
+    hub: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in profiles.SOURCES.values():
+        monkeypatch.setenv(variable, "someone/dialogues" if variable.endswith("DATASET") else "someone/hate")
+    stick = tmp_path / "stick"
+    assert fetching.main(["--profile", "flan-t5-small", "--to", str(stick)]) == 0
+    assert "GENAI_LABS_FOLDER" in capsys.readouterr().out
+    for variable in profiles.SOURCES.values():
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("GENAI_LABS_FOLDER", str(stick))
+    profile = load_profile("flan-t5-small")
+    assert sources.find(profile.reward_model) == stick / "reward_model"
+    assert data.load_split(profile.dataset, "test")
+    (stick / "model" / "model.safetensors").write_bytes(b"altered")
+    with pytest.raises(LabError, match=r"model\.safetensors in model is damaged"):
+        fetching.check_sums(stick / "model", [stick / "model" / "model.safetensors"])
+
+
+def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(MODELS / "t5-mini", folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(MODEL / name, folder / name)
+    with pytest.raises(LabError, match="belongs to another model"):
+        models.load_model(replace(load_profile("mini"), model=str(folder)))
