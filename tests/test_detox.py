@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -230,6 +231,12 @@ def test_the_peers_loop_learns_by_the_same_mathematics() -> None:
     split = peers.update(asked)
     assert split.total == pytest.approx(split.rollout + split.reward + split.update)
     assert any(not torch.equal(a, b) for a, b in zip(before, peers.parameters, strict=True))
+
+
+def test_the_peak_is_at_least_what_is_taken_now() -> None:
+    now = psutil.Process().memory_info().rss
+    block = np.ones(30_000_000)
+    assert bench_ppo.peak_so_far() >= now + 0.5 * block.nbytes
 
 
 # The command.

@@ -215,10 +215,21 @@ def one_update(lane: str, name: str, shared: Path) -> float:
     """Make one update and say how many megabytes this process took at most."""
     base, tokenizer, asked, reward = prepare(name, shared)
     LANES[lane](base, tokenizer, reward).update(asked[: SETTINGS.batch_size])
+    return peak_so_far() / 1e6
+
+
+def peak_so_far() -> float:
+    """Bytes that this process has taken at most.
+
+    On Linux from /proc: what getrusage tells there begins with the memory of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
+        return float(line.split()[1]) * 1024
     import resource  # not there on Windows
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (1e6 if sys.platform == "darwin" else 1e3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def as_markdown(record: dict[str, Any]) -> str:
