@@ -123,14 +123,19 @@ def test_the_embedded_model_is_small_safe_and_t5(loaded: Loaded) -> None:
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "damaged or cut off"),
     ],
 )
-def test_a_damaged_model_is_answered_in_words(damage: object, words: str, tmp_path: Path) -> None:
+def test_a_damaged_model_is_answered_in_words(
+    damage: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "t5-mini"
     shutil.copytree(load_profile("mini").model, folder)
     assert callable(damage)
     damage(folder)
     with pytest.raises(LabError, match=words) as caught:
         models.load_model(replace(load_profile("mini"), model=str(folder)))
-    assert "git checkout -- data/models/t5-mini" in str(caught.value)
+    assert "Fetch it again" in str(caught.value)
+    monkeypatch.setattr(models, "MODELS", tmp_path)  # as if it lay where the embedded models do
+    with pytest.raises(LabError, match="git checkout -- data/models/t5-mini"):
+        models.load_model(replace(load_profile("mini"), model=str(folder)))
 
 
 def test_an_unknown_profile_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +144,7 @@ def test_an_unknown_profile_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GENAI_LABS_PROFILE", "huge")
     with pytest.raises(LabError, match="'huge'"):
         load_profile()
-    assert set(PROFILES) == {"mini"}
+    assert set(PROFILES) == {"mini", "flan-t5-small", "flan-t5-base", "flan-t5-large"}
 
 
 def test_the_scoreboard_always_shows_the_baselines(rows: list[data.Row]) -> None:

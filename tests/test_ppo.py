@@ -464,7 +464,7 @@ def test_a_collapsed_policy_stops_the_run() -> None:
 
 def test_a_folder_with_another_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
     trained(replace(SHORT, updates=4), Breaks(KeyboardInterrupt()), folder=tmp_path)
-    with pytest.raises(LabError, match="interrupted run with other settings"):
+    with pytest.raises(LabError, match="interrupted run with another plan"):
         trained(replace(SHORT, updates=4, seed=1), folder=tmp_path)
     assert trained(replace(SHORT, updates=1, seed=1), folder=tmp_path, resume=False).finished
 
