@@ -12,7 +12,7 @@ from IPython.utils.capture import capture_output
 from nbval.plugin import get_sanitize_patterns
 from numpy.typing import NDArray
 
-from genai_labs import lessons
+from genai_labs import lessons, profiles
 from genai_labs.errors import LabError
 from genai_labs.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
 from genai_labs.metrics import Interval
@@ -33,6 +33,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path / "out"))
     monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
     monkeypatch.setattr(lessons, "_measured", {})
+    monkeypatch.setattr(profiles, "_loaded", [])
 
 
 def verdict(low: float, high: float, **claim: object) -> str:
@@ -137,6 +138,20 @@ def test_too_few_dialogues_teach_nothing_unless_stated() -> None:
         lesson("1.1", "Better.", BETTER[:19], BASE[:19], metric="m")
     assert read_lessons() == []
     assert lesson("1.1", "Better.", BETTER[:19], BASE[:19], metric="m", fewest=19, show=False).interval.n == 19
+
+
+@pytest.mark.parametrize("count", [0, 1, 19])
+def test_in_other_worlds_too_few_are_said_to_be_too_few(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "_loaded", ["flan-t5-small"])
+    result = lesson("1.1", "Better.", BETTER[:count], BASE[:count], metric="m")
+    (row,) = read_lessons()
+    assert (row["verdict"], row["holds"], row["n"], row["profile"]) == (
+        "too few to tell",
+        False,
+        count,
+        "flan-t5-small",
+    )
+    assert f"{count} dialogues are too few for a claim: 20 are needed." in repr(result)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 from numpy.typing import ArrayLike
@@ -22,12 +23,14 @@ from genai_labs import paths
 from genai_labs.display import ABOUT, NOTE, Card, box, escape, show_table
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
+from genai_labs.profiles import loaded_profile
 
 HOLDS = "holds"
 NO_CHANGE = "no detectable change"
 SMALLER = "smaller than claimed"
 NOT_SHOWN = "not shown"
 OPPOSITE = "the opposite holds"
+TOO_FEW = "too few to tell"
 
 # verdict -> (sign, colour): the sign and the words say what the colour says
 LOOKS = {
@@ -36,6 +39,7 @@ LOOKS = {
     SMALLER: ("<", "#9a6700"),
     NOT_SHOWN: ("?", "#9a6700"),
     OPPOSITE: ("\N{MULTIPLICATION SIGN}", "#b42318"),
+    TOO_FEW: ("\N{HORIZONTAL ELLIPSIS}", "#57606a"),
 }
 
 FEWEST = 20
@@ -208,18 +212,24 @@ def lesson(
     is on the other side of 0 (of at_least for a single score, of the bounds for "between"); "no detectable
     change" when it contains 0; "smaller than claimed" when the effect has the expected sign and all of the
     interval falls short of at_least; "not shown" when it contains at_least or a bound: the data leave that
-    open.
-    Raises LabError when n is below `fewest`, scores do not pair up, or the claim makes no sense.
+    open; "too few to tell" when n is below `fewest` in another world than the embedded one.
+    Raises LabError when n is below `fewest` in the embedded world, when scores do not pair up, and when the claim makes
+    no sense.
     """
     _check_claim(id, expect, at_least, bounds, single=b is None)
-    interval = _rounded(paired_bootstrap(a, b, seed=seed))
-    if interval.n < fewest:
+    profile = loaded_profile()
+    count = len(np.atleast_1d(np.asarray(a)))
+    if count < fewest and profile == "mini":
         raise LabError(
-            f"Lesson {id} is not taught: {interval.n} {of} are too few for a claim, {fewest} are needed. "
-            f"Score more of them, or state fewest={interval.n} if so few are meant."
+            f"Lesson {id} is not taught: {count} {of} are too few for a claim, {fewest} are needed. "
+            f"Score more of them, or state fewest={count} if so few are meant."
         )
+    # Elsewhere the data are not ours, and a lab should not stop because they have little of something.
+    interval = _rounded(paired_bootstrap(a, b, seed=seed)) if count >= 2 else Interval(0.0, 0.0, 0.0, count)
     expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
     verdict, reason = expectation.judge(interval)
+    if count < fewest:
+        verdict, reason = TOO_FEW, f"{count} {of} are too few for a claim: {fewest} are needed."
     result = Lesson(
         id=id,
         claim=claim,
@@ -229,7 +239,7 @@ def lesson(
         verdict=verdict,
         reason=reason,
         seed=seed,
-        profile=os.environ.get("GENAI_LABS_PROFILE", "mini"),
+        profile=profile,
         expectation=expectation,
         of=of,
         digits=digits,

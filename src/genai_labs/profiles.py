@@ -177,6 +177,7 @@ def load_profile(name: str | None = None) -> Profile:
             f"There is no profile called {wanted!r}. A profile says what a lab loads. There are: "
             f"{', '.join(PROFILES)}. Name one of them in the lab's first cell or in {VARIABLE}."
         )
+    _loaded.append(wanted)
     profile = PROFILES[wanted]
     folder = os.environ.get(FOLDER_VARIABLE)
     carried = {part: str(Path(folder) / part) for part in SOURCES} if folder else {}
@@ -185,6 +186,14 @@ def load_profile(name: str | None = None) -> Profile:
     if wanted != "mini":
         note_if_too_small(profile)
     return replace(profile, **changes) if changes else profile
+
+
+_loaded: list[str] = []  # names of the profiles loaded in this process, in order
+
+
+def loaded_profile() -> str:
+    """The name of the profile loaded last in this process, else the one that would be loaded."""
+    return _loaded[-1] if _loaded else os.environ.get(VARIABLE) or "mini"
 
 
 def note_if_too_small(profile: Profile, free: float | None = None) -> None:
