@@ -13,7 +13,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle, islice
 from pathlib import Path
@@ -454,6 +454,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.out / "bench_train.md").write_text(as_markdown(record), encoding="utf-8")
     print(as_markdown(record))
     return int(not results or not all(bar["met"] for result in results for bar in result["bars"]))
+
+
+def write(args: argparse.Namespace, results: list[dict[str, Any]], as_markdown: Callable[[dict[str, Any]], str]) -> int:
+    """Write and print what a bench with bars (eval, ppo) measured; 1 if a bar is not met or nothing was measured."""
+    threads = f" --threads {args.threads}" if getattr(args, "threads", None) else ""
+    command = f"python -m genai_labs bench {args.what} --models {' '.join(args.models)} --rounds {args.rounds}"
+    record = {
+        "command": command + threads,
+        "versions": versions(),
+        "machine": machine(),
+        "seed": SEED,
+        "rounds": args.rounds,
+        "models": results,
+        "skipped": [reason for name in args.models if (reason := why_not(name, args.shared))],
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.out / f"bench_{args.what}"
+    path.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(as_markdown(record), encoding="utf-8")
+    print(as_markdown(record))
+    return int(not results or not all(result["met"] for result in results))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,6 @@ at a time. Model, prompts, precision and number of tokens are the same, and they
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
 from genai_labs import bench, generation, prompts
-from genai_labs.lessons import versions
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
 
@@ -116,17 +114,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
-    record = {
-        "command": f"python -m genai_labs bench eval --models {' '.join(args.models)} --rounds {args.rounds}",
-        "versions": versions(),
-        "machine": bench.machine(),
-        "seed": bench.SEED,
-        "rounds": args.rounds,
-        "models": results,
-        "skipped": [reason for name in args.models if (reason := bench.why_not(name, args.shared))],
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench_eval.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (args.out / "bench_eval.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return int(not results or not all(result["met"] for result in results))
+    return bench.write(args, results, as_markdown)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 import subprocess
 import sys
@@ -30,7 +29,6 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.finetuning.training import has_bf16
 from genai_labs.generation import complete
-from genai_labs.lessons import versions
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
 
@@ -269,21 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
-    threads = f" --threads {args.threads}" if args.threads else ""
-    record = {
-        "command": f"python -m genai_labs bench ppo --models {' '.join(args.models)} --rounds {args.rounds}{threads}",
-        "versions": versions(),
-        "machine": bench.machine(),
-        "seed": bench.SEED,
-        "rounds": args.rounds,
-        "models": results,
-        "skipped": [reason for name in args.models if (reason := bench.why_not(name, args.shared))],
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench_ppo.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (args.out / "bench_ppo.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return int(not results or not all(result["met"] for result in results))
+    return bench.write(args, results, as_markdown)
 
 
 def make_parser() -> argparse.ArgumentParser:

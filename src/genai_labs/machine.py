@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
@@ -197,23 +198,28 @@ def check_hub(connect: Callable[..., Any]) -> Finding:
 
 
 def is_reachable(host: str, connect: Callable[..., Any], seconds: float = HUB_SECONDS) -> bool:
-    """Whether a TCP connection to port 443 opens in time.
+    """Whether a TCP connection to port 443 opens in time."""
+    return within(seconds, lambda: connect((host, 443), timeout=seconds).close())
+
+
+def within(seconds: float, attempt: Callable[[], Any]) -> bool:
+    """Whether an attempt to reach something ends in time and without an error.
 
     In a thread of its own, because looking up a name knows no time limit.
     """
-    opened = []
+    reached = []
 
-    def attempt() -> None:
+    def run() -> None:
         try:
-            connect((host, 443), timeout=seconds).close()
-        except (OSError, RuntimeError):
+            attempt()
+        except (OSError, RuntimeError, HTTPException):
             return
-        opened.append(host)
+        reached.append(True)
 
-    thread = Thread(target=attempt, daemon=True)
+    thread = Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
-    return bool(opened)
+    return bool(reached)
 
 
 def check_files(name: str, folder: Path, files: tuple[str, ...], root: Path) -> Finding:

@@ -12,15 +12,14 @@ import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from genai_labs.errors import LabError
+from genai_labs.machine import within
 
 Kind = Literal["model", "dataset"]
 
@@ -139,25 +138,13 @@ def check_reachable(name: str) -> None:
 
 
 def answers(address: str, seconds: float = SECONDS) -> bool:
-    """Whether a web address answers in time, whatever it says; by way of a proxy where the system names one.
-
-    In a thread of its own, because looking up a name knows no time limit.
-    """
-    heard = []
+    """Whether a web address answers in time, whatever it says; by way of a proxy where the system names one."""
 
     def ask() -> None:
-        try:
+        with suppress(urllib.error.HTTPError):  # a refusal is an answer
             urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass
-        except (OSError, RuntimeError, HTTPException):
-            return
-        heard.append(address)
 
-    thread = Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(heard)
+    return within(seconds, ask)
 
 
 def endpoint() -> str:
