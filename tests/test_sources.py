@@ -22,6 +22,7 @@ from genai_labs import data, fetching, models, profiles, sources
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.profiles import load_profile
+from genai_labs.toxicity import load_classifier
 
 COMMIT = "c0ffee" + "0" * 34
 MODEL = MODELS / "hate-mini"
@@ -135,6 +136,14 @@ def test_a_model_is_fetched_once_and_then_found_offline(hub: type[Hub], monkeypa
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert sources.find("someone/hate") == folder
     assert hub.asked == []
+
+
+def test_what_was_damaged_on_this_machine_is_fetched_again(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    (sources.find("someone/hate") / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(LabError, match=r"is damaged or cut off .*fetch --again"):
+        load_classifier("someone/hate")
+    fetching.fetch_part("judge", "someone/hate", None, again=True)
+    assert load_classifier("someone/hate").name == "someone/hate"
 
 
 def test_a_data_set_is_read_from_the_hub(hub: type[Hub]) -> None:

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=__doc__)
     parser.add_argument("--profile", help="what to fetch for (default: GENAI_LABS_PROFILE)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="a folder to carry away, instead of the hub's cache")
-    parser.add_argument("--again", action="store_true", help="compare with the hub even what is here already")
+    parser.add_argument("--again", action="store_true", help="fetch even what is here already, which may be damaged")
     args = parser.parse_args(argv)
     profile = load_profile(args.profile)
     for part in SOURCES:
@@ -45,7 +45,7 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
     if found:
         print(f"{name}: {source} is here already")
         return found
-    folder = sources.fetch(source, kind, to / part if to else None)
+    folder = sources.fetch(source, kind, to / part if to else None, again)
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
     check_sums(folder, files)
     if to:
@@ -66,8 +66,8 @@ def check_sums(folder: Path, files: Sequence[Path]) -> None:
         wanted = known.get(path.name) or (path.resolve().name if len(path.resolve().name) == 64 else None)
         if wanted and checksum(path) != wanted:
             raise LabError(
-                f"The file {path.name} in {folder.name} is damaged: it is not what the hub holds. Delete it "
-                f"({path.resolve()}) and fetch again."
+                f"The file {path.name} in {folder.name} is damaged: it is not what the hub holds. Fetch it "
+                "again with --again."
             )
 
 

@@ -96,11 +96,12 @@ def weight_files(names: set[str] | Sequence[str]) -> list[str]:
     return safe or [name for name in names if name == PICKLE]
 
 
-def fetch(source: str, kind: Kind = "model", to: Path | None = None) -> Path:
+def fetch(source: str, kind: Kind = "model", to: Path | None = None, again: bool = False) -> Path:
     """Bring what is needed of a repository on the hub to this machine; an interrupted download goes on.
 
-    to: a folder of its own, else the hub's cache. Raises LabError, within seconds, where the hub does not answer, does
-    not have it, or wants a permission, and where the disk is too small.
+    to: a folder of its own, else the hub's cache. again: fetch even what is here already, which may be damaged.
+    Raises LabError, within seconds, where the hub does not answer, does not have it, or wants a permission, and where
+    the disk is too small.
     """
     name, revision = split_revision(source)
     check_reachable(name)
@@ -109,7 +110,12 @@ def fetch(source: str, kind: Kind = "model", to: Path | None = None) -> Path:
         _check_room(name, files, to)
         return Path(
             _api().snapshot_download(
-                name, repo_type=kind, revision=revision, local_dir=to, allow_patterns=[file.name for file in files]
+                name,
+                repo_type=kind,
+                revision=revision,
+                local_dir=to,
+                allow_patterns=[file.name for file in files],
+                force_download=again,
             )
         )
 
