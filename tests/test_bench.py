@@ -13,8 +13,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from genai_labs import __main__ as cli
 from genai_labs import bench
+from genai_labs.devices import has_bf16
 from genai_labs.finetuning.examples import Feature, collate
-from genai_labs.finetuning.training import ByLength, Plan, has_bf16, prepare
+from genai_labs.finetuning.training import ByLength, Plan, prepare
 
 SIZE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2}
 

@@ -4,7 +4,6 @@ import copy
 import csv
 import functools
 import json
-import os
 import re
 import signal
 import subprocess
@@ -24,9 +23,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genai_labs import data, models, ppo, prompts, toxicity
 from genai_labs.detox import checkpoints
 from genai_labs.detox.invariants import Witness
+from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.finetuning.training import has_bf16
 from genai_labs.paths import ROOT
 from genai_labs.profiles import load_profile
 
@@ -497,7 +496,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     "dropout on from the start": ("        self.eval()", "        self.train()", "invariants"),
     "dropout on from the second update": ("    steps: list", "    policy.train()\n    steps: list", "invariants"),
     "the ratio is not clipped": ("ratio.clamp(1 - clip, 1 + clip)", "ratio", "clip"),
-    "advantages are not whitened": ("advantages=whiten(advantages, mask)", "advantages=advantages", "rollout"),
+    "advantages are not whitened": ("advantages=whiten(advantages, mask, total)", "advantages=advantages", "rollout"),
     "the reference moves": ("torch.no_grad(), self.model.disable_adapter():", "torch.no_grad():", "invariants"),
     "advantages one step off": ("deltas = rewards + gamma * following - values", SHIFTED, "advantages"),
     "the value of the same state": (
@@ -567,32 +566,3 @@ def logits(texts: Sequence[str]) -> dict[str, Tensor]:
 def sorted_like_a_pipeline(texts: Sequence[str]) -> Tensor:
     """What a fixed place in a list sorted by score gives: a hateful text is rewarded for being hateful."""
     return torch.stack(list(logits(texts).values())).max(0).values
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_policy(tmp_path: Path) -> None:
-    """Gradients are averaged: both end with the same weights, and one of them writes."""
-    script = tmp_path / "both.py"
-    script.write_text(BOTH, encoding="utf-8")
-    # On CPUs, `accelerate launch --num_processes 2` starts one process; torch's own launcher starts two.
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(script)]
-    line = [*command, str(tmp_path / "run"), str(Path(__file__).parent)]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
-    assert ran.returncode == 0, ran.stderr[-2000:]
-    prints = re.findall(r"weights (\w{64}) of 2", ran.stdout)
-    assert len(prints) == 2
-    assert prints[0] == prints[1]
-    assert len((tmp_path / "run" / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
-
-
-BOTH = """
-import hashlib, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from accelerate import PartialState
-import test_ppo
-run = test_ppo.trained(folder=Path(sys.argv[1]))
-digest = hashlib.sha256(b"".join(t.detach().numpy().tobytes() for t in run.policy.trained().values()))
-print("weights", digest.hexdigest(), "of", PartialState().num_processes, flush=True)
-"""

@@ -26,8 +26,9 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
 from genai_labs import data, models
+from genai_labs.devices import has_bf16
 from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_size, collate, features
-from genai_labs.finetuning.training import ByLength, Plan, Watch, has_bf16, make_trainer, prepare
+from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
 from genai_labs.lessons import versions
 from genai_labs.paths import RESULTS, ROOT
 from genai_labs.pretraining.cards import table

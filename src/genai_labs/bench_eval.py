@@ -55,7 +55,7 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     set_seed(bench.SEED)
     model, tokenizer, rows = bench.load(name, shared)
     model.eval()
-    asked = [prompts.fit(prompts.zero_shot, row.dialogue, tokenizer).prompt for row in rows[: DIALOGUES[OURS]]]
+    asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[: DIALOGUES[OURS]]], tokenizer)
     by_length = sorted(asked, key=len)
     chosen = {recipe: by_length[:: len(asked) // count][:count] for recipe, count in DIALOGUES.items()}
     rates: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}

@@ -25,9 +25,9 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
 from genai_labs import bench, ppo, prompts, toxicity
+from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.finetuning.training import has_bf16
 from genai_labs.generation import complete
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
@@ -158,7 +158,7 @@ def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
     """Model, tokenizer, prompts and reward."""
     set_seed(bench.SEED)
     base, tokenizer, rows = bench.load(name, shared)
-    asked = [prompts.fit(prompts.zero_shot, row.dialogue, tokenizer).prompt for row in rows[:ROWS]]
+    asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[:ROWS]], tokenizer)
     return base.eval(), tokenizer, asked, toxicity.load_classifier().rewards
 
 

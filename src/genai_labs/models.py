@@ -11,6 +11,7 @@ from safetensors import safe_open
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs import sources
+from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.profiles import Profile
@@ -47,13 +48,6 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
     """The tokenizer of a profile's model."""
     return AutoTokenizer.from_pretrained(sources.find(profile.model))
-
-
-def best_device() -> torch.device:
-    """A CUDA GPU, an Apple GPU, or else the processor."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def check_folder(folder: Path, what: str) -> None:

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import reduce
+from accelerate.utils import broadcast, reduce
 from peft import LoraConfig, PeftModel, TaskType
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from genai_labs import display
+from genai_labs import display, processes, shortage
 from genai_labs.detox.checkpoints import Checkpoints, digest
 from genai_labs.detox.invariants import (
     Collapse,
@@ -46,11 +46,11 @@ from genai_labs.detox.invariants import (
     checked_scores,
 )
 from genai_labs.detox.log import METRICS, Log, draw_curves
-from genai_labs.detox.processes import here
+from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.finetuning.training import has_bf16
 from genai_labs.generation import complete
+from genai_labs.processes import here
 
 
 @dataclass(frozen=True)
@@ -152,11 +152,14 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     return advantages * mask, (advantages + values) * mask
 
 
-def whiten(x: Tensor, mask: Tensor) -> Tensor:
-    """Shifted and scaled over all tokens that count to mean 0 and (unbiased) variance 1."""
-    count = mask.sum()
-    centred = x - masked_mean(x, mask)
-    variance = masked_mean(centred**2, mask) * count / (count - 1)
+def whiten(x: Tensor, mask: Tensor, total: Callable[[Tensor], Tensor] = torch.sum) -> Tensor:
+    """Shifted and scaled over all tokens that count to mean 0 and (unbiased) variance 1.
+
+    total: how to sum up a tensor, over several processes too.
+    """
+    count = total(mask)
+    centred = x - total(torch.where(mask.bool(), x, 0)) / count
+    variance = total(torch.where(mask.bool(), centred**2, 0)) / count * count / (count - 1)
     return torch.where(mask.bool(), centred * torch.rsqrt(variance + EPSILON), 0)
 
 
@@ -377,7 +380,7 @@ def roll_out(
     rewarded = time.perf_counter()
     if settings.score_clip is not None:
         scores = scores.clamp(-settings.score_clip, settings.score_clip)
-    centred = scores - scores.mean() if settings.center else scores
+    centred = scores - mean(scores) if settings.center else scores
     rewards = token_rewards(centred, logprobs, ref_logprobs, mask, kl_coef)
     advantages, returns = gae(rewards, values, mask, settings.gamma, settings.lam)
     return Rollout(
@@ -392,7 +395,7 @@ def roll_out(
         values=values,
         entropy=entropy,
         rewards=rewards,
-        advantages=whiten(advantages, mask),
+        advantages=whiten(advantages, mask, total),
         returns=returns,
         seconds=(asked - start, rewarded - asked),
     )
@@ -401,12 +404,10 @@ def roll_out(
 def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, settings: Settings) -> dict[str, float]:
     """Go through the responses ``epochs`` times in minibatches; the mean over all steps of what was measured."""
     parameters = list(policy.trained().values())
-    size = settings.minibatch // here().num_processes
     steps: list[dict[str, Tensor]] = []
     old = rollout
     for _ in range(settings.epochs):
-        for rows in torch.randperm(len(rollout.tokens)).split(size):
-            rows = rows.to(policy.device)
+        for rows, weight in minibatches(old.mask, settings.minibatch):
             longest = int(old.mask[rows].sum(1).max())
             known = (old.tokens, old.mask, old.logprobs, old.advantages, old.values, old.returns)
             tokens, mask, old_logprobs, advantages, old_values, returns = (x[rows, :longest] for x in known)
@@ -426,8 +427,9 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
                 settings.value_coef,
             )
             optimizer.zero_grad()
-            loss.backward()
-            average_gradients(parameters)
+            (loss * weight).backward()
+            add_up_gradients(parameters)
+            stats = {name: total(x * weight) for name, x in stats.items()}
             stats["gradient"] = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             check_finite(loss, stats["gradient"])
             optimizer.step()
@@ -435,11 +437,43 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
     return {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
 
 
-def average_gradients(parameters: Sequence[Tensor]) -> None:
-    """With several processes (``accelerate launch``), the mean of their gradients, so that all take the same step."""
+# Several processes (``accelerate launch``, ``torchrun``): each samples and scores its share of the prompts, and all
+# take the steps that one process with all responses would take. With one process nothing below changes anything.
+
+
+def minibatches(mask: Tensor, size: int) -> Iterator[tuple[Tensor, float]]:
+    """The responses in random order, ``size`` of all processes at a time: this process's rows of them, [rows], and
+    the share of the tokens that count which these rows hold.
+
+    Process p of n holds the responses p, p + n, p + 2 n ... of the batch. One that has none of a minibatch takes its
+    first row with share 0, because all have to take part in every step.
+    """
+    state = here()
+    order = torch.randperm(len(mask) * state.num_processes).to(mask.device)
+    if state.num_processes > 1:
+        order = broadcast(order)
+    for chosen in order.split(size):
+        mine = chosen[chosen % state.num_processes == state.process_index] // state.num_processes
+        tokens = mask[mine].sum()
+        share = 1.0 if state.num_processes == 1 else float(tokens / total(tokens))
+        yield (mine if len(mine) else mine.new_zeros(1)), share
+
+
+def total(x: Tensor) -> Tensor:
+    """The sum over all elements, of all processes."""
+    return reduce(x.sum(), "sum") if here().num_processes > 1 else x.sum()
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over all elements, of all processes."""
+    return total(x) / total(torch.ones_like(x)) if here().num_processes > 1 else x.mean()
+
+
+def add_up_gradients(parameters: Sequence[Tensor]) -> None:
+    """The sum of all processes' gradients, so that all take the same step."""
     if here().num_processes > 1:
         for parameter in parameters:
-            parameter.grad = reduce(parameter.grad, "mean")
+            parameter.grad = reduce(parameter.grad, "sum")
 
 
 # The loop.
@@ -493,7 +527,8 @@ def train(
 
     folder: where the log (``log.csv``) and the checkpoints go. If a run of the same settings and prompts was
     interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken one would have.
-    Raises LabError where an invariant is broken, and where the policy collapses, naming the last good checkpoint.
+    Raises LabError where an invariant is broken, and where the policy collapses, memory runs out or another process
+    ends, naming the last good checkpoint.
     """
     check_plan(prompts, settings)
     if probe is not None:
@@ -503,30 +538,32 @@ def train(
     kl_coef, history = saved.load(policy, optimizer) or (settings.kl_coef, [])
     run, log = Run(policy, settings, folder, history), Log(folder, settings.updates, history)
     witness: Witness | None = None
+    less = f"Take a smaller minibatch (it is {settings.minibatch}) or batch_size (it is {settings.batch_size})."
     try:
-        for number in range(len(history) + 1, settings.updates + 1):
-            judged = judge(policy.model) if judge and (number - 1) % settings.judge_every == 0 else None
-            with random_numbers(settings, number):
-                batch = batch_of(prompts, number, settings)
-                rollout = roll_out(policy, tokenizer, batch, reward, settings, kl_coef)
-                check_mask(rollout, tokenizer.eos_token_id)
-                if number == 1:
-                    check_start(policy, rollout)
-                witness = witness or Witness(policy, rollout)
-                start = time.perf_counter()
-                set_rates(optimizer, settings, number)
-                stats = learn(policy, optimizer, rollout, settings)
-            stats["update_s"] = time.perf_counter() - start
-            save = number % settings.save_every == 0 or number == settings.updates
-            witness.check(policy, weights_too=save)
-            row = measured(number, rollout, kl_coef, stats, judged, settings)
-            check_collapse(row, settings)
-            kl_coef = next_kl_coef(kl_coef, row["kl"], settings)
-            history.append(row)
-            log.write(row)
-            if save:
-                saved.save(policy, optimizer, kl_coef, history)
-        saved.finish()
+        with processes.together(saved.last_good), shortage.in_words("training by PPO", less, saved.last_good):
+            for number in range(len(history) + 1, settings.updates + 1):
+                judged = judge(policy.model) if judge and (number - 1) % settings.judge_every == 0 else None
+                with random_numbers(settings, number):
+                    batch = batch_of(prompts, number, settings)
+                    rollout = roll_out(policy, tokenizer, batch, reward, settings, kl_coef)
+                    check_mask(rollout, tokenizer.eos_token_id)
+                    if number == 1:
+                        check_start(policy, rollout)
+                    witness = witness or Witness(policy, rollout)
+                    start = time.perf_counter()
+                    set_rates(optimizer, settings, number)
+                    stats = learn(policy, optimizer, rollout, settings)
+                stats["update_s"] = time.perf_counter() - start
+                save = number % settings.save_every == 0 or number == settings.updates
+                witness.check(policy, weights_too=save)
+                row = measured(number, rollout, kl_coef, stats, judged, settings)
+                check_collapse(row, settings)
+                kl_coef = next_kl_coef(kl_coef, row["kl"], settings)
+                history.append(row)
+                log.write(row)
+                if save:
+                    saved.save(policy, optimizer, kl_coef, history)
+            saved.finish()
     except KeyboardInterrupt:
         run.finished = False
         print(f"Interrupted after {len(history)} of {settings.updates} updates. {saved.how_to_go_on()}")
@@ -574,8 +611,7 @@ def random_numbers(settings: Settings, number: int) -> Iterator[None]:
     Outside, torch's random state is as if nothing had been drawn.
     """
     with torch.random.fork_rng():
-        state = here()
-        torch.manual_seed((settings.seed * 100_003 + number) * state.num_processes + state.process_index)
+        torch.manual_seed(settings.seed * 100_003 + number + 2**32 * here().process_index)
         yield
 
 
@@ -587,31 +623,31 @@ def measured(
     judged: float | None,
     settings: Settings,
 ) -> dict[str, float]:
-    """The row of METRICS of one update, the mean over processes."""
-    mask, kl = rollout.mask, rollout.kl
-    missed = masked_mean((rollout.returns - rollout.values) ** 2, mask)
-    spread = masked_mean((rollout.returns - masked_mean(rollout.returns, mask)) ** 2, mask)
+    """The row of METRICS of one update, over the responses of all processes."""
+    mask, kl, returns = rollout.mask, rollout.kl, rollout.returns
+    score, responses, tokens = mean(rollout.scores), total(torch.ones_like(kl)), total(mask)
+
+    def token_mean(x: Tensor) -> Tensor:
+        return total(torch.where(mask.bool(), x, 0)) / tokens
+
+    missed, spread = token_mean((returns - rollout.values) ** 2), token_mean((returns - token_mean(returns)) ** 2)
     row: dict[str, Any] = {
         "update": number,
-        "score": rollout.scores.mean(),
-        "score_std": rollout.scores.std(),
-        "kl": kl.mean(),
+        "score": score,
+        "score_std": torch.sqrt(total((rollout.scores - score) ** 2) / (responses - 1)),
+        "kl": mean(kl),
         "kl_coef": kl_coef,
-        "objective": (rollout.scores - kl_coef * kl).mean(),
-        "entropy": masked_mean(rollout.entropy, mask),
-        "length": mask.sum(1).float().mean(),
-        "ended": (mask.sum(1) < settings.max_new_tokens).float().mean(),
+        "objective": mean(rollout.scores - kl_coef * kl),
+        "entropy": token_mean(rollout.entropy),
+        "length": mean(mask.sum(1).float()),
+        "ended": mean((mask.sum(1) < settings.max_new_tokens).float()),
         "explained": 1 - missed / spread.clamp_min(EPSILON),
         "rollout_s": rollout.seconds[0],
         "reward_s": rollout.seconds[1],
         **stats,
     }
-    names = [name for name in METRICS if name in row]
-    values = torch.tensor([float(row[name]) for name in names], dtype=torch.float64)
-    if here().num_processes > 1:
-        values = reduce(values.to(rollout.tokens.device), "mean").cpu()
-    averaged = dict(zip(names, values.tolist(), strict=True)) | {"update": number}
-    return averaged if judged is None else averaged | {"judged": float(judged)}
+    known = {name: float(row[name]) for name in METRICS if name in row} | {"update": number}
+    return known if judged is None else known | {"judged": float(judged)}
 
 
 def next_kl_coef(kl_coef: float, kl: float, settings: Settings) -> float:

@@ -201,7 +201,10 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
 
     free: gigabytes, of the GPU where there is one; None: as they are now.
     """
-    free = memory_free() if free is None else free
+    if free is None:
+        from genai_labs.devices import memory_free  # here, because torch takes seconds to import
+
+        free = memory_free()
     wanted = max(gigabytes for _, gigabytes in profile.costs.values())
     if free >= wanted:
         return
@@ -210,16 +213,6 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
         f"This machine may be too small for {profile.name}: its labs take up to {wanted:g} GB of memory, and "
         f"{free:.1f} GB are free. Close other programs, or take a smaller profile: {fitting[-1]}."
     )
-
-
-def memory_free() -> float:
-    """Free memory in gigabytes, of the GPU where there is one."""
-    import psutil
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] / 1e9
-    return psutil.virtual_memory().available / 1e9
 
 
 def lab_seed() -> int:

@@ -103,6 +103,20 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
     return Fitted(make("\n".join(turns)), max(over, 0), cut)
 
 
+def fit_all(
+    make: Callable[[str], str], dialogues: Sequence[str], tokenizer: Tokenizer, window: int | None = None
+) -> list[str]:
+    """The prompts of all dialogues, each fitted by :func:`fit`; a printed note counts those that had to be cut."""
+    fitted = [fit(make, dialogue, tokenizer, window) for dialogue in dialogues]
+    cut = [each for each in fitted if each.turns_cut]
+    if cut:
+        print(
+            f"{len(cut)} of {len(fitted)} prompts were longer than the window, by up to {max(x.over for x in cut)} "
+            "tokens: turns were cut from the middle of their dialogues."
+        )
+    return [each.prompt for each in fitted]
+
+
 def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exemplar]:
     """``count`` random rows of the *training* split as exemplars.
 

@@ -22,6 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from genai_labs import models, sources
 from genai_labs.corpus.toxicity import keywords
+from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.prompts import zero_shot
@@ -127,7 +128,7 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
         ) from error
     name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name
     hate, nothate = find_labels(model.config.id2label, name)
-    return Classifier(model.eval().to(models.best_device()), tokenizer, hate, nothate, name, batch_size)
+    return Classifier(model.eval().to(best_device()), tokenizer, hate, nothate, name, batch_size)
 
 
 def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple[int, int]:

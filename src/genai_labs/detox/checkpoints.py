@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from genai_labs import run_folder
-from genai_labs.detox.processes import here
+from genai_labs.processes import here
 from genai_labs.run_folder import DONE_FILE
 
 WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"

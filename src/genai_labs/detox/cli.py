@@ -14,10 +14,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genai_labs import display, models, ppo, prompts, toxicity
 from genai_labs.detox import examples
 from genai_labs.detox.measure import as_rows, measure, relative_fall
-from genai_labs.detox.processes import here
 from genai_labs.detox.summarizer import PLAN, ROWS, SUMMARIZER, load_summarizer, train_summarizer
 from genai_labs.finetuning import lora
 from genai_labs.paths import BUILD
+from genai_labs.processes import here
 from genai_labs.profiles import load_profile
 
 # Options of this command that are settings of PPO, under the names that they have there.
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = {name: getattr(args, name) for name in TUNABLE if getattr(args, name) is not None}
     settings = ppo.Settings(**chosen)
     policy = ppo.Policy(summarizer, settings)
-    asked = [prompts.zero_shot(text) for text in examples.ppo_dialogues(args.prompts, settings.seed)]
+    asked = prompts.fit_all(prompts.zero_shot, examples.ppo_dialogues(args.prompts, settings.seed), tokenizer)
     hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)

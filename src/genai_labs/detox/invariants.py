@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from genai_labs.detox.processes import here
+from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
-from genai_labs.finetuning.training import has_bf16
+from genai_labs.processes import here
 
 if TYPE_CHECKING:
     from genai_labs.ppo import Policy, Rollout, Settings
@@ -43,10 +43,10 @@ def check_plan(prompts: Sequence[str], settings: Settings) -> None:
             f"There are {len(prompts)} prompts, but an update needs {settings.batch_size}. Pass more prompts, at best "
             "several updates' worth, or choose a smaller batch."
         )
-    if settings.minibatch % here().num_processes:
+    if settings.batch_size % here().num_processes:
         raise LabError(
-            f"A minibatch of {settings.minibatch} responses cannot be shared by {here().num_processes} "
-            "processes. Choose a multiple of their number."
+            f"A batch of {settings.batch_size} responses cannot be shared evenly by {here().num_processes} processes. "
+            "Choose a multiple of their number."
         )
 
 

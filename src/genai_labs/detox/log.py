@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from genai_labs import display
-from genai_labs.detox.processes import here
+from genai_labs.processes import here
 
 LOG_FILE = "log.csv"
 # What is logged, defined once: shown in the lab, and the columns of the log. Responses are those of the policy that the

@@ -68,7 +68,7 @@ def measure(
     config: by default :func:`sampling`; with :func:`genai_labs.generation.greedy` each dialogue has one summary. The
     scores of a dialogue are the means over its ``samples``.
     """
-    asked = [prompts.zero_shot(case.dialogue) for case in cases]
+    asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
     texts = generation.sample(
         model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed, progress=False
     )[""]
@@ -83,7 +83,7 @@ def judged_by(
     toxicity: Toxicity, tokenizer: PreTrainedTokenizerBase, cases: Sequence[Case], seed: int = 0
 ) -> Callable[[PreTrainedModel], float]:
     """What :func:`genai_labs.ppo.train` may ask while it trains: the mean toxicity of one sample for each case."""
-    asked = [prompts.zero_shot(case.dialogue) for case in cases]
+    asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
 
     def judge(model: PreTrainedModel) -> float:
         texts = generation.generate(model, tokenizer, asked, sampling(), seed=seed, progress=False)

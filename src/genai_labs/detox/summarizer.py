@@ -11,12 +11,12 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.detox.examples import HARSH_SHARE, harsh_rows
-from genai_labs.detox.processes import here
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, Run, finetune
 from genai_labs.paths import MODELS
+from genai_labs.processes import here
 
 SUMMARIZER = MODELS / "harsh-lora"
 HELD_OUT = 100  # rows of which the validation loss is taken

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate.utils import gather_object
 
 from genai_labs import data, generation, models, prompts
 from genai_labs.finetuning import lora
@@ -14,7 +14,10 @@ from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, Run, finetune
 from genai_labs.metrics import paired_bootstrap, rouge_scores
 from genai_labs.paths import BUILD
+from genai_labs.processes import here
 from genai_labs.profiles import Profile, load_profile
+
+SCORED = 100  # validation dialogues that ROUGE is taken of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,10 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows, held_out_rows = args.rows or profile.train_dialogues, args.held_out or profile.validation_dialogues
     train_features, held_out = features(train[:rows], tokenizer), features(validation[:held_out_rows], tokenizer)
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh)
-    if PartialState().is_main_process:
+    if here().is_main_process:
         save(run, out)
-        report(run, [generated(m, tokenizer, validation[:100]) for m in (base, run.model)], validation[:100])
         tokenizer.save_pretrained(out / "model")
+    scored = validation[:SCORED]
+    outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
+    if here().is_main_process:
+        report(run, outputs, scored)
     return 0 if run.finished else 1
 
 
@@ -74,8 +80,12 @@ def save(run: Run, out: Path) -> None:
 def generated(
     model: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, rows: list[data.Row]
 ) -> list[str]:
-    """Greedy zero-shot summaries."""
-    return generation.generate(model, tokenizer, [prompts.zero_shot(row.dialogue) for row in rows], progress=False)
+    """Greedy zero-shot summaries in the order of the rows; each of several processes writes its share of them."""
+    process, processes = here().process_index, here().num_processes
+    asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows], tokenizer)
+    mine = range(process, len(asked), processes)
+    texts = generation.generate(model, tokenizer, [asked[place] for place in mine], progress=False)
+    return [text for _, text in sorted(gather_object(list(zip(mine, texts, strict=True))))]
 
 
 def report(run: Run, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:

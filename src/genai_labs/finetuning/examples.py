@@ -42,7 +42,7 @@ def features(
             "There is nothing to train on: the data set is empty. Check that the split was read (and not filtered "
             "down to nothing), and pass at least a few hundred dialogues."
         )
-    asked = [prompts.fit(lambda d: prompts.zero_shot(d, instruction), row.dialogue, tokenizer).prompt for row in rows]
+    asked = prompts.fit_all(lambda d: prompts.zero_shot(d, instruction), [row.dialogue for row in rows], tokenizer)
     return encode(asked, [row.summary for row in rows], tokenizer, longest_summary)
 
 

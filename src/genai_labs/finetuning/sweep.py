@@ -116,7 +116,9 @@ def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, 
 
 
 def _scores(model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, after: Any) -> dict[str, Any]:
-    texts = generation.generate(model, tokenizer, [prompts.zero_shot(row.dialogue) for row in rows], progress=False)
+    texts = generation.generate(
+        model, tokenizer, prompts.fit_all(prompts.zero_shot, [r.dialogue for r in rows], tokenizer), progress=False
+    )
     rouge = paired_bootstrap(rouge_scores(texts, [list(row.references) for row in rows]))
     lost = {name: round(float(np.mean(before[name] - after[name])), 4) for name in before}
     return {"rouge1": [round(x, 4) for x in rouge[:3]], "n": rouge.n, "lost": lost}

@@ -8,12 +8,10 @@ best checkpoint by validation loss is what is kept.
 from __future__ import annotations
 
 import copy
-import errno
 import json
 import logging
 import math
 import os
-import random
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import PartialState
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
@@ -31,16 +28,18 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
     TrainerCallback,
     set_seed,
 )
 
-from genai_labs import display, run_folder
+from genai_labs import display, processes, run_folder, shortage
+from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate
+from genai_labs.finetuning.trainer import ByLength, Trainer
+from genai_labs.processes import here
 from genai_labs.run_folder import DONE_FILE
 
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
@@ -53,8 +52,10 @@ class Plan:
     method: "full" trains every weight; "lora" adapters of ``rank``, scaled by ``alpha`` / ``rank``, on the matrices
     called ``targets`` ``within`` the whole model, its encoder or its decoder.
     learning_rate: the highest, after ``warmup`` (share of all steps), falling linearly to 0. batch_size: examples a
-    step. dropout: share of activations dropped in training (T5's own default is 0.1; drawing the masks takes a tenth
-    to a quarter of the time, and short trainings do not miss it). seed: order of the rows, and the adapter's start.
+    step, over all processes. dropout: share of activations dropped in training (T5's own default is 0.1; drawing the
+    masks takes a tenth to a quarter of the time, and short trainings do not miss it). seed: order of the rows, and the
+    adapter's start. checkpointing: whether a layer's activations are computed again in the backward pass instead of
+    kept (gradient checkpointing): more time, much less memory.
     """
 
     method: Literal["full", "lora"] = "full"
@@ -68,6 +69,7 @@ class Plan:
     warmup: float = 0.05
     dropout: float = 0.0
     seed: int = 0
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in ("full", "lora"):
@@ -128,15 +130,19 @@ def finetune(
 
     ``folder`` holds the checkpoints, one after each epoch. If a run of the same plan on the same examples was
     interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken run would have;
-    a finished one starts anew. Raises LabError for too little data, a loss that diverges, a full disk, and for a
-    folder in which a run of another plan was left unfinished.
+    a finished one starts anew. With several processes each reads its share of every batch, so that the steps are those
+    of one process, and one of them writes. Raises LabError for too little data, a loss that diverges, a full disk,
+    memory that runs out, another process that ends, and for a folder in which a run of another plan was left
+    unfinished.
     """
     check_size(train, plan.batch_size)
     if not validation:
         raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
-    with PartialState().main_process_first():
-        run_folder.prepare(folder, _signature(plan, train, validation), "checkpoint-*", _whole_checkpoints, resume)
-        _check_disk(folder, base)
+    _check_processes(plan)
+    with here().main_process_first():
+        if here().is_main_process:
+            run_folder.prepare(folder, _signature(plan, train, validation), "checkpoint-*", _whole_checkpoints, resume)
+            _check_disk(folder, base)
     set_seed(plan.seed)
     memory.release()  # what was generated before has left gaps
     model = prepare(base, plan)
@@ -145,15 +151,17 @@ def finetune(
     finished, start = True, time.perf_counter()
     with memory.watching() as peak, _about_tied_weights_silent():
         try:
-            trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+            with (
+                processes.together(lambda: _kept(folder)),
+                shortage.in_words("training", _less_memory(plan), lambda: _kept(folder)),
+            ):
+                trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         except KeyboardInterrupt:
             finished = False
             print(f"Interrupted after {len(watch.history)} of {plan.epochs} epochs; the same call goes on from there.")
-        except (OSError, RuntimeError) as error:
-            raise _full_disk(error, folder) or error from error
         finally:
             watch.close()
-            _unwrap(trainer, model)
+            _unwrap(trainer, model, plan)
             _set_reading(model, base.get_encoder().config._attn_implementation)
             memory.release()
     watch.check(folder)
@@ -180,6 +188,8 @@ def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
         model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
     else:
         model = copy.deepcopy(base).requires_grad_(True)
+    if plan.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     _set_dropout(model, plan.dropout)
     _set_reading(model, "eager")
     return model
@@ -213,6 +223,7 @@ def make_trainer(
     trainer = Trainer(
         model=model,
         args=arguments(plan, folder),
+        order=ByLength([len(row["input_ids"]) for row in train], plan.batch_size, plan.seed),
         train_dataset=list(train),
         eval_dataset=list(validation),
         data_collator=lambda rows: collate(rows, pad, multiples=MULTIPLES),
@@ -231,11 +242,12 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         learning_rate=plan.learning_rate,
         warmup_steps=plan.warmup,
         lr_scheduler_type="linear",
-        per_device_train_batch_size=plan.batch_size,
-        per_device_eval_batch_size=plan.batch_size,
+        per_device_train_batch_size=plan.batch_size // here().num_processes,  # it says so in its log; see Shares
+        per_device_eval_batch_size=plan.batch_size // here().num_processes,
         bf16=has_bf16(),
         use_cpu=not on_gpu,
         dataloader_pin_memory=on_gpu,
+        ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,  # the best one and the last one
@@ -250,51 +262,6 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         seed=plan.seed,
         data_seed=plan.seed,
     )
-
-
-def has_bf16() -> bool:
-    """Whether this machine computes in bfloat16 natively; elsewhere it trains in fp32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() in ("default", "avx2"):
-        return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-class ByLength(torch.utils.data.Sampler[int]):
-    """Rows in batches of similar length, the batches in random order; the order depends on seed and epoch alone.
-
-    transformers' own sampler draws from the global random state, so a resumed run would see other batches; it also
-    sorts smaller groups, which leaves twice the padding.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = list(lengths), batch_size, seed, 0
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self.seed}-{self.epoch}")
-        # Lengths are blurred by a tenth, so that a row meets other neighbours in every epoch.
-        blurred = [length * rng.uniform(0.95, 1.05) for length in self.lengths]
-        order = sorted(range(len(blurred)), key=blurred.__getitem__)
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        last = batches.pop()  # not a full one, perhaps, so it must stay the last
-        rng.shuffle(batches)
-        return iter([row for batch in [*batches, last] for row in batch])
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader before each epoch."""
-        self.epoch = epoch
-
-
-class Trainer(Seq2SeqTrainer):
-    """transformers' trainer with our order of rows."""
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
-        rows = self.train_dataset if train_dataset is None else train_dataset
-        return ByLength([len(row["input_ids"]) for row in rows], self.args.train_batch_size, self.args.seed)
 
 
 class Watch(TrainerCallback):
@@ -418,6 +385,31 @@ def _whole_checkpoints(folder: Path) -> list[Path]:
     return sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
 
 
+def _kept(folder: Path) -> str:
+    """What of a run is left and how to go on from there, in words."""
+    last = last_checkpoint(folder)
+    if last is None:
+        return "There is no checkpoint yet."
+    return f"The checkpoint {Path(last).name} in {folder.name} is whole: the same call goes on from there."
+
+
+def _less_memory(plan: Plan) -> str:
+    """What takes less memory, in words."""
+    steps = f"Take a smaller batch (batch_size={max(1, plan.batch_size // 2)}, it is {plan.batch_size})"
+    steps += "" if plan.checkpointing else ", checkpointing=True"
+    return steps + (", or method='lora'." if plan.method == "full" else ".")
+
+
+def _check_processes(plan: Plan) -> None:
+    """Raise LabError where a batch has fewer rows than there are processes."""
+    count = here().num_processes
+    if plan.batch_size < count:
+        raise LabError(
+            f"A batch of {plan.batch_size} rows cannot be shared among {count} processes: some would never have one. "
+            f"Choose a batch size of at least {count}, or start fewer processes."
+        )
+
+
 def _check_disk(folder: Path, base: PreTrainedModel) -> None:
     # The best checkpoint, the last one and the one being written, each with weights and two moments.
     needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
@@ -427,19 +419,6 @@ def _check_disk(folder: Path, base: PreTrainedModel) -> None:
             f"There is not enough room on the disk: checkpoints take up to {needed / 1e6:,.0f} MB, and "
             f"{free / 1e6:,.0f} MB are free where {folder.name} lies. Make room, or name a folder on another disk."
         )
-
-
-def _full_disk(error: BaseException, folder: Path) -> LabError | None:
-    """The error in words if it says that the disk is full."""
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    if not full and "No space left" not in str(error) and "PytorchStreamWriter failed" not in str(error):
-        return None
-    last = last_checkpoint(folder)
-    return LabError(
-        f"The disk is full, so a checkpoint could not be written to {folder.name}. "
-        f"{'The last whole one is ' + Path(last).name + '. ' if last else ''}"
-        "Make room and run the same call again: it goes on from there."
-    )
 
 
 @contextmanager
@@ -454,9 +433,11 @@ def _about_tied_weights_silent() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _unwrap(trainer: Seq2SeqTrainer, model: PreTrainedModel | PeftModel) -> None:
-    """Undo what training left on the model: bf16 autocast around forward, no cache, training mode."""
+def _unwrap(trainer: Trainer, model: PreTrainedModel | PeftModel, plan: Plan) -> None:
+    """Undo what training left on the model: bf16 autocast around forward, checkpointing, no cache, training mode."""
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if plan.checkpointing:
+        model.gradient_checkpointing_disable()
     model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
     model.config.use_cache = True
     model.eval()
