@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
+
+from genai_labs import shortage
 
 
 def greedy(tokens: int) -> GenerationConfig:
@@ -35,9 +37,10 @@ def generate(
     """One text for each prompt, in the order of the prompts.
 
     Prompts are sorted by length before they are cut into batches: little padding, little waste. Prompts longer than
-    the window lose their end, which a printed note says (:func:`genai_labs.prompts.fit` cuts the dialogue instead).
+    the window lose their end, which a printed note says (:func:`genai_labs.prompts.fit_all` cuts dialogues instead).
     ``config`` defaults to greedy decoding of at most 60 tokens, ``batch_size`` to :func:`comfortable`. Sampling is
     reproducible by ``seed``: it is set once, before the first batch, so it depends on ``batch_size`` too.
+    Raises LabError where memory runs out.
     """
     config = complete(config or GREEDY, model)
     batch_size = batch_size or comfortable(model)
@@ -47,7 +50,8 @@ def generate(
     if seed is not None:
         torch.manual_seed(seed)
     quiet = not progress or "TQDM_DISABLE" in os.environ
-    with evaluating(model), tqdm(total=len(ids), desc="generating", unit="text", disable=quiet, leave=False) as bar:
+    bar = tqdm(total=len(ids), desc="generating", unit="text", disable=quiet, leave=False)
+    with evaluating(model), _within_memory(batch_size), bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])
@@ -80,6 +84,14 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
+def _within_memory(batch_size: int) -> AbstractContextManager[None]:
+    """Says in words that memory ran out."""
+    remedy = (
+        f"Write about fewer at a time: batch_size={batch_size // 2} (it is {batch_size})." if batch_size > 1 else ""
+    )
+    return shortage.in_words("generating", remedy)
+
+
 def sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -102,7 +114,8 @@ def sample(
     starts = range(0, len(order), batch_size)
     quiet = not progress or "TQDM_DISABLE" in os.environ
     total = len(starts) * len(configs)
-    with evaluating(model), tqdm(total=total, desc="sampling", unit="setting", disable=quiet, leave=False) as bar:
+    bar = tqdm(total=total, desc="sampling", unit="setting", disable=quiet, leave=False)
+    with evaluating(model), _within_memory(batch_size), bar:
         for start in starts:
             rows = order[start : start + batch_size]
             read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])

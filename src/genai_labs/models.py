@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import sources
+from genai_labs import shortage, sources
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
@@ -22,7 +22,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
     fp32, because greedy decoding then gives the same texts on every processor and with any number of threads.
     Raises LabError where the hub does not have the model or does not answer, where a file is missing, damaged or a
-    pickle, and where the tokenizer belongs to another model.
+    pickle, where the tokenizer belongs to another model, and where memory runs out.
     """
     folder = sources.find(profile.model)
     check_folder(folder, "model")
@@ -30,10 +30,13 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights;
         # the fused kernels ("sdpa") are faster at reading.
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
-        )
+        with shortage.in_words(f"loading {folder.name}"):
+            model = AutoModelForSeq2SeqLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
+            ).to(best_device())
         model.get_encoder().set_attn_implementation("sdpa")
+    except LabError:
+        raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
             f"The model {folder.name} could not be loaded: {type(error).__name__}: {error}. "
@@ -41,8 +44,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
             f"{remedy(folder)}"
         ) from error
     _check_tokenizer(tokenizer, model, folder)
-    model.eval()
-    return model.to(best_device()), tokenizer
+    return model.eval(), tokenizer
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:

@@ -20,7 +20,7 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import models, sources
+from genai_labs import models, shortage, sources
 from genai_labs.corpus.toxicity import keywords
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
@@ -79,12 +79,13 @@ class Classifier:
         ]
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
         rows: list[torch.Tensor] = []
-        for start in range(0, len(order), self.batch_size):
-            chosen = [encoded[i] for i in order[start : start + self.batch_size]]
-            inputs = self.tokenizer.pad({"input_ids": chosen}, return_tensors="pt").to(self.model.device)
-            # Only these two: a fast tokenizer may hand out token_type_ids that the model has no use for.
-            scores = self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-            rows += list(scores.double().cpu())
+        with shortage.in_words("classifying", f"Load the classifier with a batch_size below {self.batch_size}."):
+            for start in range(0, len(order), self.batch_size):
+                chosen = [encoded[i] for i in order[start : start + self.batch_size]]
+                inputs = self.tokenizer.pad({"input_ids": chosen}, return_tensors="pt").to(self.model.device)
+                # Only these two: a fast tokenizer may hand out token_type_ids that the model has no use for.
+                scores = self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+                rows += list(scores.cpu().double())
         sorted_rows = torch.stack(rows).numpy()
         result = np.empty_like(sorted_rows)
         result[order] = sorted_rows
@@ -120,7 +121,11 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
     models.check_folder(folder, "classifier")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
+        with shortage.in_words(f"loading {folder.name}"):
+            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
+            model.to(best_device())
+    except LabError:
+        raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
             f"The classifier {folder.name} could not be loaded: {type(error).__name__}: {error}. A file is probably "
@@ -128,7 +133,7 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
         ) from error
     name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name
     hate, nothate = find_labels(model.config.id2label, name)
-    return Classifier(model.eval().to(best_device()), tokenizer, hate, nothate, name, batch_size)
+    return Classifier(model.eval(), tokenizer, hate, nothate, name, batch_size)
 
 
 def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple[int, int]:

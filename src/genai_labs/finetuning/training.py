@@ -145,7 +145,8 @@ def finetune(
             _check_disk(folder, base)
     set_seed(plan.seed)
     memory.release()  # what was generated before has left gaps
-    model = prepare(base, plan)
+    with shortage.in_words("making room to train", _less_memory(plan)):
+        model = prepare(base, plan)
     watch = Watch(plan.epochs, len(train), folder)
     trainer = make_trainer(model, tokenizer, train, validation, plan, folder, watch)
     finished, start = True, time.perf_counter()
