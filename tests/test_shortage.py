@@ -118,6 +118,7 @@ def test_a_gpu_without_memory_says_so_wherever_it_happens(monkeypatch: pytest.Mo
     assert str(caught.value).startswith(
         "Memory ran out while generating: CUDA out of memory. Tried to allocate 20.00 MiB."
     )
+    assert "More lines" not in str(caught.value)
     assert "batch_size=32 (it is 64)" in str(caught.value)
     assert "the smaller profile flan-t5-small (GENAI_LABS_PROFILE=flan-t5-small)" in str(caught.value)
     monkeypatch.setattr(type(judge.model), "forward", out_of_memory)

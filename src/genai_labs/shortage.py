@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -53,6 +54,7 @@ def why(doing: str, error: BaseException) -> str:
     """What happened, and how much is free now."""
     place = "GPU" if torch.cuda.is_available() else "machine"
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    first = re.sub(r"^\[enforce fail [^]]*\] err == 0\. |\.? Error code.*", "", first)  # torch's own place and number
     return f"Memory ran out while {doing}: {first[:160]}. {memory_free():.1f} GB of this {place}'s memory are free now."
 
 
