@@ -144,7 +144,7 @@ def test_an_unknown_profile_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("GENAI_LABS_PROFILE", "huge")
     with pytest.raises(LabError, match="'huge'"):
         load_profile()
-    assert set(PROFILES) == {"mini", "flan-t5-small", "flan-t5-base", "flan-t5-large"}
+    assert set(PROFILES) == {"mini", "flan-t5-small", "flan-t5-base", "flan-t5-large", "flan-t5-xl"}
 
 
 def test_the_scoreboard_always_shows_the_baselines(rows: list[data.Row]) -> None:

@@ -1,7 +1,12 @@
 """Profiles: where their parts come from, and what is said when a machine is too small for one."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from genai_labs import runner
+from genai_labs.errors import LabError
 from genai_labs.profiles import PROFILES, SOURCES, load_profile, note_if_too_small
 
 
@@ -11,7 +16,7 @@ def test_the_environment_names_other_sources(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("GENAI_LABS_MODEL", "someone/else@v2")
     profile = load_profile("flan-t5-base")
     assert (profile.model, profile.dataset) == ("someone/else@v2", "/stick/dataset")
-    assert "model: else@v2" in repr(profile)
+    assert "model else@v2, " in repr(profile)
     assert "(estimated)" in repr(profile)
     for variable in ("GENAI_LABS_FOLDER", "GENAI_LABS_MODEL"):
         monkeypatch.delenv(variable)
@@ -29,3 +34,34 @@ def test_a_machine_that_is_too_small_is_told_what_fits(capsys: pytest.CaptureFix
     assert "take a smaller profile: flan-t5-small." in capsys.readouterr().out
     note_if_too_small(PROFILES["flan-t5-large"], free=64.0)
     assert capsys.readouterr().out == ""
+
+
+def test_the_largest_profile_is_for_adapters_and_leaves_lab_2_out(capsys: pytest.CaptureFixture[str]) -> None:
+    profile = PROFILES["flan-t5-xl"]
+    assert profile.weights == "bf16"
+    assert profile.lora["checkpointing"]
+    found = runner.can_run({lab: Path(f"lab{lab}") for lab in (1, 2)}, profile)
+    assert list(found) == [1]
+    assert "Lab 2 is left out: flan-t5-xl is too large" in capsys.readouterr().out
+    with pytest.raises(LabError, match="Take a smaller profile"):
+        runner.can_run({2: Path("lab2")}, profile)
+    every = {lab: Path(f"lab{lab}") for lab in (1, 2, 3)}
+    assert runner.can_run(every, PROFILES["flan-t5-large"]) == every
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_says_all_that_it_will_do(name: str) -> None:
+    said = repr(PROFILES[name])
+    for part in ("dialogues: ", "batches: ", "precision: weights in ", "on 2 CPU cores"):
+        assert part in said
+    assert ("on one GPU (estimated)" in said) is (name != "mini")
+
+
+def test_on_a_gpu_more_is_written_at_a_time_and_its_own_memory_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (7e9, 24e9))
+    assert load_profile("flan-t5-base").batch_size == 64
+    assert "labs take up to 8 GB of memory, and 7.0 GB are free" in capsys.readouterr().out
+    assert sorted(PROFILES["flan-t5-xl"].costs_here) == [1, 3]

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from genai_labs import shortage, sources
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
-from genai_labs.profiles import Profile
+from genai_labs.profiles import Profile, Weights
 
 
 def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in fp32 and eval mode on the best device of this machine, and its tokenizer.
+    """The model in eval mode on the best device of this machine, and its tokenizer.
 
-    fp32, because greedy decoding then gives the same texts on every processor and with any number of threads.
+    In fp32, if the profile does not say otherwise: greedy decoding then gives the same texts on every processor and
+    with any number of threads.
     Raises LabError where the hub does not have the model or does not answer, where a file is missing, damaged or a
     pickle, where the tokenizer belongs to another model, and where memory runs out.
     """
@@ -32,8 +40,12 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         # the fused kernels ("sdpa") are faster at reading.
         with shortage.in_words(f"loading {folder.name}"):
             model = AutoModelForSeq2SeqLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, attn_implementation="eager"
-            ).to(best_device())
+                folder,
+                use_safetensors=True,
+                attn_implementation="eager",
+                device_map={"": best_device()},
+                **_stored_as(profile.weights),
+            )
         model.get_encoder().set_attn_implementation("sdpa")
     except LabError:
         raise
@@ -45,6 +57,24 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         ) from error
     _check_tokenizer(tokenizer, model, folder)
     return model.eval(), tokenizer
+
+
+def _stored_as(weights: Weights) -> dict[str, Any]:
+    """What to load a model with so that its weights are stored like this; LabError where that needs a package more."""
+    if weights in ("fp32", "bf16"):
+        return {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise LabError(
+            f"Weights of {weights[0]} bits were asked for, which the package bitsandbytes computes with, and it is not "
+            "installed. Install it (python -m pip install bitsandbytes), or ask for bf16."
+        )
+    # Dettmers et al. 2022, https://arxiv.org/abs/2208.07339 (8 bits); 2023, https://arxiv.org/abs/2305.14314 (4 bits).
+    bits = (
+        BitsAndBytesConfig(load_in_8bit=True)
+        if weights == "8bit"
+        else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    )
+    return {"dtype": torch.bfloat16, "quantization_config": bits}
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES, MODELS
@@ -27,14 +28,21 @@ SOURCES = {
 FOLDER_VARIABLE = "GENAI_LABS_FOLDER"
 
 
+Costs = Mapping[int, tuple[float, float]]
+Weights = Literal["fp32", "bf16", "8bit", "4bit"]
+
+
 @dataclass(frozen=True)
 class Profile:
     """What to load. ``model``, ``dataset``, ``reward_model`` and ``judge`` are each a hub id or a local folder.
 
-    estimated: whether ``costs`` were estimated and not measured. disk: gigabytes to be fetched.
+    costs, gpu_costs: minutes and gigabytes that each lab takes on 2 CPU cores and on one GPU, by its number; a lab that
+    is not there cannot run (fine-tuning every weight where only adapters are trained). estimated: whether these were
+    estimated and not measured. disk: gigabytes to be fetched. weights: what they are loaded as: fp32, or bf16, which
+    takes half the memory, and on which only adapters can be trained. world: what stands behind it, in words.
 
-    test_dialogues: dialogues on which Lab 1 measures its claims. batch_size: prompts generated at a time. costs:
-    minutes and gigabytes that each lab takes on 2 CPU cores, by its number. world: what stands behind it, in words.
+    test_dialogues: dialogues on which Lab 1 measures its claims. batch_size, gpu_batch_size: prompts generated at a
+    time.
 
     Of Lab 2: train_dialogues, validation_dialogues: what fine-tuning reads. scored_dialogues: test dialogues on which
     what was trained is scored. full, lora: settings of ``finetuning.training.Plan`` for either method. replayed: share
@@ -55,14 +63,17 @@ class Profile:
     test_dialogues: int
     batch_size: int
     max_new_tokens: int
-    costs: Mapping[int, tuple[float, float]]
+    costs: Costs
     train_dialogues: int
     validation_dialogues: int
     scored_dialogues: int
     other_examples: int
     second_style_dialogues: int
+    gpu_costs: Costs = field(default_factory=dict)
+    gpu_batch_size: int = 200
     estimated: bool = True
     disk: float = 0.0
+    weights: Weights = "fp32"
     replayed: float = 0.2
     full: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=dict)
@@ -73,14 +84,34 @@ class Profile:
     ppo_hacking: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        costs = ", ".join(f"Lab {lab} about {m:g} minutes and {gb:g} GB" for lab, (m, gb) in self.costs.items())
-        other = "".join(
-            f"; {part.replace('_', ' ')}: {Path(getattr(self, part)).name}"
-            for part in SOURCES
-            if self.name in PROFILES and getattr(self, part) != getattr(PROFILES[self.name], part)
-        )
+        parts = (f"{part.replace('_', ' ')} {Path(getattr(self, part)).name}" for part in SOURCES)
+        lines = [
+            f"profile {self.name}: {self.world}",
+            ", ".join(parts),
+            f"dialogues: {self.train_dialogues} to train on, {self.validation_dialogues} to validate, "
+            f"{self.test_dialogues} to prompt, {self.scored_dialogues} to score what was trained",
+            f"batches: {self.full['batch_size']} in training, {self.batch_size} in writing",
+            f"precision: weights in {self.weights}, training in bf16 where the device has it",
+            *(f"on {device}: {costs}" for device, costs in self._costs_in_words().items()),
+        ]
+        return "\n  ".join(lines)
+
+    @property
+    def costs_here(self) -> Costs:
+        """Costs on this machine's device, of the labs that can run on it."""
+        if not self.gpu_costs:
+            return self.costs
+        import torch  # here, because it takes seconds to import
+
+        return self.gpu_costs if torch.cuda.is_available() else self.costs
+
+    def _costs_in_words(self) -> dict[str, str]:
         guess = " (estimated)" if self.estimated else ""
-        return f"profile {self.name}: {self.world}{other}; on 2 CPU cores{guess}: {costs}"
+        return {
+            device + guess: ", ".join(f"Lab {lab} ({m:g} min, {gb:g} GB)" for lab, (m, gb) in costs.items())
+            for device, costs in (("2 CPU cores", self.costs), ("one GPU", self.gpu_costs))
+            if costs
+        }
 
 
 PROFILES = {
@@ -101,9 +132,10 @@ PROFILES = {
         scored_dialogues=500,
         other_examples=300,
         second_style_dialogues=200,
-        full={"epochs": 3, "learning_rate": 1.5e-4},
+        full={"epochs": 3, "learning_rate": 1.5e-4, "batch_size": 16},
         lora={
             "epochs": 3,
+            "batch_size": 16,
             "learning_rate": 3e-4,
             "rank": 16,
             "alpha": 32,
@@ -125,10 +157,24 @@ PROFILES = {
 # The settings of fine-tuning for FLAN-T5 are the usual ones for it, and have not been tuned here.
 FLAN_FULL = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
 FLAN_LORA = {"epochs": 2, "learning_rate": 5e-4, "batch_size": 8, "rank": 32, "alpha": 32, "targets": ("q", "v")}
+LARGE = {"checkpointing": True}  # their activations would take more than their weights
 
 
-def flan(size: str, million: int, disk: float, dialogues: int, costs: Mapping[int, tuple[float, float]]) -> Profile:
-    """FLAN-T5 of a size on DialogSum. dialogues: how many the model can be asked about in reasonable time."""
+def flan(
+    size: str,
+    million: int,
+    disk: float,
+    dialogues: int,
+    costs: Costs,
+    gpu_costs: Costs,
+    weights: Weights = "fp32",
+    training: Mapping[str, Any] = MappingProxyType({}),
+) -> Profile:
+    """FLAN-T5 of a size on DialogSum.
+
+    dialogues: how many the model can be asked about in reasonable time. training: changes to the settings of both
+    methods.
+    """
     return Profile(
         name=f"flan-t5-{size}",
         world=f"FLAN-T5-{size} ({million:,} million parameters) on DialogSum, with hate-speech models made elsewhere",
@@ -140,14 +186,17 @@ def flan(size: str, million: int, disk: float, dialogues: int, costs: Mapping[in
         batch_size=16,
         max_new_tokens=80,
         costs=costs,
+        gpu_costs=gpu_costs,
+        gpu_batch_size=64,
+        weights=weights,
         train_dialogues=4 * dialogues,
         validation_dialogues=dialogues // 2,
         scored_dialogues=dialogues,
         other_examples=dialogues // 2,
         second_style_dialogues=dialogues,
         disk=disk,
-        full=FLAN_FULL,
-        lora=FLAN_LORA,
+        full={**FLAN_FULL, **training},
+        lora={**FLAN_LORA, **training},
         detox_cases=(dialogues, dialogues),
         harsh_dialogues=400,
         ppo={"batch_size": 16, "minibatch": 4},
@@ -158,9 +207,18 @@ def flan(size: str, million: int, disk: float, dialogues: int, costs: Mapping[in
 PROFILES |= {
     profile.name: profile
     for profile in (
-        flan("small", 77, 1.4, 100, {1: (15, 3), 2: (40, 5), 3: (40, 4)}),
-        flan("base", 248, 2.1, 100, {1: (45, 4), 2: (120, 8), 3: (120, 6)}),
-        flan("large", 783, 4.2, 50, {1: (70, 8), 2: (200, 20), 3: (200, 10)}),
+        flan("small", 77, 1.4, 100, {1: (15, 3), 2: (40, 5), 3: (40, 4)}, {1: (3, 2), 2: (5, 4), 3: (6, 4)}),
+        flan("base", 248, 2.1, 100, {1: (45, 4), 2: (120, 8), 3: (120, 6)}, {1: (4, 3), 2: (8, 8), 3: (8, 6)}),
+        flan(
+            "large",
+            783,
+            4.2,
+            50,
+            {1: (70, 8), 2: (200, 20), 3: (200, 10)},
+            {1: (6, 6), 2: (15, 20), 3: (15, 10)},
+            training=LARGE,
+        ),
+        flan("xl", 2850, 12.5, 50, {1: (250, 9)}, {1: (10, 9), 3: (30, 20)}, weights="bf16", training=LARGE),
     )
 }
 
@@ -184,8 +242,16 @@ def load_profile(name: str | None = None) -> Profile:
     named = {part: os.environ[variable] for part, variable in SOURCES.items() if os.environ.get(variable)}
     changes: dict[str, Any] = carried | named
     if wanted != "mini":
+        changes |= on_gpu(profile)
         note_if_too_small(profile)
     return replace(profile, **changes) if changes else profile
+
+
+def on_gpu(profile: Profile) -> dict[str, Any]:
+    """What of a profile is another thing where there is a GPU."""
+    import torch  # here, because it takes seconds to import
+
+    return {"batch_size": profile.gpu_batch_size} if torch.cuda.is_available() else {}
 
 
 _loaded: list[str] = []  # names of the profiles loaded in this process, in order
@@ -201,14 +267,14 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
 
     free: gigabytes, of the GPU where there is one; None: as they are now.
     """
-    if free is None:
-        from genai_labs.devices import memory_free  # here, because torch takes seconds to import
+    from genai_labs.devices import memory_free
 
-        free = memory_free()
-    wanted = max(gigabytes for _, gigabytes in profile.costs.values())
+    free = memory_free() if free is None else free
+    most = {p.name: max(gigabytes for _, gigabytes in p.costs_here.values()) for p in PROFILES.values()}
+    wanted = most[profile.name]
     if free >= wanted:
         return
-    fitting = [p.name for p in PROFILES.values() if max(gb for _, gb in p.costs.values()) <= free] or ["mini"]
+    fitting = [name for name, gigabytes in most.items() if gigabytes <= free] or ["mini"]
     print(
         f"This machine may be too small for {profile.name}: its labs take up to {wanted:g} GB of memory, and "
         f"{free:.1f} GB are free. Close other programs, or take a smaller profile: {fitting[-1]}."

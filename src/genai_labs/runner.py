@@ -15,6 +15,8 @@ from genai_labs.paths import NOTEBOOKS
 if TYPE_CHECKING:  # These take a second to import, and `--help` should not.
     from nbformat import NotebookNode
 
+    from genai_labs.profiles import Profile
+
 LAB_NOTEBOOKS = {1: "lab1_prompting.ipynb", 2: "lab2_fine_tuning.ipynb", 3: "lab3_ppo_detox.ipynb"}
 LESSONS = "lessons.json"
 
@@ -56,8 +58,7 @@ def run_labs(labs: list[int], profile: str, out: Path) -> int:
     """
     from genai_labs.profiles import load_profile
 
-    load_profile(profile)
-    notebooks = find_notebooks(labs)
+    notebooks = can_run(find_notebooks(labs), load_profile(profile))
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     forget_lessons(out, list(notebooks))
@@ -89,6 +90,19 @@ def find_notebooks(labs: list[int]) -> dict[int, Path]:
     if not found:
         raise LabError(f"There is no lab in {NOTEBOOKS}. To get the labs back: git checkout -- notebooks")
     return found
+
+
+def can_run(notebooks: dict[int, Path], profile: "Profile") -> dict[int, Path]:
+    """Those of the notebooks that the profile's model can be run with here; says which are left out."""
+    left_out = sorted(set(notebooks) - set(profile.costs_here))
+    for lab in left_out:
+        print(
+            f"Lab {lab} is left out: {profile.name} is too large for it on this machine. The README says what a "
+            "profile can run; a smaller one runs all labs."
+        )
+    if len(left_out) == len(notebooks):
+        raise LabError(f"{profile.name} cannot run what was asked for on this machine. Take a smaller profile.")
+    return {lab: path for lab, path in notebooks.items() if lab not in left_out}
 
 
 def _no_such_lab(lab: int, path: Path) -> str:

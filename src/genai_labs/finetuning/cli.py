@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from accelerate.utils import gather_object
 
@@ -15,7 +17,7 @@ from genai_labs.finetuning.training import Plan, Run, finetune
 from genai_labs.metrics import paired_bootstrap, rouge_scores
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
-from genai_labs.profiles import Profile, load_profile
+from genai_labs.profiles import Profile, Weights, load_profile
 
 SCORED = 100  # validation dialogues that ROUGE is taken of
 
@@ -24,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fine-tune, resuming an interrupted run of the same plan; save the model or adapter; print what was reached."""
     args = make_parser().parse_args(argv)
     profile = load_profile(args.profile)
+    if args.weights:
+        profile = replace(profile, weights=args.weights)
     base, tokenizer = models.load_model(profile)
     folder = args.data or profile.dataset
     train, validation = (data.load_split(folder, split) for split in ("train", "validation"))
@@ -45,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_plan(args: argparse.Namespace, profile: Profile) -> Plan:
     """The profile's settings for the method, changed by what the command line asks for."""
     named = {"epochs": args.epochs, "learning_rate": args.rate, "batch_size": args.batch_size}
+    if args.checkpointing:
+        named["checkpointing"] = True
     if args.rank:
         named |= {"rank": args.rank, "alpha": 2 * args.rank}
     settings = profile.full if args.method == "full" else profile.lora
@@ -64,6 +70,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rank", type=int, help="LoRA rank; alpha is twice as much")
+    parser.add_argument(
+        "--weights",
+        choices=get_args(Weights),
+        help="how to store the base; what is not fp32 is for adapters, and bits need bitsandbytes",
+    )
+    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing: more time, less memory")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--fresh", action="store_true", help="throw an interrupted run in the folder away")
     return parser

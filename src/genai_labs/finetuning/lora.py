@@ -60,8 +60,19 @@ def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", see
 
 
 def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
-    """New modules around new frozen parameters that share their memory with those of ``base``."""
-    memo: dict[int, object] = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in base.parameters()}
+    """New modules around new frozen parameters that share their memory with those of ``base``.
+
+    Parameters of a type of their own, which 8- and 4-bit weights have, are the same objects in both.
+    """
+    memo: dict[int, object] = {
+        id(p): torch.nn.Parameter(p.detach(), requires_grad=False) if type(p) is torch.nn.Parameter else p
+        for p in base.parameters()
+    }
+    for module in base.modules():
+        if hasattr(module, "init_8bit_state"):  # bitsandbytes moves 8-bit weights out of the parameter when first used
+            if module.weight.CB is not None:
+                module.init_8bit_state()
+            memo |= {id(tensor): tensor for tensor in (module.state.CB, module.state.SCB)}
     return copy.deepcopy(base, memo)
 
 

@@ -188,9 +188,10 @@ def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
         config = lora.lora_config(plan.rank, plan.alpha, plan.targets, plan.within)
         model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
     else:
+        _check_weights(base)
         model = copy.deepcopy(base).requires_grad_(True)
     if plan.checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable()
     _set_dropout(model, plan.dropout)
     _set_reading(model, "eager")
     return model
@@ -401,6 +402,18 @@ def _less_memory(plan: Plan) -> str:
     return steps + (", or method='lora'." if plan.method == "full" else ".")
 
 
+def _check_weights(base: PreTrainedModel) -> None:
+    """Raise LabError for a base whose weights have too few bits to be trained."""
+    kinds = {str(p.dtype).removeprefix("torch.") for p in base.parameters()} - {"float32"}
+    if kinds:
+        needed = 4 * memory.BYTES * base.num_parameters()
+        raise LabError(
+            f"Full fine-tuning was asked for, but the model is stored in {', '.join(sorted(kinds))}, where small steps "
+            "are rounded away: its profile is for adapters only. Train an adapter (method='lora'), or take a smaller "
+            f"profile. Full training in fp32 would take {needed / 1e9:,.1f} GB for weights, gradients and Adam alone."
+        )
+
+
 def _check_processes(plan: Plan) -> None:
     """Raise LabError where a batch has fewer rows than there are processes."""
     count = here().num_processes
@@ -438,7 +451,7 @@ def _unwrap(trainer: Trainer, model: PreTrainedModel | PeftModel, plan: Plan) ->
     """Undo what training left on the model: bf16 autocast around forward, checkpointing, no cache, training mode."""
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if plan.checkpointing:
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()
     model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
     model.config.use_cache = True
     model.eval()
