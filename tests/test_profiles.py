@@ -7,6 +7,7 @@ import torch
 
 from genai_labs import runner
 from genai_labs.errors import LabError
+from genai_labs.paths import ROOT
 from genai_labs.profiles import PROFILES, SOURCES, load_profile, note_if_too_small
 
 
@@ -65,3 +66,16 @@ def test_on_a_gpu_more_is_written_at_a_time_and_its_own_memory_counts(
     assert load_profile("flan-t5-base").batch_size == 64
     assert "labs take up to 8 GB of memory, and 7.0 GB are free" in capsys.readouterr().out
     assert sorted(PROFILES["flan-t5-xl"].costs_here) == [1, 3]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_readme_says_what_a_profile_takes(name: str) -> None:
+    profile = PROFILES[name]
+    row = next(line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if f"| {name} (" in line)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert ("estimated" if profile.estimated else "measured") in cells[0]
+    wanted = [f"{profile.disk:g}"]
+    for costs in (profile.costs, profile.gpu_costs):
+        for part in (0, 1):
+            wanted.append(", ".join(f"{costs[lab][part]:g}" if lab in costs else "-" for lab in (1, 2, 3)))
+    assert [cell.replace("not needed", "-, -, -") for cell in cells[1:]] == wanted

@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
-    commands.add_parser("bench", add_help=False, help="measure how fast train, eval and ppo are, and against what")
+    commands.add_parser("bench", add_help=False, help="measure how fast train, eval and ppo are, and how that grows")
     return parser
 
 

@@ -8,6 +8,7 @@ clipping, optimizer. Validation and checkpoints are left out.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -26,7 +27,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
 from genai_labs import data, models
-from genai_labs.devices import has_bf16
+from genai_labs.devices import best_device, has_bf16
 from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_size, collate, features
 from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
 from genai_labs.lessons import versions
@@ -70,6 +71,7 @@ RECIPES = (
     Recipe(OURS),
     Recipe(OURS_LORA, Plan(method="lora")),
 )
+OTHERS = {what: f"genai_labs.bench_{what}" for what in ("eval", "ppo", "grow", "gpu")}  # with options of their own
 BARS = {PEERS: 10.0, PEERS_BF16: 3.0}  # how many times as fast ours is to be
 
 
@@ -181,19 +183,23 @@ class Lane:
 def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
 
 
-def peak(dtype: torch.dtype) -> float:
-    """GFLOP/s of this machine in a product of two square matrices: the best of at least 3, and of a second."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.randn(MATRIX, MATRIX, device=device).to(dtype)
+def peak(dtype: torch.dtype, size: int = MATRIX) -> float:
+    """GFLOP/s of this machine in a product of two square matrices: the best of at least 3, and of a second.
+
+    size: their rows and columns.
+    """
+    matrix = torch.randn(size, size, device=best_device()).to(dtype)
     times: list[float] = []
     while len(times) < 3 or sum(times) < SECONDS:
         start = time.perf_counter()
         matrix @ matrix
         _synchronize()
         times.append(time.perf_counter() - start)
-    return 2 * MATRIX**3 / min(times) / 1e9
+    return 2 * size**3 / min(times) / 1e9
 
 
 # What an operator counts as: the first group whose pattern is found in its name.
@@ -421,14 +427,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_train.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
     if argv and argv[0] == "all":
         return max(main([what, *argv[1:]]) for what in ("train", "eval", "ppo"))
-    if argv and argv[0] == "ppo":
-        from genai_labs import bench_ppo
-
-        return bench_ppo.main(argv)
-    if argv and argv[0] == "eval":
-        from genai_labs import bench_eval
-
-        return bench_eval.main(argv)
+    if argv and argv[0] in OTHERS:
+        return int(importlib.import_module(OTHERS[argv[0]]).main(argv))
     args = make_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -481,7 +481,7 @@ def write(args: argparse.Namespace, results: list[dict[str, Any]], as_markdown: 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench", description=__doc__)
-    parser.add_argument("what", choices=("train", "eval", "ppo", "all"), help="what to measure (each has its --help)")
+    parser.add_argument("what", choices=("train", *OTHERS, "all"), help="what to measure (each has its --help)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--steps", type=_positive, default=2, help="our batches in a round (default: %(default)s)")

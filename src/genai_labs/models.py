@@ -23,6 +23,8 @@ from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.profiles import Profile, Weights
 
+WHOLE: dict[Weights, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
 
 def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in eval mode on the best device of this machine, and its tokenizer.
@@ -43,9 +45,10 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
                 folder,
                 use_safetensors=True,
                 attn_implementation="eager",
-                device_map={"": best_device()},
                 **_stored_as(profile.weights),
             )
+            if profile.weights in WHOLE:
+                model.to(best_device())
         model.get_encoder().set_attn_implementation("sdpa")
     except LabError:
         raise
@@ -61,8 +64,8 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
 def _stored_as(weights: Weights) -> dict[str, Any]:
     """What to load a model with so that its weights are stored like this; LabError where that needs a package more."""
-    if weights in ("fp32", "bf16"):
-        return {"dtype": torch.float32 if weights == "fp32" else torch.bfloat16}
+    if weights in WHOLE:
+        return {"dtype": WHOLE[weights]}
     if importlib.util.find_spec("bitsandbytes") is None:
         raise LabError(
             f"Weights of {weights[0]} bits were asked for, which the package bitsandbytes computes with, and it is not "
@@ -74,7 +77,7 @@ def _stored_as(weights: Weights) -> dict[str, Any]:
         if weights == "8bit"
         else BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
     )
-    return {"dtype": torch.bfloat16, "quantization_config": bits}
+    return {"dtype": torch.bfloat16, "quantization_config": bits, "device_map": {"": best_device()}}
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
