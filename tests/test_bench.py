@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
 from genai_labs import __main__ as cli
-from genai_labs import bench
+from genai_labs import bench, bench_alone
 from genai_labs.devices import has_bf16
+from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import Feature, collate
 from genai_labs.finetuning.training import ByLength, Plan, prepare
 
@@ -26,6 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "ROWS", 32)
     monkeypatch.setattr(bench, "MATRIX", 128)
     monkeypatch.setattr(bench, "SECONDS", 0.0)
+    monkeypatch.setattr(bench_alone, "ask", lambda *_: {"peak_mb": 123, "gflop": 4.5})
     short = tuple(replace(recipe, length=recipe.length and 64) for recipe in bench.RECIPES)
     monkeypatch.setattr(bench, "RECIPES", short)
 
@@ -80,6 +82,14 @@ def test_the_command_measures_the_recipes_in_turn_and_writes_what_it_found(tmp_p
         )
     assert sum(result["where_time_goes"].values()) == pytest.approx(1, abs=0.01)
     assert "| mini | ours (batch 16, " in (tmp_path / "bench_train.md").read_text(encoding="utf-8")
+
+
+def test_memory_and_operations_are_asked_of_a_process_of_its_own() -> None:
+    known = bench_alone.ask("train", "ours", "mini", bench.SHARED)
+    assert known["peak_mb"] > 200
+    assert known["gflop"] > 1
+    with pytest.raises(LabError, match="could not be measured on its own"):
+        bench_alone.ask("train", "nobody's", "mini", bench.SHARED)
 
 
 @pytest.mark.usefixtures("small")

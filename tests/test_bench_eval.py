@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from genai_labs import bench, bench_eval, models, prompts
+from genai_labs import bench, bench_alone, bench_eval, models, prompts
 from genai_labs.profiles import load_profile
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_eval, "TOKENS", 4)
+    monkeypatch.setattr(bench_alone, "ask", lambda *_: {"peak_mb": 123, "gflop": 4.5})
     monkeypatch.setattr(bench_eval, "DIALOGUES", {bench_eval.PEERS: 2, bench_eval.OURS: 6})
 
 
@@ -21,6 +22,7 @@ def test_both_recipes_are_measured_in_turn_and_written_down(tmp_path: Path) -> N
     record = json.loads((tmp_path / "bench_eval.json").read_text(encoding="utf-8"))
     (mini,) = record["models"]
     assert {recipe: len(rates) for recipe, rates in mini["rates"].items()} == {"peers": 2, "ours": 2}
+    assert all(0 < share < 1 for share in mini["reading"].values())
     assert (tmp_path / "bench_eval.md").read_text(encoding="utf-8") == bench_eval.as_markdown(record)
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from genai_labs import __main__ as command_line
-from genai_labs import bench_ppo, data, generation, models, prompts
+from genai_labs import bench_alone, bench_ppo, data, generation, models, prompts
 from genai_labs.corpus import splits
 from genai_labs.corpus.dialogue import hostility
 from genai_labs.corpus.styles import HOUSE
@@ -189,7 +189,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     shorter = replace(bench_ppo.SETTINGS, batch_size=4, minibatch=2, epochs=1, max_new_tokens=6)
     monkeypatch.setattr(bench_ppo, "SETTINGS", shorter)
     monkeypatch.setattr(bench_ppo.toxicity, "load_classifier", lambda: type("Stand", (), {"rewards": by_length}))
-    monkeypatch.setattr(bench_ppo, "peak_of", lambda lane, name, shared: 123.4)
+    monkeypatch.setattr(bench_alone, "ask", lambda *_: {"peak_mb": 123, "gflop": 4.5})
 
 
 @pytest.mark.usefixtures("small")
@@ -236,7 +236,7 @@ def test_the_peers_loop_learns_by_the_same_mathematics() -> None:
 def test_the_peak_is_at_least_what_is_taken_now() -> None:
     now = psutil.Process().memory_info().rss
     block = np.ones(30_000_000)
-    assert bench_ppo.peak_so_far() >= now + 0.5 * block.nbytes
+    assert bench_alone.peak_so_far() >= now + 0.5 * block.nbytes
 
 
 # The command.

@@ -16,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain, cycle, islice
 from pathlib import Path
 from statistics import median
@@ -26,7 +27,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
 
-from genai_labs import data, models
+from genai_labs import bench_alone, data, models
 from genai_labs.devices import best_device, has_bf16
 from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_size, collate, features
 from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
@@ -187,11 +188,12 @@ def _synchronize() -> None:
         torch.mps.synchronize()
 
 
-def peak(dtype: torch.dtype, size: int = MATRIX) -> float:
+def peak(dtype: torch.dtype, size: int | None = None) -> float:
     """GFLOP/s of this machine in a product of two square matrices: the best of at least 3, and of a second.
 
-    size: their rows and columns.
+    size: their rows and columns (by default MATRIX).
     """
+    size = size or MATRIX
     matrix = torch.randn(size, size, device=best_device()).to(dtype)
     times: list[float] = []
     while len(times) < 3 or sum(times) < SECONDS:
@@ -200,6 +202,13 @@ def peak(dtype: torch.dtype, size: int = MATRIX) -> float:
         _synchronize()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / min(times) / 1e9
+
+
+@cache
+def peaks() -> dict[str, float]:
+    """GFLOP/s of a matrix product here, by precision; bf16 only where the hardware has it."""
+    types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16() else {})
+    return {name: round(peak(dtype), 1) for name, dtype in types.items()}
 
 
 # What an operator counts as: the first group whose pattern is found in its name.
@@ -293,7 +302,18 @@ def flan_small(folder: Path) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def measure(name: str, shared: Path, rounds: int, steps: int, peaks: dict[str, float]) -> dict[str, Any]:
+def one_step(recipe: str, name: str, shared: Path) -> str:
+    """What is to be known of one step in a process of its own (:mod:`genai_labs.bench_alone`)."""
+    set_seed(SEED)
+    base, tokenizer, dialogues = load(name, shared)
+    rows = features(dialogues[:ROWS], tokenizer)
+    (drawn,) = draw_rounds(rows, 1, 1)
+    with TemporaryDirectory() as folder:
+        lane = Lane(next(r for r in RECIPES if r.name == recipe), base, tokenizer, rows, Path(folder))
+        return bench_alone.answer(lambda: lane.step(lane.batches(drawn)[0]))
+
+
+def measure(name: str, shared: Path, rounds: int, steps: int) -> dict[str, Any]:
     """Everything about one model; see :func:`as_markdown` for what is shown of it."""
     set_seed(SEED)
     base, tokenizer, dialogues = load(name, shared)
@@ -309,7 +329,11 @@ def measure(name: str, shared: Path, rounds: int, steps: int, peaks: dict[str, f
         "model": name,
         "parameters": models.count_parameters(base),
         "dialogues": len(rows),
-        "recipes": [summarize(lane.recipe, measured, peaks) for lane in lanes],
+        "recipes": [
+            summarize(lane.recipe, measured, peaks())
+            | {"peak_mb": bench_alone.ask("train", lane.recipe.name, name, shared)["peak_mb"]}
+            for lane in lanes
+        ],
         "bars": judge(name, measured),
         "where_time_goes": {group: round(share, 4) for group, share in spent.items()},
     }
@@ -374,12 +398,13 @@ def machine() -> dict[str, Any]:
 def as_markdown(record: dict[str, Any]) -> str:
     """The record as tables."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
-    peaks = ", ".join(f"{value:,.0f} GFLOP/s in {name}" for name, value in record["peaks"].items())
+    reached = ", ".join(f"{value:,.0f} GFLOP/s in {name}" for name, value in record["peaks"].items())
     parts = [
         "# Training throughput",
         f"Made by `{record['command']}`: {facts}, seed {record['seed']}. Medians of {record['rounds']} rounds, in each "
         "of which the recipes took turns on the same rows; ratios are of recipes in the same round. "
-        f"Matrix products reach {peaks} here.",
+        f"Matrix products reach {reached} here. Memory is that of a process that makes one step, its libraries "
+        "included.",
         *record["skipped"],
         _speed_table(record["models"]),
         *[_bar_in_words(bar) for result in record["models"] for bar in result["bars"]],
@@ -390,7 +415,16 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 
 def _speed_table(results: Sequence[dict[str, Any]]) -> str:
-    head = ("model", "recipe", "examples/s", "ratio to peers", "padding", "GFLOP/s", "of the peak")
+    head = (
+        "model",
+        "recipe",
+        "examples/s",
+        "ratio to peers",
+        "padding",
+        "GFLOP/s",
+        "of the peak",
+        "memory at most (MB)",
+    )
     rows = [
         (
             result["model"],
@@ -400,6 +434,7 @@ def _speed_table(results: Sequence[dict[str, Any]]) -> str:
             f"{r['padding']:.0%}",
             f"{r['gflops']:.0f}",
             f"{r['share_of_peak']:.0%}",
+            r["peak_mb"],
         )
         for result in results
         for r in result["recipes"]
@@ -432,13 +467,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16() else {})
-    peaks = {name: round(peak(dtype), 1) for name, dtype in types.items()}
+    if args.alone:
+        print(one_step(args.alone, args.models[0], args.shared))
+        return 0
     skipped = [reason for name in args.models if (reason := why_not(name, args.shared))]
     if not has_bf16():
         skipped.append(f"{PEERS_BF16}: left out, because this processor does not compute in bfloat16.")
     able = [name for name in args.models if not why_not(name, args.shared)]
-    results = [measure(name, args.shared, args.rounds, args.steps, peaks) for name in able]
+    results = [measure(name, args.shared, args.rounds, args.steps) for name in able]
     record = {
         "command": _command(args),
         "versions": versions(),
@@ -446,7 +482,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seed": SEED,
         "rounds": args.rounds,
         "steps": args.steps,
-        "peaks": peaks,
+        "peaks": peaks(),
         "models": results,
         "skipped": skipped,
     }
@@ -494,6 +530,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder with flan-t5-small/ and dialogsum/ (default: ../shared/data beside the project)",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to write (default: results/)")
+    parser.add_argument("--alone", choices=[recipe.name for recipe in RECIPES], help=argparse.SUPPRESS)
     return parser
 
 

@@ -17,7 +17,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
-from genai_labs import bench, generation, prompts
+from genai_labs import bench, bench_alone, generation, prompts
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
 
@@ -42,6 +42,7 @@ def together(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
     generation.generate(model, tokenizer, asked, fixed_length(), progress=False)
 
 
+HEAD = ("model", "recipe", "summaries/s", "from to", "time for reading")
 RECIPES: dict[str, Callable[[Any, Any, Sequence[str]], None]] = {PEERS: one_by_one, OURS: together}
 
 
@@ -50,26 +51,66 @@ def fixed_length() -> GenerationConfig:
     return GenerationConfig(do_sample=False, max_new_tokens=TOKENS, min_new_tokens=TOKENS)
 
 
-def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
-    """Both recipes in turn on the same dialogues, once each to warm up; medians and ratio."""
+class Clock:
+    """Seconds that a module has taken since they were last set to 0."""
+
+    def __init__(self, module: Any) -> None:
+        self.seconds, self.started = 0.0, 0.0
+        module.register_forward_pre_hook(self.start)
+        module.register_forward_hook(self.stop)
+
+    def start(self, *_: Any) -> None:
+        self.started = time.perf_counter()
+
+    def stop(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self.started
+
+
+def prepare(name: str, shared: Path) -> tuple[Any, Any, dict[str, list[str]]]:
+    """Model, tokenizer, and the prompts of each recipe."""
     set_seed(bench.SEED)
     model, tokenizer, rows = bench.load(name, shared)
-    model.eval()
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[: DIALOGUES[OURS]]], tokenizer)
     by_length = sorted(asked, key=len)
     chosen = {recipe: by_length[:: len(asked) // count][:count] for recipe, count in DIALOGUES.items()}
+    return model.eval(), tokenizer, chosen
+
+
+def one_evaluation(recipe: str, name: str, shared: Path) -> str:
+    """What is to be known of one evaluation in a process of its own (:mod:`genai_labs.bench_alone`)."""
+    model, tokenizer, chosen = prepare(name, shared)
+    return bench_alone.answer(lambda: RECIPES[recipe](model, tokenizer, chosen[recipe]))
+
+
+def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
+    """Both recipes in turn on the same dialogues, once each to warm up; medians and ratio."""
+    model, tokenizer, chosen = prepare(name, shared)
     rates: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}
+    reading: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}
+    clock = Clock(model.get_encoder())
     with tqdm(total=(rounds + 1) * len(RECIPES), desc=name, unit="round") as bar:
         for number in range(rounds + 1):
             for recipe, run in RECIPES.items():
-                start = time.perf_counter()
+                clock.seconds, start = 0.0, time.perf_counter()
                 run(model, tokenizer, chosen[recipe])
-                rates[recipe] += [len(chosen[recipe]) / (time.perf_counter() - start)] * (number > 0)
+                seconds = time.perf_counter() - start
+                if number:
+                    rates[recipe].append(len(chosen[recipe]) / seconds)
+                    reading[recipe].append(clock.seconds / seconds)
                 bar.update()
     ratios = [ours / peers for ours, peers in zip(rates[OURS], rates[PEERS], strict=True)]
+    alone = {recipe: bench_alone.ask("eval", recipe, name, shared) for recipe in RECIPES}
     return {
         "model": name,
         "parameters": count_parameters(model),
+        "reading": {recipe: round(median(each), 4) for recipe, each in reading.items()},
+        "peak_mb": {recipe: alone[recipe]["peak_mb"] for recipe in RECIPES},
+        "share_of_peak": {
+            recipe: round(
+                alone[recipe]["gflop"] / len(chosen[recipe]) * median(rates[recipe]) / bench.peaks()["fp32"], 4
+            )
+            for recipe in RECIPES
+        },
         "rates": {recipe: [round(rate, 3) for rate in each] for recipe, each in rates.items()},
         "ratios": [round(ratio, 3) for ratio in ratios],
         "ratio": round(median(ratios), 3),
@@ -82,7 +123,15 @@ def as_markdown(record: dict[str, Any]) -> str:
     """The record as a table."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     rows = [
-        (r["model"], recipe, f"{median(rates):.2f}", f"{min(rates):.2f} to {max(rates):.2f}")
+        (
+            r["model"],
+            recipe,
+            f"{median(rates):.2f}",
+            f"{min(rates):.2f} to {max(rates):.2f}",
+            f"{r['reading'][recipe]:.0%}",
+            r["peak_mb"][recipe],
+            f"{r['share_of_peak'][recipe]:.1%}",
+        )
         for r in record["models"]
         for recipe, rates in r["rates"].items()
     ]
@@ -97,7 +146,7 @@ def as_markdown(record: dict[str, Any]) -> str:
         f"{DIALOGUES[PEERS]} dialogues one by one against {DIALOGUES[OURS]} of ours, whose lengths they share. Medians "
         f"of {record['rounds']} rounds, in each of which the recipes took turns.",
         *record["skipped"],
-        table(("model", "recipe", "summaries/s", "from to"), rows),
+        table((*HEAD, "memory at most (MB)", "of the peak"), rows),
         *verdicts,
     ]
     return "\n\n".join(parts) + "\n"
@@ -111,7 +160,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
     parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
+    parser.add_argument("--alone", choices=tuple(RECIPES), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.alone:
+        print(one_evaluation(args.alone, args.models[0], args.shared))
+        return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
     return bench.write(args, results, as_markdown)

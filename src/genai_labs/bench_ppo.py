@@ -2,7 +2,7 @@
 
 Model, prompts, reward, mathematics, batch, epochs and minibatches are the same. The peers' loop, as trl 0.11.4 ran it,
 generates one summary at a time, reads the prompts anew in every pass, keeps a full second copy as reference, and
-computes in fp32. They are measured in turn on the same prompts; peak memory is that of a process of its own each.
+computes in fp32. They are measured in turn on the same prompts; memory and operations in a process of its own each.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import copy
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,9 +22,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
-from genai_labs import bench, ppo, prompts, toxicity
+from genai_labs import bench, bench_alone, ppo, prompts, toxicity
 from genai_labs.devices import has_bf16
-from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.generation import complete
 from genai_labs.models import count_parameters
@@ -179,7 +176,7 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     return {
         "model": name,
         "parameters": count_parameters(base),
-        "loops": [summarize(lane, name, splits, peak_of(lane, name, shared)) for lane, splits in done.items()],
+        "loops": [summarize(lane, name, splits, shared) for lane, splits in done.items()],
         "ratios": [round(ratio, 4) for ratio in ratios],
         "ratio": round(median(ratios), 4),
         "at_least": BAR,
@@ -187,55 +184,37 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def summarize(lane: str, name: str, splits: Sequence[Split], peak: float) -> dict[str, Any]:
-    """A loop's row: medians of its updates in seconds, and megabytes."""
+def summarize(lane: str, name: str, splits: Sequence[Split], shared: Path) -> dict[str, Any]:
+    """A loop's row: medians of its updates in seconds, megabytes, and how near it comes to the machine's peak."""
+    alone = bench_alone.ask("ppo", lane, name, shared)
+    precision = "bf16" if lane == OURS and name != "mini" and has_bf16() else "fp32"
+    seconds = median(s.total for s in splits)
     parts = {part: round(median(getattr(s, part) for s in splits), 4) for part in ("rollout", "reward", "update")}
     return {
         "loop": lane,
-        "precision": "bf16" if lane == OURS and name != "mini" and has_bf16() else "fp32",
-        "seconds": round(median(s.total for s in splits), 4),
+        "precision": precision,
+        "seconds": round(seconds, 4),
         **parts,
         "rounds": [round(s.total, 4) for s in splits],
-        "peak_mb": round(peak),
+        "peak_mb": alone["peak_mb"],
+        "gflop": alone["gflop"],
+        "share_of_peak": round(alone["gflop"] / seconds / bench.peaks()[precision], 4),
     }
 
 
-def peak_of(lane: str, name: str, shared: Path) -> float:
-    """Megabytes that a process takes at most which loads the model and makes one update."""
-    command = [sys.executable, "-m", "genai_labs", "bench", "ppo", "--models", name, "--shared", str(shared)]
-    ran = subprocess.run([*command, "--peak-of", lane], capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise LabError(f"The memory of {lane} could not be measured: {ran.stderr.strip()[-300:]}. Run it by hand.")
-    return float(ran.stdout.split()[-1])
-
-
-def one_update(lane: str, name: str, shared: Path) -> float:
-    """Make one update and say how many megabytes this process took at most."""
+def one_update(lane: str, name: str, shared: Path) -> str:
+    """What is to be known of one update in a process of its own (:mod:`genai_labs.bench_alone`)."""
     base, tokenizer, asked, reward = prepare(name, shared)
-    LANES[lane](base, tokenizer, reward).update(asked[: SETTINGS.batch_size])
-    return peak_so_far() / 1e6
-
-
-def peak_so_far() -> float:
-    """Bytes that this process has taken at most.
-
-    On Linux from /proc: what getrusage tells there begins with the memory of the process that started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return float(line.split()[1]) * 1024
-    import resource  # not there on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
+    loop = LANES[lane](base, tokenizer, reward)
+    return bench_alone.answer(lambda: loop.update(asked[: SETTINGS.batch_size]))
 
 
 def as_markdown(record: dict[str, Any]) -> str:
     """The record as a table."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
-    head = ("model", "loop", "s an update", "rollout", "reward", "update", "peak memory (MB)")
+    head = ("model", "loop", "s an update", "rollout", "reward", "update", "memory at most (MB)", "of the peak")
     rows = [
-        (r["model"], f"{x['loop']} ({x['precision']})", *(x[part] for part in PARTS))
+        (r["model"], f"{x['loop']} ({x['precision']})", *(x[part] for part in PARTS), f"{x['share_of_peak']:.1%}")
         for r in record["models"]
         for x in r["loops"]
     ]
@@ -262,8 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if args.peak_of:
-        print(one_update(args.peak_of, args.models[0], args.shared))
+    if args.alone:
+        print(one_update(args.alone, args.models[0], args.shared))
         return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
@@ -279,5 +258,5 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")
     parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
     parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
-    parser.add_argument("--peak-of", choices=tuple(LANES), help=argparse.SUPPRESS)
+    parser.add_argument("--alone", choices=tuple(LANES), help=argparse.SUPPRESS)
     return parser
