@@ -79,3 +79,16 @@ def test_fit_refuses_what_cannot_fit(tokenizer: prompts.Tokenizer) -> None:
     shown = [prompts.Exemplar(DIALOGUE, "Nothing.")] * 4
     with pytest.raises(LabError, match="fewer or shorter exemplars"):
         prompts.fit(lambda d: prompts.few_shot(d, shown), DIALOGUE, tokenizer, 200)
+
+
+def test_all_prompts_are_fitted_and_a_note_counts_the_cut_ones(
+    tokenizer: prompts.Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = "#Person1#: Hi.\n#Person2#: Hello."
+    window = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"]) - 30
+    made = prompts.fit_all(prompts.zero_shot, [short, DIALOGUE], tokenizer, window)
+    assert made[0] == prompts.zero_shot(short)
+    assert made[1] == prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, window).prompt
+    assert "1 of 2 prompts were longer than the window, by up to 30 tokens: turns were cut" in capsys.readouterr().out
+    prompts.fit_all(prompts.zero_shot, [short], tokenizer, window)
+    assert capsys.readouterr().out == ""

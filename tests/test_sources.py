@@ -67,7 +67,9 @@ class Hub(BaseHTTPRequestHandler):
             return self.send(json.dumps(listed).encode(), body, {"Content-Type": "application/json"})
         file = folder / path.split("/resolve/")[1].split("/", 1)[1]
         content = file.read_bytes()
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{file.name}"', "Content-Type": "application/octet-stream"}
+        # Like the hub: large files go by their checksum.
+        tag = sources.checksum(file) if file.suffix == ".safetensors" else file.name
+        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{tag}"', "Content-Type": "application/octet-stream"}
         return self.send(content, body, headers)
 
     def send(self, content: bytes, body: bool, headers: dict[str, str]) -> None:
@@ -140,10 +142,21 @@ def test_a_model_is_fetched_once_and_then_found_offline(hub: type[Hub], monkeypa
 
 def test_what_was_damaged_on_this_machine_is_fetched_again(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     (sources.find("someone/hate") / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(LabError, match=r"is damaged or cut off .*fetch --again"):
+    with pytest.raises(LabError, match=r"in someone/hate is damaged: .*fetch --again"):
         load_classifier("someone/hate")
     fetching.fetch_part("judge", "someone/hate", None, again=True)
     assert load_classifier("someone/hate").name == "someone/hate"
+
+
+def test_weights_altered_in_the_cache_are_noticed_before_they_are_used(hub: type[Hub]) -> None:
+    folder = sources.find("someone/hate")
+    load_classifier("someone/hate")
+    weights = (folder / "model.safetensors").resolve()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1  # one bit; the file is as long as before and still reads well
+    weights.write_bytes(content)
+    with pytest.raises(LabError, match=r"model\.safetensors in someone/hate is damaged: it is not what the hub holds"):
+        load_classifier("someone/hate")
 
 
 def test_a_data_set_is_read_from_the_hub(hub: type[Hub]) -> None:
@@ -226,7 +239,7 @@ def test_fetch_makes_a_folder_that_a_profile_can_be_pointed_at(
     assert data.load_split(profile.dataset, "test")
     (stick / "model" / "model.safetensors").write_bytes(b"altered")
     with pytest.raises(LabError, match=r"model\.safetensors in model is damaged"):
-        fetching.check_sums(stick / "model", [stick / "model" / "model.safetensors"])
+        sources.check_sums(stick / "model", [stick / "model" / "model.safetensors"])
 
 
 def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path) -> None:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from genai_labs import sources
-from genai_labs.errors import LabError
 from genai_labs.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
-
-SUMS = "sha256.txt"  # in a folder made by --to: what each file must be, as `sha256sum` writes it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,32 +40,10 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
         print(f"{name}: {source} is here already")
         return found
     folder = sources.fetch(source, kind, to / part if to else None, again)
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != SUMS)
-    check_sums(folder, files)
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != sources.SUMS)
+    sources.check_sums(folder, files)
     if to:
-        lines = [f"{checksum(path)}  {path.name}\n" for path in files]
-        (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+        lines = [f"{sources.checksum(path)}  {path.name}\n" for path in files]
+        (folder / sources.SUMS).write_text("".join(lines), encoding="utf-8")
     print(f"{name}: {source}, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB")
     return folder
-
-
-def check_sums(folder: Path, files: Sequence[Path]) -> None:
-    """Compare large files of the hub's cache with their checksums, which are the names they are stored under.
-
-    In a folder made by --to, those of SUMS. Raises LabError for a file that is not what it was.
-    """
-    sums = folder / SUMS
-    known = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
-    for path in tqdm(files, desc="checking", unit="file", leave=False):
-        wanted = known.get(path.name) or (path.resolve().name if len(path.resolve().name) == 64 else None)
-        if wanted and checksum(path) != wanted:
-            raise LabError(
-                f"The file {path.name} in {folder.name} is damaged: it is not what the hub holds. Fetch it "
-                "again with --again."
-            )
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

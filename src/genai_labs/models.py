@@ -40,7 +40,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights;
         # the fused kernels ("sdpa") are faster at reading.
-        with shortage.in_words(f"loading {folder.name}"):
+        with shortage.in_words(f"loading {sources.name_of(folder)}"):
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 folder,
                 use_safetensors=True,
@@ -54,7 +54,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
-            f"The model {folder.name} could not be loaded: {type(error).__name__}: {error}. "
+            f"The model {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. "
             "A file is probably damaged or cut off. "
             f"{remedy(folder)}"
         ) from error
@@ -100,20 +100,21 @@ def check_folder(folder: Path, what: str) -> None:
         if not path.exists() or path.stat().st_size == 0:
             state = "is missing" if not path.exists() else "is empty"
             raise LabError(
-                f"The file {name} of the {what} {folder.name} {state}, so it cannot be loaded. {remedy(folder)}"
+                f"The file {name} of the {what} {sources.name_of(folder)} {state}, so it cannot be loaded. {remedy(folder)}"
             )
     try:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
         raise LabError(
-            f"The file config.json of the {what} {folder.name} is damaged ({error}). {remedy(folder)}"
+            f"The file config.json of the {what} {sources.name_of(folder)} is damaged ({error}). {remedy(folder)}"
         ) from error
     for name in weights:
         _check_weights(folder / name, what)
 
 
 def _check_weights(path: Path, what: str) -> None:
-    """Whether a file of safetensors is whole; its header says how long it must be."""
+    """Whether a file is what it was (where its checksum is known), and whole: a header says how long it must be."""
+    sources.check_sums(path.parent, [path])
     if path.suffix != ".safetensors":
         return
     try:
@@ -121,7 +122,7 @@ def _check_weights(path: Path, what: str) -> None:
             pass
     except Exception as error:  # safetensors has an error of its own for every kind of damage
         raise LabError(
-            f"The file {path.name} of the {what} {path.parent.name} is damaged or cut off ({error}). "
+            f"The file {path.name} of the {what} {sources.name_of(path.parent)} is damaged or cut off ({error}). "
             f"{remedy(path.parent)}"
         ) from error
 
@@ -132,7 +133,7 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
     ours, theirs = (tokenizer.pad_token_id, tokenizer.eos_token_id), (config.pad_token_id, config.eos_token_id)
     if len(tokenizer) > config.vocab_size or ours != theirs:
         raise LabError(
-            f"The tokenizer in {folder.name} belongs to another model: it has {len(tokenizer):,} tokens and marks "
+            f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens and marks "
             f"padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The model "
             f"would read noise. {remedy(folder)}"
         )

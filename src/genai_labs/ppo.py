@@ -262,7 +262,7 @@ class Policy(torch.nn.Module):
     def read(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What the encoder makes of the prompts, [batch, source, d_model], and their attention mask [batch, source].
 
-        A prompt longer than the window loses its end; :func:`genai_labs.prompts.fit` cuts the dialogue instead.
+        A prompt longer than the window loses its end; :func:`genai_labs.prompts.fit_all` cuts dialogues instead.
         """
         window = tokenizer.model_max_length
         read = tokenizer(list(prompts), padding=True, truncation=True, max_length=window, return_tensors="pt")

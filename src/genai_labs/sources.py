@@ -7,6 +7,7 @@ name may carry a revision: "google/flan-t5-base@main". What is on this machine a
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import urllib.error
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
+from tqdm.auto import tqdm
 
 from genai_labs.errors import LabError
 from genai_labs.machine import within
@@ -30,6 +33,7 @@ ENDINGS: dict[Kind, tuple[str, ...]] = {
     "dataset": (".csv", ".jsonl", ".md"),
 }
 PICKLE = "pytorch_model.bin"
+SUMS = "sha256.txt"  # in a folder made by `fetch --to`: what each file must be, as `sha256sum` writes it
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,13 @@ def is_folder(source: str) -> bool:
     """Whether a source means a folder on this machine, be it there or not: all but names such as "owner/name"."""
     path = Path(source).expanduser()
     return path.is_dir() or path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1
+
+
+def name_of(folder: Path) -> str:
+    """What a folder is called: by its own name, or in the hub's cache, where that is a commit, by the repository's."""
+    if folder.parent.name != "snapshots":
+        return folder.name
+    return folder.parent.parent.name.split("--", 1)[-1].replace("--", "/")
 
 
 def find(source: str, kind: Kind = "model") -> Path:
@@ -224,3 +235,27 @@ def _api() -> Any:
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=endpoint())
+
+
+def check_sums(folder: Path, files: Sequence[Path]) -> None:
+    """Compare files with what they must be, as far as that is known; LabError for one that is not.
+
+    Known are large files of the hub's cache, which are stored under their checksums, and those of a folder made by
+    ``fetch --to``, which are listed in SUMS.
+    """
+    sums = folder / SUMS
+    listed = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
+    stored = {path.name: path.resolve().name for path in files if len(path.resolve().name) == 64}
+    known = stored | listed
+    for path in tqdm([path for path in files if path.name in known], desc="checking", unit="file", leave=False):
+        if checksum(path) != known[path.name]:
+            raise LabError(
+                f"The file {path.name} in {name_of(folder)} is damaged: it is not what the hub holds. Fetch it again "
+                "(python -m genai_labs fetch --again)."
+            )
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

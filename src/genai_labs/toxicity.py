@@ -121,14 +121,14 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
     models.check_folder(folder, "classifier")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        with shortage.in_words(f"loading {folder.name}"):
+        with shortage.in_words(f"loading {sources.name_of(folder)}"):
             model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
             model.to(best_device())
     except LabError:
         raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
-            f"The classifier {folder.name} could not be loaded: {type(error).__name__}: {error}. A file is probably "
+            f"The classifier {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. A file is probably "
             f"damaged or cut off. {models.remedy(folder)}"
         ) from error
     name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name

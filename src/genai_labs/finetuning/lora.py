@@ -19,6 +19,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel
 
+from genai_labs import sources
 from genai_labs.errors import LabError
 
 # The matrices of a T5 v1.1 block.
@@ -99,7 +100,9 @@ def save_adapter(model: PeftModel, folder: Path) -> int:
     """Write the adapter (safetensors) and the hash of the base it belongs to; returns the bytes of its weights."""
     model.save_pretrained(str(folder), safe_serialization=True)
     (folder / BASE_FILE).write_text(
-        json.dumps({"base": Path(str(model.get_base_model().name_or_path)).name, "fingerprint": fingerprint(model)})
+        json.dumps(
+            {"base": sources.name_of(Path(str(model.get_base_model().name_or_path))), "fingerprint": fingerprint(model)}
+        )
         + "\n",
         encoding="utf-8",
     )
