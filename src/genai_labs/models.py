@@ -100,7 +100,8 @@ def check_folder(folder: Path, what: str) -> None:
         if not path.exists() or path.stat().st_size == 0:
             state = "is missing" if not path.exists() else "is empty"
             raise LabError(
-                f"The file {name} of the {what} {sources.name_of(folder)} {state}, so it cannot be loaded. {remedy(folder)}"
+                f"The file {name} of the {what} {sources.name_of(folder)} {state}, so it cannot be loaded. "
+                f"{remedy(folder)}"
             )
     try:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -133,9 +134,9 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
     ours, theirs = (tokenizer.pad_token_id, tokenizer.eos_token_id), (config.pad_token_id, config.eos_token_id)
     if len(tokenizer) > config.vocab_size or ours != theirs:
         raise LabError(
-            f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens and marks "
-            f"padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The model "
-            f"would read noise. {remedy(folder)}"
+            f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens and "
+            f"marks padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The "
+            f"model would read noise. {remedy(folder)}"
         )
 
 

@@ -128,8 +128,8 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
         raise
     except Exception as error:  # whatever a damaged file makes the libraries raise
         raise LabError(
-            f"The classifier {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. A file is probably "
-            f"damaged or cut off. {models.remedy(folder)}"
+            f"The classifier {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. A file is "
+            f"probably damaged or cut off. {models.remedy(folder)}"
         ) from error
     name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name
     hate, nothate = find_labels(model.config.id2label, name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs import sources
 from genai_labs.detox.examples import HARSH_SHARE, harsh_rows
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
@@ -51,7 +52,7 @@ def train_summarizer(
 def save_summarizer(run: Run, rows: int, folder: Path) -> None:
     """Write the adapter and its card, without a path of this machine in them."""
     lora.save_adapter(run.model, folder)
-    base = Path(str(run.model.get_base_model().name_or_path)).name
+    base = sources.name_of(Path(str(run.model.get_base_model().name_or_path)))
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -99,13 +99,9 @@ def trainable_share(model: torch.nn.Module) -> float:
 def save_adapter(model: PeftModel, folder: Path) -> int:
     """Write the adapter (safetensors) and the hash of the base it belongs to; returns the bytes of its weights."""
     model.save_pretrained(str(folder), safe_serialization=True)
-    (folder / BASE_FILE).write_text(
-        json.dumps(
-            {"base": sources.name_of(Path(str(model.get_base_model().name_or_path))), "fingerprint": fingerprint(model)}
-        )
-        + "\n",
-        encoding="utf-8",
-    )
+    base = sources.name_of(Path(str(model.get_base_model().name_or_path)))
+    record = json.dumps({"base": base, "fingerprint": fingerprint(model)})
+    (folder / BASE_FILE).write_text(record + "\n", encoding="utf-8")
     return (folder / "adapter_model.safetensors").stat().st_size
 
 
