@@ -5,8 +5,12 @@ A small server of our own stands in for the hub; the code that asks it is the re
 
 import errno
 import json
+import os
+import re
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.profiles import load_profile
 from genai_labs.toxicity import load_classifier
+from tests.test_shortage import can_mount
 
 COMMIT = "c0ffee" + "0" * 34
 MODEL = MODELS / "hate-mini"
@@ -35,6 +40,7 @@ class Hub(BaseHTTPRequestHandler):
 
     repositories: dict[str, Path] = {}
     broken_after: int | None = None  # bytes of a file after which the connection breaks, once
+    claimed: int | None = None  # what the hub says of every file's size, if that is not true
     asked: list[str] = []
 
     def do_GET(self) -> None:
@@ -57,12 +63,16 @@ class Hub(BaseHTTPRequestHandler):
         files = sorted(each for each in folder.iterdir() if each.is_file())
         if path.startswith("api/"):
             if "/tree/" in path:
-                listed: Any = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": f.name} for f in files]
+                sizes = [self.claimed or f.stat().st_size for f in files]
+                listed: Any = [
+                    {"type": "file", "path": f.name, "size": size, "oid": f.name}
+                    for f, size in zip(files, sizes, strict=True)
+                ]
             else:
                 listed = {
                     "id": name,
                     "sha": COMMIT,
-                    "siblings": [{"rfilename": f.name, "size": f.stat().st_size} for f in files],
+                    "siblings": [{"rfilename": f.name, "size": self.claimed or f.stat().st_size} for f in files],
                 }
             return self.send(json.dumps(listed).encode(), body, {"Content-Type": "application/json"})
         file = folder / path.split("/resolve/")[1].split("/", 1)[1]
@@ -111,7 +121,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     dialogues.mkdir()
     (dialogues / "test.csv").write_text("id,dialogue,summary,topic\nt_0,#Person1#: Hi.,They meet.,meeting\n")
     Hub.repositories = {"someone/hate": MODEL, "someone/dialogues": dialogues}
-    Hub.broken_after, Hub.asked = None, []
+    Hub.broken_after, Hub.claimed, Hub.asked = None, None, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
@@ -202,6 +212,34 @@ def test_a_full_disk_is_noticed_before_and_while(hub: type[Hub], monkeypatch: py
             sources.find("someone/hate")
     with pytest.raises(LabError, match="The disk is full"), sources.in_words("someone/hate"):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+FETCH = """
+import sys
+from genai_labs import sources
+from genai_labs.errors import LabError
+try:
+    sources.find("someone/hate")
+except LabError as error:
+    print("said:", error)
+"""
+
+
+@pytest.mark.skipif(not can_mount(), reason="no tiny file system can be mounted here")
+@pytest.mark.parametrize(
+    ("claimed", "words"), [(None, r"takes 0\.00 GB, and 0\.00 GB are free"), (100, "The disk is full")]
+)
+def test_a_tiny_disk_is_noticed_before_a_download_and_half_way(
+    claimed: int | None, words: str, hub: type[Hub], tmp_path: Path
+) -> None:
+    hub.claimed = claimed  # with sizes that are not true, nothing can be noticed before
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mounted = f'mount -t tmpfs -o size=1m tmpfs {place} && exec "$@"'
+    environment = {"HF_ENDPOINT": os.environ["HF_ENDPOINT"], "HF_HOME": str(place), "PATH": os.environ["PATH"]}
+    line = ["unshare", "-rm", "sh", "-c", mounted, "sh", sys.executable, "-c", FETCH]
+    ran = subprocess.run(line, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert re.search(f"said: .*{words}", ran.stdout), ran.stdout + ran.stderr[-2000:]
 
 
 def test_an_unreachable_hub_is_said_within_5_seconds(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:

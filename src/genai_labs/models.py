@@ -134,8 +134,8 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
     ours, theirs = (tokenizer.pad_token_id, tokenizer.eos_token_id), (config.pad_token_id, config.eos_token_id)
     if len(tokenizer) > config.vocab_size or ours != theirs:
         raise LabError(
-            f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens and "
-            f"marks padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The "
+            f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens "
+            f"and marks padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The "
             f"model would read noise. {remedy(folder)}"
         )
 
