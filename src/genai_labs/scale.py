@@ -21,6 +21,7 @@ ROWS, EPOCHS = 12_460, 3  # DialogSum's training split
 LORA_SHARE = 0.014  # of the published adapter, rank 32 on queries and values
 OPERATIONS = 300e12  # a second; about a third of what one large GPU of 2024 promises in bf16
 GPUS = (1, 2, 4, 8)
+WEIGHTS = ("fp32", "bf16", "4 bits")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def page() -> str:
             gigabytes(BYTES * shape.parameters),
             gigabytes(predicted(shape.parameters, shape.parameters).total),
             gigabytes(predicted(shape.parameters, round(LORA_SHARE * shape.parameters)).total),
-            gigabytes(lora_on_bf16(shape)),
+            gigabytes(lora_on(shape, bits=16)),
+            gigabytes(lora_on(shape, bits=4)),
         )
         for shape in SHAPES
     ]
@@ -112,12 +114,13 @@ Made by `python -m genai_labs scale`; nothing here is measured. Gigabytes are 10
 ## Memory to train, activations left out
 
 Full training in fp32 with Adam takes 16 bytes a parameter: weight, gradient, two moments. With LoRA only the adapter,
-here {100 * LORA_SHARE:.1f} % of the parameters, needs the last three. Frozen weights take half as much in bf16.
+here {100 * LORA_SHARE:.1f} % of the parameters, needs the last three. Frozen weights take half as much in bf16, and an
+eighth in 4 bits (embedding and output layer stay in bf16).
 
-{table(("model", "million parameters", "weights, fp32", "full, GB", "LoRA, GB", "LoRA on bf16 weights, GB"), memory)}
+{table(("model", "million parameters", "weights, GB", "full, GB", *(f"LoRA on {w}, GB" for w in WEIGHTS)), memory)}
 
 A GPU of 24 GB can hold full training of flan-t5-large, with room for activations; flan-t5-xl only with LoRA; and
-flan-t5-xxl not at all, unless its frozen weights are stored in fewer bits still.
+flan-t5-xxl only with LoRA on frozen weights of 4 bits.
 
 ## The same, split over devices
 
@@ -139,10 +142,10 @@ grows with its square; twice the devices take half as long, and what they lose i
 """
 
 
-def lora_on_bf16(shape: Shape) -> float:
-    """Bytes to train an adapter in fp32 on weights in bf16."""
-    trained = round(LORA_SHARE * shape.parameters)
-    return 2 * shape.parameters + 4 * BYTES * trained
+def lora_on(shape: Shape, bits: int) -> float:
+    """Bytes to train an adapter in fp32 on matrices of so many bits; embedding and output layer stay in bf16."""
+    matrices = shape.encoder + shape.decoder
+    return bits / 8 * matrices + 2 * (shape.parameters - matrices) + 4 * BYTES * round(LORA_SHARE * shape.parameters)
 
 
 def minutes(shape: Shape, gpus: int) -> float:

@@ -238,7 +238,7 @@ def make_trainer(
 def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
     """The trainer's arguments for a plan."""
     on_gpu = torch.cuda.is_available()
-    return Seq2SeqTrainingArguments(
+    made = Seq2SeqTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=plan.epochs,
         learning_rate=plan.learning_rate,
@@ -264,6 +264,8 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         seed=plan.seed,
         data_seed=plan.seed,
     )
+    made._n_gpu = min(made.n_gpu, 1)  # several GPUs want a process each (accelerate), not the trainer's own threads
+    return made
 
 
 class Watch(TrainerCallback):
