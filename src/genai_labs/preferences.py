@@ -31,6 +31,7 @@ from transformers.utils import logging
 
 from genai_labs.corpus.preferences import Preference, read_preferences, write_summary
 from genai_labs.detox.examples import played
+from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.metrics import Interval, paired_bootstrap
 from genai_labs.toxicity import REWARD_MODEL, Classifier
@@ -156,7 +157,7 @@ def fit(
             center_rewards_coefficient=0.01,
             gradient_checkpointing=False,  # saves memory that a small model does not need, and costs time
             bf16=False,
-            use_cpu=not torch.cuda.is_available(),
+            use_cpu=best_device().type == "cpu",
             logging_strategy="no",
             save_strategy="no",
             report_to="none",

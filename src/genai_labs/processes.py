@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from accelerate import PartialState
 
+from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 
 # What gloo and NCCL say when another process is gone.
@@ -19,7 +19,7 @@ GONE = ("by peer", "gloo", "nccl", "remote process")
 
 def here() -> PartialState:
     """This process among its fellows, or alone; on CPUs they talk by gloo."""
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=best_device().type == "cpu")
 
 
 @contextmanager

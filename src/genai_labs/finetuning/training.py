@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from genai_labs import display, processes, run_folder, shortage
-from genai_labs.devices import has_bf16
+from genai_labs.devices import best_device, has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate
@@ -199,7 +199,7 @@ def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
 
 def _set_reading(model: PreTrainedModel | PeftModel, attention: str) -> None:
     """How the encoder attends. With gradients, on a CPU, written out ("eager") is a fifth faster than fused kernels."""
-    if not torch.cuda.is_available():
+    if best_device().type == "cpu":
         model.get_encoder().set_attn_implementation(attention)
 
 
@@ -237,7 +237,7 @@ def make_trainer(
 
 def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
     """The trainer's arguments for a plan."""
-    on_gpu = torch.cuda.is_available()
+    device = best_device().type
     made = Seq2SeqTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=plan.epochs,
@@ -247,8 +247,8 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         per_device_train_batch_size=plan.batch_size // here().num_processes,  # it says so in its log; see Shares
         per_device_eval_batch_size=plan.batch_size // here().num_processes,
         bf16=has_bf16(),
-        use_cpu=not on_gpu,
-        dataloader_pin_memory=on_gpu,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
