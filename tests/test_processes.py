@@ -24,6 +24,7 @@ LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 ENVIRONMENT = {
     **os.environ,
     "ACCELERATE_USE_CPU": "true",
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),  # whatever the machine's own name leads to
     "OMP_NUM_THREADS": "1",
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",

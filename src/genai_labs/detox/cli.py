@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genai_labs import display, models, ppo, prompts, toxicity
 from genai_labs.detox import examples
 from genai_labs.detox.measure import as_rows, measure, relative_fall
-from genai_labs.detox.summarizer import PLAN, ROWS, SUMMARIZER, load_summarizer, train_summarizer
+from genai_labs.detox.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.finetuning import lora
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or BUILD / "detox"
     profile = load_profile(args.profile)
     base, tokenizer = models.load_model(profile)
-    summarizer = starting_point(base, tokenizer, args, out)
+    summarizer = starting_point(base, tokenizer, args, out, args.rows or profile.harsh_dialogues)
     chosen = {name: getattr(args, name) for name in TUNABLE if getattr(args, name) is not None}
-    settings = ppo.Settings(**chosen)
+    settings = ppo.Settings(**{**profile.ppo, **chosen})
     policy = ppo.Policy(summarizer, settings)
     asked = prompts.fit_all(prompts.zero_shot, examples.ppo_dialogues(args.prompts, settings.seed), tokenizer)
     hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
@@ -62,13 +62,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", help="which model to start from (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--out", type=Path, help="folder for checkpoints, log and results (default: build/detox)")
     parser.add_argument(
-        "--summarizer", type=Path, default=SUMMARIZER, metavar="DIR", help="adapter to start from (default: shipped)"
+        "--summarizer",
+        type=Path,
+        metavar="DIR",
+        help="adapter to start from (default: the shipped one, or one trained first where that does not fit)",
     )
     parser.add_argument(
         "--train-summarizer", action="store_true", help="train such an adapter first, in OUT/summarizer"
     )
     parser.add_argument("--ship", action="store_true", help="put the adapter trained first in data/models, for all")
-    parser.add_argument("--rows", type=int, default=ROWS, help="rows that it learns from (default: %(default)s)")
+    parser.add_argument("--rows", type=int, help="rows that it learns from (default: the profile's)")
     parser.add_argument("--prompts", type=int, default=1000, help="dialogues for PPO (default: %(default)s)")
     parser.add_argument("--cases", type=int, default=200, help="test dialogues of each kind (default: %(default)s)")
     parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
@@ -80,13 +83,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def starting_point(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: argparse.Namespace, out: Path
+    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, args: argparse.Namespace, out: Path, rows: int
 ) -> PreTrainedModel:
-    """The harsh summarizer that PPO starts from: the shipped one, one of your own, or a new one."""
-    if not args.train_summarizer:
+    """The harsh summarizer that PPO starts from: one of your own, the shipped one, else a new one."""
+    if args.summarizer:
         return load_summarizer(base, args.summarizer)
+    if not args.train_summarizer:
+        return find_summarizer(base, tokenizer, out / "summarizer", rows)
     plan = replace(PLAN, seed=args.seed or 0)
-    train_summarizer(base, tokenizer, out / "summarizer", args.rows, plan, not args.fresh)
+    train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh)
     trained = out / "summarizer" / "model"
     if args.ship and here().is_main_process:
         shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)
