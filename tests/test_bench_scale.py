@@ -8,6 +8,7 @@ import torch
 
 from genai_labs import bench, bench_gpu, bench_grow
 from genai_labs.errors import LabError
+from genai_labs.paths import RESULTS
 from genai_labs.scale import SHAPES
 
 
@@ -49,3 +50,8 @@ def test_a_random_t5_has_the_published_shape_and_the_bar_is_about_full_training_
     work = bench_gpu.record_of("full training", 1000, [2.0, 1.0, 3.0], 1.5, 4_000_000_000, 4.0)
     assert (work["seconds"], work["tokens_per_second"], work["share_of_peak"]) == (2.0, 500, 0.5)
     assert bench_gpu.bars({"shapes": [{"shape": "base", "works": [work]}]}) == [("base", 0.5)]
+
+
+def test_the_committed_page_on_growth_is_what_the_command_writes() -> None:
+    record = json.loads((RESULTS / "bench_grow.json").read_text(encoding="utf-8"))
+    assert (RESULTS / "bench_grow.md").read_text(encoding="utf-8") == bench_grow.as_markdown(record)

@@ -153,10 +153,12 @@ def as_markdown(record: dict[str, Any]) -> str:
             (value, f"{median(each):.3f}", f"{min(each):.3f} to {max(each):.3f}")
             for value, each in growth["seconds"].items()
         ]
+        before_last, last = (median(each) for each in list(growth["seconds"].values())[-2:])
         parts += [
             f"## {growth['quantity'].capitalize()}",
-            f"Time grows with the power {growth['exponent']:.2f}: twice as much takes {2 ** growth['exponent']:.2f} "
-            "times as long.",
+            f"Over the whole range time grows with the power {growth['exponent']:.2f} (twice as much takes "
+            f"{2 ** growth['exponent']:.2f} times as long); the last doubling takes {last / before_last:.1f} times as "
+            "long.",
             table((growth["unit"], what(growth["quantity"]), "from to"), rows),
         ]
     return "\n\n".join(parts) + "\n"
