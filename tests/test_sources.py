@@ -132,6 +132,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     server.shutdown()
 
 
+def test_loading_the_embedded_models_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    load_classifier()
+    models.load_model(load_profile("mini"))
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "checking" not in said.err
+
+
 def test_names_and_folders_are_told_apart(tmp_path: Path) -> None:
     assert sources.split_revision("google/flan-t5-base@abc") == ("google/flan-t5-base", "abc")
     assert sources.split_revision("google/flan-t5-base") == ("google/flan-t5-base", None)

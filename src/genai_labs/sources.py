@@ -247,7 +247,8 @@ def check_sums(folder: Path, files: Sequence[Path]) -> None:
     listed = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
     stored = {path.name: path.resolve().name for path in files if len(path.resolve().name) == 64}
     known = stored | listed
-    for path in tqdm([path for path in files if path.name in known], desc="checking", unit="file", leave=False):
+    known_files = [path for path in files if path.name in known]
+    for path in tqdm(known_files, desc="checking", unit="file", leave=False) if known_files else ():
         if checksum(path) != known[path.name]:
             raise LabError(
                 f"The file {path.name} in {name_of(folder)} is damaged: it is not what the hub holds. Fetch it again "
