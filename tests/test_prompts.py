@@ -89,6 +89,17 @@ def test_all_prompts_are_fitted_and_a_note_counts_the_cut_ones(
     made = prompts.fit_all(prompts.zero_shot, [short, DIALOGUE], tokenizer, window)
     assert made[0] == prompts.zero_shot(short)
     assert made[1] == prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, window).prompt
-    assert "1 of 2 prompts were longer than the window, by up to 30 tokens: turns were cut" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 of 2 prompts were longer than the window, by up to 30 tokens: the middle of their dialogues was" in said
     prompts.fit_all(prompts.zero_shot, [short], tokenizer, window)
     assert capsys.readouterr().out == ""
+
+
+def test_two_endless_turns_lose_their_middle_words(tokenizer: prompts.Tokenizer) -> None:
+    endless = "#Person1#: " + "first " * 300 + "\n#Person2#: " + "last " * 300 + "end"
+    (made,) = prompts.fit_all(prompts.zero_shot, [endless], tokenizer, 200)
+    assert 190 <= len(tokenizer(made)["input_ids"]) <= 200
+    assert "#Person1#: first" in made
+    assert made.endswith("last end\n\nSummary:")
+    with pytest.raises(LabError, match="fewer or shorter exemplars"):
+        prompts.fit_all(prompts.zero_shot, [endless], tokenizer, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -106,15 +107,38 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
 def fit_all(
     make: Callable[[str], str], dialogues: Sequence[str], tokenizer: Tokenizer, window: int | None = None
 ) -> list[str]:
-    """The prompts of all dialogues, each fitted by :func:`fit`; a printed note counts those that had to be cut."""
-    fitted = [fit(make, dialogue, tokenizer, window) for dialogue in dialogues]
+    """The prompts of all dialogues, each fitted by :func:`fit`; a printed note counts those that had to be cut.
+
+    Where its few turns are so long that two of them do not fit, words are cut from the middle instead. Raises LabError
+    if what stands around a dialogue is too long by itself.
+    """
+    fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
     if cut:
         print(
             f"{len(cut)} of {len(fitted)} prompts were longer than the window, by up to {max(x.over for x in cut)} "
-            "tokens: turns were cut from the middle of their dialogues."
+            "tokens: the middle of their dialogues was cut out."
         )
     return [each.prompt for each in fitted]
+
+
+def _fit_turns_or_words(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window: int | None) -> Fitted:
+    try:
+        return fit(make, dialogue, tokenizer, window)
+    except LabError:
+        window = window or tokenizer.model_max_length
+        words = dialogue.split(" ")
+
+        def without_middle(kept: int) -> str:
+            return make(" ".join([*words[:kept], *words[len(words) - kept :]]))
+
+        # How many words of either end can be kept: the most that fit.
+        fitting = bisect_right(
+            range(1, len(words) // 2 + 1), window, key=lambda kept: _length(without_middle(kept), tokenizer)
+        )
+        if not fitting:
+            raise
+        return Fitted(without_middle(fitting), _length(make(dialogue), tokenizer) - window, len(dialogue.splitlines()))
 
 
 def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exemplar]:
