@@ -109,8 +109,8 @@ def fit_all(
 ) -> list[str]:
     """The prompts of all dialogues, each fitted by :func:`fit`; a printed note counts those that had to be cut.
 
-    Where its few turns are so long that two of them do not fit, words are cut from the middle instead. Raises LabError
-    if what stands around a dialogue is too long by itself.
+    Where a dialogue's turns are so long that two of them do not fit, words are cut from its middle instead. Raises
+    LabError if what stands around a dialogue is too long by itself.
     """
     fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
