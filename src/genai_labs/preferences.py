@@ -7,6 +7,7 @@ The model gives one number a summary. It is trained so that the chosen summary g
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import random
 import tempfile
@@ -145,7 +146,8 @@ def fit(
             "rejected_ids": tokenizer([p.rejected for p in pairs])["input_ids"],
         }
     )
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None), warnings.catch_warnings():
+    # Into a buffer and not into None: a progress bar, which only a kernel draws, flushes sys.stdout first.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings = RewardConfig(
             output_dir=folder,
