@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genai_labs.progress import MARK
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -22,9 +24,10 @@ _PATH = re.compile(
 
 
 def clean(notebook: "NotebookNode") -> None:
-    """Remove in place what differs between machines: widget state, times, kernel name, patch version."""
+    """Remove in place what differs between machines: progress, widget state, times, kernel name, patch version."""
     from nbformat import from_dict
 
+    strip_progress(notebook)
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime"):
             cell.metadata.pop(key, None)
@@ -32,6 +35,21 @@ def clean(notebook: "NotebookNode") -> None:
     language = {**notebook.metadata.get("language_info", {"name": "python"}), "version": version}
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = from_dict({"kernelspec": kernel, "language_info": language})
+
+
+def strip_progress(content: dict[str, Any]) -> None:
+    """Take progress bars out of a notebook in place: our own, and widgets, which nobody can see without a kernel.
+
+    content: a notebook of format 4, as JSON has it. Called before each save in JupyterLab, too, so it asks for nothing.
+    """
+    content.get("metadata", {}).pop("widgets", None)
+    for cell in content.get("cells", []):
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
+
+
+def _is_progress(output: dict[str, Any]) -> bool:
+    return MARK in output.get("metadata", {}) or WIDGET in output.get("data", {})
 
 
 def find_problems(notebook: "NotebookNode") -> list[str]:
@@ -73,8 +91,8 @@ def _output_problems(notebook: "NotebookNode") -> Iterator[str]:
                 yield f"cell {number} ends in an error: {output.ename}"
             if output.get("name") == "stderr":
                 yield f"cell {number} writes to stderr: {output.text.strip()[:200]!r}"
-            if WIDGET in output.get("data", {}):
-                yield f"cell {number} shows a widget (a progress bar?), which nobody sees without a kernel"
+            if _is_progress(output):
+                yield f"cell {number} shows a widget or a progress bar, which nobody sees without a kernel"
 
 
 def _text_problems(notebook: "NotebookNode") -> Iterator[str]:
