@@ -63,7 +63,9 @@ class Spot:
         """Show what a cell would show of an object."""
         from IPython.core.interactiveshell import InteractiveShell
 
-        self.show(*InteractiveShell.instance().display_formatter.format(shown))
+        formatter = InteractiveShell.instance().display_formatter
+        assert formatter is not None
+        self.show(*formatter.format(shown))
 
     def clear(self) -> None:
         """Show nothing."""
@@ -98,7 +100,7 @@ class NotebookBar(tqdm):
     def _spot_of_this_cell() -> Spot:
         from IPython.core.getipython import get_ipython
 
-        cell = get_ipython().execution_count
+        cell = getattr(get_ipython(), "execution_count", -1)
         if cell != NotebookBar._cell:
             NotebookBar._spot, NotebookBar._cell = Spot(), cell
         return NotebookBar._spot
