@@ -102,9 +102,10 @@ def _read_csv(path: Path, text: str) -> Table:
                 table.rows.append(dict(zip(table.columns, fields, strict=True)))
                 table.lines.append(line)
             elif fields:
+                hint = " (a text with commas in it wants quotes around it)" * (len(fields) > len(table.columns))
                 table.problems.append(
-                    f"Line {line} of {path.name} has {len(fields)} fields, and the first line names "
-                    f"{len(table.columns)} (a text with commas in it wants quotes around it)"
+                    f"Line {line} of {path.name} has {len(fields)} field{'s' * (len(fields) > 1)}, and the first line "
+                    f"names {len(table.columns)}{hint}"
                 )
             line = reader.line_num + 1
     except csv.Error as error:

@@ -44,6 +44,7 @@ LIKE_ITS_KIND = {
     "Mn": "", "Me": "", "Mc": "", "Zs": " ", "Zl": " ", "Zp": " ", "Cc": "", "Cf": "", "Sc": "",
 }  # fmt: skip
 LATIN = re.compile(r"LATIN (SMALL|CAPITAL) LETTER (?:[A-Z]+ )*?([A-Z]{1,2})(?: WITH .*)?$")
+TAG = re.compile(r"#Person\d+#")
 MOST_NAMED = 12
 
 
@@ -103,9 +104,9 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, **options: 
 
 
 def is_mostly_lost(before: str, after: str) -> bool:
-    """Whether making a text readable took away more than half of its letters and digits."""
-    letters = sum(map(str.isalnum, before))
-    return not after.strip() or 2 * sum(map(str.isalnum, after)) < letters
+    """Whether making a text readable took away more than half of its letters and digits, tags of speakers left out."""
+    had, has = (sum(map(str.isalnum, TAG.sub("", each))) for each in (before, after))
+    return not after.strip() or 2 * has < had
 
 
 def note(lost: str) -> str:

@@ -111,16 +111,14 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
 
     Raises LabError where a file is missing, and where the adapter was trained on another base model, which is named.
     """
-    folder = Path(folder)
-    _check_base(base, folder)
+    folder = _check_base(base, folder)
     with _about_checkpointing_silent():
         return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
 
 
 def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     """Load one more adapter beside those that ``model`` has; ``model.set_adapter(name)`` switches to it."""
-    folder = Path(folder)
-    _check_base(model, folder)
+    folder = _check_base(model, folder)
     model.load_adapter(folder, adapter_name=name)
 
 
@@ -143,12 +141,14 @@ def _about_checkpointing_silent() -> Iterator[None]:
         yield
 
 
-def _check_base(base: torch.nn.Module, folder: Path) -> None:
+def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
+    """The folder, if there is an adapter in it that was trained on these weights; LabError if not."""
     if not isinstance(base, torch.nn.Module):
         raise LabError(
             f"An adapter stands on a model, and a {type(base).__name__} was given first. Pass the model, then the "
             "folder: load_adapter(model, folder)."
         )
+    folder = Path(folder)
     missing = [n for n in ("adapter_config.json", "adapter_model.safetensors") if not (folder / n).exists()]
     if missing:
         raise LabError(
@@ -163,3 +163,4 @@ def _check_base(base: torch.nn.Module, folder: Path) -> None:
             f"weights {record['fingerprint'][:12]}, and this model's weights are {fingerprint(base)[:12]}. On other "
             "weights it would add noise. Load the base model it was trained on, or train it again on this one."
         )
+    return folder
