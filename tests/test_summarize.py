@@ -116,7 +116,7 @@ def test_names_become_tags(whole: str, made: str, names: list[str]) -> None:
     assert (dialogue.text, dialogue.names, dialogue.is_plain) == (made, names, False)
 
 
-@pytest.mark.parametrize("whole", ["just some text", "I said to her this: no.\nAnna: Hi", "http://example.org"])
+@pytest.mark.parametrize("whole", ["just some text", "x", "I said to her this: no.\nAnna: Hi", "http://example.org"])
 def test_text_without_speakers_is_passed_with_a_word_of_warning(
     whole: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +125,7 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     assert run(file) == 0
     assert "has no speakers" in capsys.readouterr().out
     assert summarize.with_tags(whole).text == whole
+    assert summarize.with_tags(" ") == summarize.Dialogue(" ", is_plain=True)
 
 
 @pytest.mark.usefixtures("no_model")
@@ -132,6 +133,7 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     ("name", "content", "words"),
     [
         ("gone.csv", None, "There is no file"),
+        ("x" * 300 + ".csv", None, "cannot be read .*too long"),
         ("talk.csv", b"\xff\xfe\x00\x81", r"cannot be read .* UTF-8: line 1"),
         ("talk.txt", b" \n ", "is empty"),
         ("talk.csv", b"", "is empty"),

@@ -167,7 +167,7 @@ def with_tags(whole: str) -> Dialogue:
     if TAGGED.search(whole):
         return Dialogue(whole)
     lines = [line.strip() for line in whole.splitlines() if line.strip()]
-    if not NAMED.match(lines[0]):
+    if not lines or not NAMED.match(lines[0]):
         return Dialogue(whole, is_plain=True)
     names: dict[str, str] = {}
     turns: list[str] = []
@@ -192,9 +192,9 @@ def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
 def find_trained(folder: Path) -> Path:
     """The folder that holds an adapter or a model: this one, or ``model`` in it, where finetune saves."""
     for each in (folder, folder / "model"):
-        if any((each / name).is_file() for name in ("adapter_config.json", "config.json")):
+        if any(os.path.isfile(each / name) for name in ("adapter_config.json", "config.json")):
             return each
-    what = "holds neither an adapter nor a model" if folder.is_dir() else "is no folder"
+    what = "holds neither an adapter nor a model" if os.path.isdir(folder) else "is no folder"
     raise LabError(
         f"{folder} {what}, so nothing can be loaded from it. Name the folder in which finetune said that it saved; "
         "it ends in model."
@@ -205,7 +205,7 @@ def load(profile: Profile, folder: Path | None) -> tuple[Any, models.PreTrainedT
     """The profile's model, that model with the adapter in ``folder``, or the model that is in ``folder``."""
     if folder is None:
         return models.load_model(profile)
-    if (folder / "adapter_config.json").is_file():
+    if (folder / "adapter_config.json").exists():
         base, tokenizer = models.load_model(profile)
         return lora.load_adapter(base, folder), tokenizer
     return models.load_model(replace(profile, model=str(folder.resolve())))

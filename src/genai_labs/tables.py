@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ def read_table(path: Path) -> Table:
 
 def read_text(path: Path) -> str:
     """The text of a file in UTF-8; LabError where there is no such file, or it is not one, or empty, or not UTF-8."""
-    if path.is_dir():
+    if os.path.isdir(path):  # which, unlike Path's, minds no name that is too long
         raise LabError(f"{path} is a folder, and a file is wanted. Name a file in it.")
     try:
         data = path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -77,7 +78,7 @@ def suited(settings: Mapping[str, Any], rows: int, batch_size: int | None = None
 
 def _files(path: Path) -> dict[str, Path]:
     """The file of each split; of a file alone there is "train" only."""
-    if path.is_file() or path.suffix.lower() in ENDINGS:
+    if os.path.isfile(path) or path.suffix.lower() in ENDINGS:
         if path.suffix.lower() not in ENDINGS:
             raise LabError(f"{path.name} is neither a CSV file nor JSON lines, by its ending. {REMEDY}")
         return {"train": path}
