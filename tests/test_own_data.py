@@ -70,7 +70,8 @@ def test_a_folder_with_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> No
     file(tmp_path, table(4, start=6), "validation.csv")
     train, validation, notes = own.load(tmp_path, TOKENIZER)
     assert (len(train), len(validation)) == (6, 4)
-    assert notes == ["2 dialogues are in the validation file, too: they are left out of the training."]
+    shared = "2 dialogues are in the validation file, too: they are left out of the training."
+    assert notes == [shared, "6 dialogues to train on, 4 to validate with."]
 
 
 def test_a_folder_with_train_alone_is_divided(tmp_path: Path) -> None:

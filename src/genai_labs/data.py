@@ -97,13 +97,13 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
         rows, lines = table.rows, table.lines
     records = []
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
-        own = word(row.get("id"), f"{split}-{number}")
+        own = _word(row.get("id"), f"{split}-{number}")
         for column in ("dialogue", "summary"):
             problem = f"has no {column}" if column not in row else text_problem(row[column], column)
             if problem:
                 table.problems.append(f"Line {line} of {table.path.name} (id {own or '?'}) {problem}")
         texts = {column: row.get(column) for column in ("dialogue", "summary")}
-        records.append({"id": own, **texts, "topic": word(row.get("topic"), "")})
+        records.append({"id": own, **texts, "topic": _word(row.get("topic"), "")})
     return records
 
 
@@ -119,14 +119,14 @@ def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
     for place, name in enumerate(names, start=1):
         end = f"_{place}" if len(names) > 1 else ""
         topic = row.get(name.replace("summary", "topic"), row.get("topic"))
-        one = {"id": word(row.get("fname", row.get("id")), own) + end, "topic": topic}
+        one = {"id": _word(row.get("fname", row.get("id")), own) + end, "topic": topic}
         made.append(
             one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
         )
     return made
 
 
-def word(value: Any, otherwise: str) -> str:
+def _word(value: Any, otherwise: str) -> str:
     """A short text or a number as it stands in a file; ``otherwise`` in place of all else."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return otherwise

@@ -70,7 +70,10 @@ def read_rows(
     if here().is_main_process:
         print(*notes, sep="\n")
     train = train[: args.rows]
-    check_size([{}] * len(train), make_plan(args, profile, len(train)).batch_size, fewest=1)
+    plan = make_plan(args, profile, len(train))
+    check_size([{}] * len(train), plan.batch_size, fewest=1)
+    if here().is_main_process:
+        print(f"{plan.epochs} epochs in batches of {plan.batch_size}, learning rate {plan.learning_rate:g}")
     return train, validation
 
 

@@ -129,6 +129,7 @@ def _without_shared(train: list[Row], validation: list[Row], notes: list[str]) -
             f"there; at least {FEWEST} and {FEWEST_TO_VALIDATE} are needed. Add some, or leave the validation file "
             "away: a part of train is then set aside."
         )
+    notes.append(f"{len(kept)} dialogues to train on, {len(validation)} to validate with.")
     return Own(kept, validation, notes)
 
 
