@@ -47,7 +47,7 @@ def test_what_is_not_understood_is_refused_with_the_usage(line: str, capsys: pyt
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["bench", "build-world", "finetune", "seeds", "sweep"])
+@pytest.mark.parametrize("command", ["bench", "build-world", "finetune", "seeds", "summarize", "sweep"])
 def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,3 +64,75 @@ def test_another_summary_is_never_the_own_one() -> None:
     assert sorted(others) == sorted(row.summary for row in rows)
     assert all(other != row.summary for other, row in zip(others, rows, strict=True))
     assert others == data.other_summaries(rows, seed=3)
+
+
+TRAILING = "id,dialogue,summary,topic\n1,D,S,T,\n2,D2,S2,T2,\n"
+
+
+def test_a_comma_too_many_moves_no_column(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="Line 2 of test.csv has 5 fields, and the first line names 4") as caught:
+        data.load_split(write(tmp_path, TRAILING), "test")
+    assert "Line 3 of test.csv has 5 fields" in str(caught.value)
+    with pytest.raises(LabError, match="has 3 fields"):
+        data.load_split(write(tmp_path, "id,dialogue,summary,topic\n1,D,S\n"), "test")
+
+
+def test_all_that_is_wrong_is_said_at_once_with_lines_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="There are 3 problems with test.csv") as caught:
+        data.load_split(write(tmp_path, 'id,dialogue,summary,topic\na,"x\ny",s,t\nb, ,s,t\nc,x, ,t\nd,x\n'), "test")
+    said = str(caught.value)
+    for words in ("Line 4 of test.csv (id b) has an empty dialogue", "(id c) has an empty summary", "Line 6 of"):
+        assert words in said
+
+
+def test_a_thousand_problems_are_counted_and_twenty_listed(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="(?s)There are 1000 problems .*- and 980 more") as caught:
+        data.load_split(write(tmp_path, "id,dialogue,summary,topic\n" + "a\n" * 1000), "test")
+    assert str(caught.value).count("\n- Line") == 20
+
+
+def lines(folder: Path, text: str | bytes) -> str:
+    path = folder / "dialogsum.test.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(folder)
+
+
+def test_json_lines_may_hold_unicode_line_ends_and_several_summaries(tmp_path: Path) -> None:
+    text = '{"fname": "t_1", "dialogue": "a\u2028b\x85c", "summary1": "S", "summary2": "Z", "topic1": "x"}\r\n\n'
+    (row,) = data.load_split(lines(tmp_path, text), "test")
+    assert row == data.Row("t_1", "a\u2028b\x85c", ("S", "Z"), "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"dialogue": null, "summary": "s"}', "has a dialogue that is no text but null"),
+        ('{"dialogue": "d", "summary": ["s"]}', "has a summary that is no text but a list"),
+        ('{"dialogue": "d"}', "has no summary"),
+        ('{"summary": "s"}', "has no dialogue"),
+        ('{"dialogue": "d", "summary": "\\ud800"}', "lone surrogate"),
+        ('["d", "s"]', "is a list, and an object is wanted"),
+        ("7", "is a single value"),
+        ("{" * 9, "is not JSON"),
+        ('{"a":' * 100_000, "not JSON"),
+        (b'{"dialogue": "\xff"}', "in UTF-8: line 1"),
+        ("", "is empty"),
+    ],
+)
+def test_json_lines_that_are_no_rows_are_refused_in_words(text: str | bytes, words: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=words):
+        data.load_split(lines(tmp_path, text), "test")
+
+
+def test_ids_and_topics_that_are_no_words_are_left_out(tmp_path: Path) -> None:
+    text = '{"id": [[]], "dialogue": "d", "summary": "s", "topic": {}}\n{"id": 7, "dialogue": "e", "summary": "s"}'
+    assert [(row.id, row.topic) for row in data.load_split(lines(tmp_path, text), "test")] == [
+        ("test_0", ""),
+        ("7", ""),
+    ]
+
+
+def test_baselines_of_nothing_are_empty_and_fewer_than_no_turns_are_refused() -> None:
+    assert data.longest_turn("") == data.first_turns("") == data.first_turns("#Person1#: Hi.", 0) == ""
+    with pytest.raises(LabError, match="cannot be fewer than 0"):
+        data.first_turns("#Person1#: Hi.", -1)

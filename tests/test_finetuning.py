@@ -428,3 +428,24 @@ def test_the_command_trains_and_one_process_reports(launcher: str, tmp_path: Pat
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert (tmp_path / "model" / "adapter_model.safetensors").exists()
     assert ran.stdout.count("ROUGE-1 on 100 validation dialogues") == 1
+
+
+def test_a_folder_may_be_named_by_a_text_and_slips_are_met_in_words(
+    loaded: Loaded, adapted: training.Run, tmp_path: Path
+) -> None:
+    folder = str(tmp_path / "adapter")
+    lora.save_adapter(adapted.model, folder)
+    assert lora.belongs(loaded[0], folder)
+    model = lora.load_adapter(loaded[0], folder)
+    lora.add_adapter(model, folder, "again")
+    with pytest.raises(LabError, match=r"load_adapter\(model, folder\)"):
+        lora.load_adapter(folder, loaded[0])  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="There is no adapter in none"):
+        lora.load_adapter(loaded[0], "none")
+
+
+def test_as_many_as_were_asked_for_are_few_enough(loaded: Loaded, made: list[Feature], tmp_path: Path) -> None:
+    plan = replace(PLAN, epochs=1, batch_size=2)
+    assert finetune(*loaded, made[:3], made[32:34], plan, tmp_path, fewest=3).finished
+    with pytest.raises(LabError, match="fewer than 16"):
+        finetune(*loaded, made[:3], made[32:34], plan, tmp_path)

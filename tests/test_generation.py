@@ -163,3 +163,33 @@ def test_wider_models_write_about_fewer_prompts_at_a_time(loaded: Loaded) -> Non
     wide = SimpleNamespace(config=base)
     assert generation.comfortable(wide) == 26
     assert generation.comfortable(wide, tokens=4096) == 4
+
+
+def test_nothing_asked_is_nothing_made(loaded: Loaded) -> None:
+    assert generation.generate(*loaded, []) == []
+    assert generation.sample(*loaded, [], {"greedy": generation.GREEDY}, 1, seed=0) == {"greedy": []}
+
+
+def test_typographic_characters_are_read_as_their_plain_ones(loaded: Loaded) -> None:
+    plain, curly = ("#Person1#: Let's meet at Zoe's - it's 5 euros." for _ in range(2))
+    curly = curly.replace("'", "’").replace("-", "—").replace("5 euros", "€5").replace("Zoe", "Zoë")
+    assert generation.generate(*loaded, [curly]) == generation.generate(*loaded, [plain])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompts": "text"}, r"Put it in brackets: \[text\]"),
+        ({"prompts": [data.Row("1", "d", ("s",), "t")]}, "number 0 of this one is no text but a Row"),
+        ({"batch_size": 0}, "batch_size=0 is not possible"),
+        ({"batch_size": -1}, "batch_size=-1"),
+        ({"max_length": 0}, "max_length=0"),
+    ],
+)
+def test_slips_are_met_in_words(changes: dict[str, object], words: str, loaded: Loaded) -> None:
+    with pytest.raises(LabError, match=words):
+        generation.generate(*loaded, **{"prompts": ["#Person1#: Hi."], **changes})  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="in this order"):
+        generation.generate(*loaded[::-1], ["#Person1#: Hi."])
+    with pytest.raises(LabError, match="count=0"):
+        generation.sample(*loaded, ["#Person1#: Hi."], {"greedy": generation.GREEDY}, 0, seed=0)

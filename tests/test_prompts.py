@@ -103,3 +103,14 @@ def test_two_endless_turns_lose_their_middle_words(tokenizer: prompts.Tokenizer)
     assert made.endswith("last end\n\nSummary:")
     with pytest.raises(LabError, match="fewer or shorter exemplars"):
         prompts.fit_all(prompts.zero_shot, [endless], tokenizer, 5)
+
+
+def test_slips_are_met_in_words(train: list[data.Row]) -> None:
+    for count in (-1, 1.5, "two"):
+        with pytest.raises(LabError, match="Ask for a whole number of them"):
+            prompts.choose_exemplars(train, count, 0)  # type: ignore[arg-type]
+    assert prompts.choose_exemplars(train, 0, 0) == []
+    with pytest.raises(LabError, match=r"of a row, row\.dialogue"):
+        prompts.zero_shot(train[0])  # type: ignore[arg-type]
+    with pytest.raises(LabError, match=r"\[exemplar\]"):
+        prompts.few_shot(DIALOGUE, prompts.Exemplar(DIALOGUE, "Nothing."))  # type: ignore[arg-type]

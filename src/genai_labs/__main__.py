@@ -21,6 +21,7 @@ MODULES = {
     "finetune": "genai_labs.finetuning.cli",
     "scale": "genai_labs.scale",
     "seeds": "genai_labs.experiments",
+    "summarize": "genai_labs.summarize",
     "sweep": "genai_labs.finetuning.sweep",
 }
 
@@ -53,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
     commands.add_parser("fetch", add_help=False, help="bring a profile's models and data here, to work offline")
+    commands.add_parser("summarize", add_help=False, help="summarize your own dialogues")
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from genai_labs import devices, shortage
+from genai_labs import devices, shortage, text
+from genai_labs.errors import LabError
 from genai_labs.progress import bar
 
 
@@ -45,10 +47,12 @@ def generate(
 
     Prompts are sorted by length before they are cut into batches: little padding, little waste. Prompts longer than
     the window lose their end, which a printed note says (:func:`genai_labs.prompts.fit_all` cuts dialogues instead).
+    Characters that the tokenizer does not know are replaced (:mod:`genai_labs.text`).
     ``config`` defaults to greedy decoding of at most 60 tokens, ``batch_size`` to :func:`comfortable`. Sampling is
     reproducible by ``seed``: it is set once, before the first batch, so it depends on ``batch_size`` too.
-    Raises LabError where memory runs out.
+    Raises LabError where memory runs out, and where arguments are not what is written here.
     """
+    _check_arguments(model, tokenizer, batch_size=batch_size, max_length=max_length)
     config = complete(config or GREEDY, model)
     batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
@@ -113,6 +117,7 @@ def sample(
     A batch is read once and written about with every setting, each of which starts from the same seed, so that a
     setting gives the same texts whichever others stand beside it.
     """
+    _check_arguments(model, tokenizer, batch_size=batch_size, count=count)
     batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
@@ -135,9 +140,23 @@ def sample(
 
 def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:
     """Token ids of each prompt; what is longer than the window loses its end, but not the mark that ends it."""
-    whole = tokenizer(list(prompts), truncation=False, verbose=False)["input_ids"]
+    whole = text.encode(prompts, tokenizer, truncation=False, verbose=False)["input_ids"]
     _note_cuts([len(row) for row in whole], window)
     return [row if len(row) <= window else [*row[: window - 1], row[-1]] for row in whole]
+
+
+def _check_arguments(model: Any, tokenizer: Any, **numbers: int | None) -> None:
+    """Raise LabError where model and tokenizer are not that, or a number that is given is below 1."""
+    if not hasattr(model, "generate") or not hasattr(tokenizer, "batch_decode"):
+        raise LabError(
+            "A model and its tokenizer are wanted, in this order, and these were given: "
+            f"{type(model).__name__}, {type(tokenizer).__name__}. Call it as generate(model, tokenizer, prompts)."
+        )
+    for name, number in numbers.items():
+        if number is not None and (not isinstance(number, Integral) or number < 1):
+            raise LabError(
+                f"{name}={number!r} is not possible: it is a whole number from 1 on. Leave it out, or raise it."
+            )
 
 
 def _note_cuts(lengths: Sequence[int], window: int) -> None:

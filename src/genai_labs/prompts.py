@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from genai_labs.data import Row
 from genai_labs.errors import LabError
+from genai_labs.text import check_texts
 
 # Wordings of the same instruction. The three "flan" ones are FLAN's own templates for dialogue summaries
 # (google-research/FLAN, flan/templates.py, "samsum"); the model has been pre-trained on all of these but "gist".
@@ -79,6 +80,8 @@ def zero_shot(dialogue: str, instruction: str = DEFAULT_INSTRUCTION) -> str:
 
 def few_shot(dialogue: str, exemplars: Sequence[Exemplar], instruction: str = DEFAULT_INSTRUCTION) -> str:
     """The exemplars, each inside the instruction and followed by its summary, then the dialogue to be summarized."""
+    if isinstance(exemplars, Exemplar):
+        raise LabError("One exemplar was given where a list of them is wanted. Put it in brackets: [exemplar].")
     solved = [f"{zero_shot(e.dialogue, instruction)} {e.summary}" for e in exemplars]
     return "\n\n\n".join([*solved, zero_shot(dialogue, instruction)])
 
@@ -112,6 +115,7 @@ def fit_all(
     Where a dialogue's turns are so long that two of them do not fit, words are cut from its middle instead. Raises
     LabError if what stands around a dialogue is too long by itself.
     """
+    dialogues = check_texts(dialogues, "dialogues")
     fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
     if cut:
@@ -148,6 +152,8 @@ def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exempl
     prompt; the same for every test dialogue, so that prompts differ in nothing else. They are drawn from the shortest
     fiftieth of the split, because an exemplar costs window and time.
     """
+    if not isinstance(count, int) or count < 0:
+        raise LabError(f"{count!r} exemplars were asked for. Ask for a whole number of them: 0, 1, 2, ...")
     if count > len(train):
         raise LabError(
             f"{count} exemplars were asked for, but the training split has {len(train)} rows. Ask for fewer."
@@ -172,6 +178,10 @@ def _template(instruction: str) -> str:
 
 
 def _checked(dialogue: str) -> str:
+    if not isinstance(dialogue, str):
+        raise LabError(
+            f"A dialogue is a text, and this is a {type(dialogue).__name__}. Pass the text: of a row, row.dialogue."
+        )
     if not dialogue.strip():
         raise LabError(
             "The dialogue is empty. A summary of nothing would be made up. Pass the text of a dialogue, one turn a "

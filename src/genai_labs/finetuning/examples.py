@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import prompts
+from genai_labs import prompts, text
 from genai_labs.data import Row
 from genai_labs.errors import LabError
 from genai_labs.generation import evaluating
@@ -52,9 +52,12 @@ def encode(
     tokenizer: PreTrainedTokenizerBase,
     longest_target: int = LONGEST_SUMMARY,
 ) -> list[Feature]:
-    """Token ids of prompts and of the texts to be learned, cut to the window and to ``longest_target`` tokens."""
-    read = tokenizer(list(sources), truncation=True, max_length=tokenizer.model_max_length)
-    labels = tokenizer(text_target=list(targets), truncation=True, max_length=longest_target)["input_ids"]
+    """Token ids of prompts and of the texts to be learned, cut to the window and to ``longest_target`` tokens.
+
+    What the tokenizer does not know is replaced (:mod:`genai_labs.text`).
+    """
+    read = text.encode(sources, tokenizer, truncation=True, max_length=tokenizer.model_max_length)
+    labels = text.encode(targets, tokenizer, truncation=True, max_length=longest_target)["input_ids"]
     for number, row in enumerate(labels):
         if not any(token != tokenizer.eos_token_id and token != MASKED for token in row):
             raise LabError(
@@ -65,13 +68,13 @@ def encode(
     return [{"input_ids": ids, "attention_mask": mask, "labels": row} for ids, mask, row in pairs]
 
 
-def check_size(features: Sequence[Feature], batch_size: int) -> None:
-    """Raise LabError for a data set too small to learn anything but its own rows."""
-    if len(features) < max(FEWEST, batch_size):
+def check_size(features: Sequence[Feature], batch_size: int, fewest: int = FEWEST) -> None:
+    """Raise LabError for a data set with fewer than ``fewest`` examples, or smaller than a batch."""
+    if len(features) < max(fewest, batch_size):
         raise LabError(
-            f"The data set has {len(features)} examples, fewer than {max(FEWEST, batch_size)}: not one full batch. A "
+            f"The data set has {len(features)} examples, fewer than {max(fewest, batch_size)}: not one full batch. A "
             "model would learn these few by heart. Pass more rows, or a smaller batch size if you have at least "
-            f"{FEWEST}."
+            f"{fewest}."
         )
 
 

@@ -96,8 +96,9 @@ def trainable_share(model: torch.nn.Module) -> float:
     return sum(n for n, moved in counts if moved) / sum(n for n, _ in counts)
 
 
-def save_adapter(model: PeftModel, folder: Path) -> int:
+def save_adapter(model: PeftModel, folder: str | Path) -> int:
     """Write the adapter (safetensors) and the hash of the base it belongs to; returns the bytes of its weights."""
+    folder = Path(folder)
     model.save_pretrained(str(folder), safe_serialization=True)
     base = sources.name_of(Path(str(model.get_base_model().name_or_path)))
     record = json.dumps({"base": base, "fingerprint": fingerprint(model)})
@@ -105,25 +106,25 @@ def save_adapter(model: PeftModel, folder: Path) -> int:
     return (folder / "adapter_model.safetensors").stat().st_size
 
 
-def load_adapter(base: PreTrainedModel, folder: Path, name: str = "default") -> PeftModel:
+def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
     """A model with the adapter saved in ``folder``, standing on the weights of ``base``.
 
     Raises LabError where a file is missing, and where the adapter was trained on another base model, which is named.
     """
-    _check_base(base, folder)
+    folder = _check_base(base, folder)
     with _about_checkpointing_silent():
         return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
 
 
-def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
+def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     """Load one more adapter beside those that ``model`` has; ``model.set_adapter(name)`` switches to it."""
-    _check_base(model, folder)
+    folder = _check_base(model, folder)
     model.load_adapter(folder, adapter_name=name)
 
 
-def belongs(base: PreTrainedModel, folder: Path) -> bool:
+def belongs(base: PreTrainedModel, folder: str | Path) -> bool:
     """Whether the adapter saved in ``folder``, if there is one, was trained on these base weights."""
-    path = folder / BASE_FILE
+    path = Path(folder) / BASE_FILE
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == fingerprint(base)
 
 
@@ -140,7 +141,14 @@ def _about_checkpointing_silent() -> Iterator[None]:
         yield
 
 
-def _check_base(base: torch.nn.Module, folder: Path) -> None:
+def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
+    """The folder, if there is an adapter in it that was trained on these weights; LabError if not."""
+    if not isinstance(base, torch.nn.Module):
+        raise LabError(
+            f"An adapter stands on a model, and a {type(base).__name__} was given first. Pass the model, then the "
+            "folder: load_adapter(model, folder)."
+        )
+    folder = Path(folder)
     missing = [n for n in ("adapter_config.json", "adapter_model.safetensors") if not (folder / n).exists()]
     if missing:
         raise LabError(
@@ -155,3 +163,4 @@ def _check_base(base: torch.nn.Module, folder: Path) -> None:
             f"weights {record['fingerprint'][:12]}, and this model's weights are {fingerprint(base)[:12]}. On other "
             "weights it would add noise. Load the base model it was trained on, or train it again on this one."
         )
+    return folder

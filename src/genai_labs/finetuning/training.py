@@ -35,7 +35,7 @@ from genai_labs import display, processes, progress, run_folder, shortage
 from genai_labs.devices import best_device, has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
-from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate
+from genai_labs.finetuning.examples import FEWEST, MULTIPLES, Feature, check_size, collate
 from genai_labs.finetuning.trainer import ByLength, Trainer
 from genai_labs.processes import here
 from genai_labs.run_folder import DONE_FILE
@@ -123,17 +123,18 @@ def finetune(
     plan: Plan,
     folder: Path,
     resume: bool = True,
+    fewest: int = FEWEST,
 ) -> Run:
     """Train a copy of ``base`` by ``plan``; ``base`` itself is left alone.
 
     ``folder`` holds the checkpoints, one after each epoch. If a run of the same plan on the same examples was
     interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken run would have;
     a finished one starts anew. With several processes each reads its share of every batch, so that the steps are those
-    of one process, and one of them writes. Raises LabError for too little data, a loss that diverges, a full disk,
-    memory that runs out, another process that ends, and for a folder in which a run of another plan was left
-    unfinished.
+    of one process, and one of them writes. Raises LabError for fewer than ``fewest`` examples to train on, a loss that
+    diverges, a full disk, memory that runs out, another process that ends, and for a folder in which a run of another
+    plan was left unfinished.
     """
-    check_size(train, plan.batch_size)
+    check_size(train, plan.batch_size, fewest)
     if not validation:
         raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
     _check_processes(plan)

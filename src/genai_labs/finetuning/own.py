@@ -1,0 +1,146 @@
+"""One's own dialogues for fine-tuning: a file or a folder, checked as a whole, with a part set aside to validate."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from genai_labs import data, sources, text
+from genai_labs.data import Row
+from genai_labs.errors import LabError
+from genai_labs.tables import ENDINGS, Table, complain, read_table
+
+FEWEST = 5  # dialogues in a file, those that are set aside among them
+FEWEST_TO_VALIDATE = 2  # an interval is made of the spread between dialogues
+SET_ASIDE = 0.2  # share of the dialogues
+MOST_SET_ASIDE = 100
+FEW = 200  # training dialogues, below which batches are small
+BATCH = 4  # of these
+STEPS = 150  # the embedded profile's own fine-tuning takes as many
+NEEDED = ("dialogue", "summary")
+REMEDY = (
+    "Wanted is a CSV file in UTF-8 with the columns dialogue and summary (id and topic may be there), or JSON lines "
+    "with these names: one dialogue a row, its turns on lines of their own. Mend this and run the same command."
+)
+
+
+class Own(NamedTuple):
+    """What was read, and what there is to say about it. No dialogue is in both parts."""
+
+    train: list[Row]
+    validation: list[Row]
+    notes: list[str]
+
+
+def load(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
+    """Rows to train on and to validate with, made readable for the tokenizer.
+
+    ``path`` is a file (CSV, JSON lines), or a folder or hub id with ``train.csv`` and perhaps ``validation.csv``. Where
+    there is no validation file, a fifth of the dialogues is set aside, the same ones every time. Raises LabError with
+    all that is wrong.
+    """
+    problems: list[str] = []
+    records, notes = {}, []
+    for split, file in _files(path).items():
+        try:
+            table = read_table(file)
+        except LabError as error:
+            problems.append(str(error).rstrip("."))
+            continue
+        records[split] = data.records_of(table, split, NEEDED)
+        problems += table.problems
+        notes += _make_readable(records[split], table, tokenizer, problems)
+    count = len({_key(record) for record in records.get("train", []) if isinstance(record["dialogue"], str)})
+    if "train" in records and count < FEWEST:
+        problems.append(f"{path.name} has {count} different dialogues to train on, and at least {FEWEST} are needed")
+    complain(path.name, problems, REMEDY)
+    train = data.group(records["train"])
+    if "validation" in records:
+        return _without_shared(train, data.group(records["validation"]), notes)
+    return _set_aside(train, notes)
+
+
+def suited(settings: Mapping[str, Any], rows: int, batch_size: int | None = None) -> dict[str, Any]:
+    """Settings of a plan for so many rows: where they are few, small batches, and epochs that make STEPS steps.
+
+    batch_size: one that was asked for.
+    """
+    batch = batch_size or min(settings["batch_size"], rows, BATCH if rows < FEW else rows)
+    steps_an_epoch = math.ceil(rows / batch)
+    return {**settings, "batch_size": batch, "epochs": max(settings["epochs"], math.ceil(STEPS / steps_an_epoch))}
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """The file of each split; of a file alone there is "train" only."""
+    if os.path.isfile(path) or path.suffix.lower() in ENDINGS:
+        if path.suffix.lower() not in ENDINGS:
+            raise LabError(f"{path.name} is neither a CSV file nor JSON lines, by its ending. {REMEDY}")
+        return {"train": path}
+    folder = sources.find(str(path), "dataset")
+    found = {split: data.find_split(folder, split) for split in ("train", "validation")}
+    if found["train"] is None:
+        there = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in ENDINGS)
+        raise LabError(
+            f"The folder {folder.name} has no train.csv, to train on (found: {', '.join(there) or 'no CSV file'}). "
+            f"Call the file train.csv, or name the file itself: --data {path / (there[0] if there else 'FILE.csv')}"
+        )
+    return {split: file for split, file in found.items() if file is not None}
+
+
+def _make_readable(
+    records: Sequence[dict[str, Any]], table: Table, tokenizer: PreTrainedTokenizerBase, problems: list[str]
+) -> list[str]:
+    """Replace in place what the tokenizer does not know; returns a note, if something had to be left out."""
+    lost = ""
+    for record in records:
+        for column in NEEDED:
+            if not isinstance(record[column], str) or not record[column].strip():
+                continue  # said already
+            made = text.readable(record[column], tokenizer)
+            if text.is_mostly_lost(record[column], made.text):
+                problems.append(
+                    f"The {column} of {record['id']} in {table.path.name} is mostly in letters that the model does "
+                    f"not know ({' '.join(made.lost[: text.MOST_NAMED])})"
+                )
+            record[column] = made.text
+            lost += made.lost
+    return [f"{table.path.name}: {text.note(''.join(dict.fromkeys(lost)))}."] if lost else []
+
+
+def _key(row: Mapping[str, Any] | Row) -> str:
+    """By what dialogues are told apart: their words, whatever the spaces between them."""
+    return " ".join((row.dialogue if isinstance(row, Row) else row["dialogue"]).split())
+
+
+def _without_shared(train: list[Row], validation: list[Row], notes: list[str]) -> Own:
+    held_out = {_key(row) for row in validation}
+    kept = [row for row in train if _key(row) not in held_out]
+    if shared := len(train) - len(kept):
+        notes.append(f"{shared} dialogues are in the validation file, too: they are left out of the training.")
+    if len(kept) < FEWEST or len(validation) < FEWEST_TO_VALIDATE:
+        raise LabError(
+            f"There are {len(kept)} dialogues to train on that are not in the validation file, and {len(validation)} "
+            f"there; at least {FEWEST} and {FEWEST_TO_VALIDATE} are needed. Add some, or leave the validation file "
+            "away: a part of train is then set aside."
+        )
+    notes.append(f"{len(kept)} dialogues to train on, {len(validation)} to validate with.")
+    return Own(kept, validation, notes)
+
+
+def _set_aside(rows: list[Row], notes: list[str]) -> Own:
+    keys = list(dict.fromkeys(map(_key, rows)))
+    count = min(MOST_SET_ASIDE, max(FEWEST_TO_VALIDATE, round(SET_ASIDE * len(keys))))
+    chosen = set(random.Random("set aside").sample(keys, count))
+    train = [row for row in rows if _key(row) not in chosen]
+    validation = [row for row in rows if _key(row) in chosen]
+    notes.append(
+        f"{len(train)} dialogues to train on; {len(validation)} were set aside to validate with, as there is no "
+        "validation file."
+    )
+    return Own(train, validation, notes)

@@ -1,0 +1,188 @@
+"""finetune --data: files, folders, all that is wrong said at once, few dialogues, and the command to use the model."""
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai_labs import models, summarize
+from genai_labs.errors import LabError
+from genai_labs.finetuning import cli, own
+from genai_labs.finetuning.training import Plan
+from genai_labs.metrics import Interval
+from genai_labs.profiles import load_profile
+
+TOKENIZER = models.load_tokenizer(load_profile("mini"))
+
+
+def table(count: int, start: int = 0) -> str:
+    """A CSV file with so many dialogues."""
+    rows = [
+        f'"#Person1#: Hello, are you number {i}?\n#Person2#: Yes, I am number {i}.","#Person2# is number {i}."'
+        for i in range(start, start + count)
+    ]
+    return "\n".join(["dialogue,summary", *rows, ""])
+
+
+def file(folder: Path, text: str | bytes, name: str = "own.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(models, "load_model", load)
+
+
+def run(path: Path, *line: object) -> int:
+    return cli.main(["--data", str(path), *map(str, line)])
+
+
+@pytest.mark.parametrize("count", [5, 6, 16, 40, 700])
+def test_of_one_file_a_part_is_set_aside_and_no_dialogue_is_in_both(count: int, tmp_path: Path) -> None:
+    train, validation, notes = own.load(file(tmp_path, table(count)), TOKENIZER)
+    assert len(train) + len(validation) == count
+    assert len(validation) == min(100, max(2, round(count / 5)))
+    assert not {row.dialogue for row in train} & {row.dialogue for row in validation}
+    assert len({row.id for row in train + validation}) == count
+    assert f"{len(validation)} were set aside" in notes[0]
+    assert own.load(tmp_path / "own.csv", TOKENIZER) == own.Own(train, validation, notes)
+
+
+def test_dialogues_that_differ_in_spaces_only_stay_together(tmp_path: Path) -> None:
+    rows = [{"dialogue": f"A: {i}\nB: yes" + " " * twice, "summary": "S"} for i in range(10) for twice in range(3)]
+    random.Random(0).shuffle(rows)
+    path = file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl")
+    train, validation, _ = own.load(path, TOKENIZER)
+    assert (len(train), len(validation)) == (24, 6)
+    assert not {row.dialogue.strip() for row in train} & {row.dialogue.strip() for row in validation}
+
+
+def test_a_folder_with_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    file(tmp_path, table(8), "train.csv")
+    file(tmp_path, table(4, start=6), "validation.csv")
+    train, validation, notes = own.load(tmp_path, TOKENIZER)
+    assert (len(train), len(validation)) == (6, 4)
+    shared = "2 dialogues are in the validation file, too: they are left out of the training."
+    assert notes == [shared, "6 dialogues to train on, 4 to validate with."]
+
+
+def test_a_folder_with_train_alone_is_divided(tmp_path: Path) -> None:
+    file(tmp_path, table(10), "train.csv")
+    train, validation, _ = own.load(tmp_path, TOKENIZER)
+    assert (len(train), len(validation)) == (8, 2)
+
+
+def test_own_texts_are_made_readable(tmp_path: Path) -> None:
+    path = file(tmp_path, table(5).replace("Hello", "“Café” 你").replace("is number", "isn’t"))
+    train, _, notes = own.load(path, TOKENIZER)
+    assert train[0].dialogue.startswith("#Person1#: 'Cafe' ")
+    assert "isn't" in train[0].summary
+    assert "left out: 你" in notes[0]
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("own.csv", table(4), "4 different dialogues .* at least 5"),
+        ("own.csv", table(1) + table(1) * 9, "1 field|empty|different dialogues"),
+        ("own.csv", "text,summary\na,b\n", "lacks the column dialogue"),
+        ("own.csv", b"\xff\xfe", "in UTF-8"),
+        ("own.csv", "", "is empty"),
+        ("own.pdf", "x", "neither a CSV file nor JSON lines"),
+        ("other.csv", table(9), r"There is no file .*own\.csv"),
+        ("own.jsonl", "[]\n" * 7, "There are 8 problems"),
+        ("own.csv", table(9).replace("Hello, are you", "你好吗" * 20), "mostly in letters"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(
+    name: str, text: str | bytes, words: str, tmp_path: Path
+) -> None:
+    path = file(tmp_path, text, name)
+    with pytest.raises(LabError, match=words):
+        run(path if name != "other.csv" else tmp_path / "own.csv")
+
+
+@pytest.mark.usefixtures("no_model")
+def test_all_that_is_wrong_with_both_files_is_said_at_once(tmp_path: Path) -> None:
+    file(tmp_path, "dialogue,summary\nA: Hi,S,\nA: Hi,\n", "train.csv")
+    file(tmp_path, b"\xff", "validation.csv")
+    with pytest.raises(LabError, match="There are 4 problems") as caught:
+        run(tmp_path)
+    for words in (
+        "Line 2 of train.csv has 3",
+        "empty summary",
+        "validation.csv cannot be read",
+        "1 different dialogues",
+    ):
+        assert words in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_without_train_says_what_to_do(tmp_path: Path) -> None:
+    file(tmp_path, table(9))
+    with pytest.raises(LabError, match=r"has no train\.csv, .*found: own\.csv.*--data .*own\.csv"):
+        run(tmp_path)
+    with pytest.raises(LabError, match="There is no folder"):
+        run(tmp_path / "none")
+    file(tmp_path, table(9), "train.csv")
+    file(tmp_path, table(6), "validation.csv")
+    with pytest.raises(LabError, match="3 dialogues to train on that are not in the validation file"):
+        run(tmp_path)
+    with pytest.raises(LabError, match="smaller batch size"):
+        run(tmp_path / "own.csv", "--batch-size", 32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "epochs"), [(3, 3, 150), (13, 4, 38), (100, 4, 6), (300, 16, 8), (5000, 16, 3)]
+)
+def test_few_dialogues_get_small_batches_and_more_epochs(rows: int, batch: int, epochs: int) -> None:
+    profile, parse = load_profile("mini"), cli.make_parser().parse_args
+    plan = cli.make_plan(parse(["--data", "own.csv"]), profile, rows)
+    assert (plan.batch_size, plan.epochs, plan.learning_rate) == (batch, epochs, profile.full["learning_rate"])
+    asked = cli.make_plan(parse(["--data", "own.csv", "--epochs", "2", "--batch-size", "1"]), profile, rows)
+    assert (asked.batch_size, asked.epochs) == (1, 2)
+    assert cli.make_plan(parse([]), profile) == Plan(**profile.full)
+
+
+@pytest.mark.parametrize("option", ["rows", "held-out", "epochs", "rate", "batch-size", "rank", "seed"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "100000000000", "many", ""])
+def test_impossible_numbers_are_refused_with_what_is_possible(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if (option, value) == ("seed", "0"):
+        return
+    with pytest.raises(SystemExit) as stop:
+        cli.make_parser().parse_args([f"--{option}={value}"])
+    assert stop.value.code == 2
+    assert "is not allowed: a" in capsys.readouterr().err
+
+
+def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = file(tmp_path, table(5)), tmp_path / "out"
+    assert run(path, "--method", "lora", "--epochs", 1, "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "3 dialogues to train on; 2 were set aside" in said
+    assert said.count("  before: ") == said.count("  after: ") == said.count("  reference: ") == 2
+    assert "With 2 validation dialogues, do not rely on it." in said
+    line = said.split("To use it: python -m genai_labs summarize ")[1].strip()
+    words: Sequence[str] = line.replace("FILE", str(path)).split()
+    assert summarize.main(words) == 0
+    assert capsys.readouterr().out.count("line ") == 5
+
+
+def test_a_plain_word_says_whether_something_was_learned() -> None:
+    assert "Something was learned" in cli.verdict(Interval(0.2, 0.1, 0.3, 50))
+    assert cli.verdict(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
+    assert "It got worse" in cli.verdict(Interval(-0.2, -0.3, -0.1, 50))
+    assert "do not rely on it" in cli.verdict(Interval(0.2, 0.1, 0.3, 5))

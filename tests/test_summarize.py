@@ -1,0 +1,243 @@
+"""Own dialogues: files of every kind, names and tags, what is wrong said at once, and models trained by finetune."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genai_labs import generation, models, prompts, summarize
+from genai_labs.__main__ import main
+from genai_labs.errors import LabError
+from genai_labs.finetuning import lora
+from genai_labs.profiles import load_profile
+
+TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."
+TAGGED = TALK.replace("Anna:", "#Person1#:").replace("Bob:", "#Person2#:")
+
+
+def run(*line: object) -> int:
+    return summarize.main([str(part) for part in line])
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Prompts that the model was asked, which is not loaded and always answers the same."""
+    asked: list[str] = []
+
+    def answer(model: Any, tokenizer: Any, prompts: list[str], *args: Any, **kwargs: Any) -> list[str]:
+        asked.extend(prompts)
+        return ["#Person1# asks #Person2# and #Person9#."] * len(prompts)
+
+    monkeypatch.setattr(generation, "generate", answer)
+    monkeypatch.setattr(summarize, "load", lambda profile, folder: (None, models.load_tokenizer(profile)))
+    return asked
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(models, "load_model", load)
+
+
+def test_a_text_file_with_names_is_summarized_with_these_names(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text(TALK, encoding="utf-8")
+    assert run(file) == 0
+    assert said == [prompts.zero_shot(TAGGED)]
+    assert capsys.readouterr().out == "Anna asks Bob and #Person9#.\n"
+
+
+def test_a_csv_file_keeps_its_columns_and_gets_one_more(said: list[str], tmp_path: Path) -> None:
+    file, out = tmp_path / "talks.csv", tmp_path / "out.csv"
+    file.write_text(f'day,dialogue,who\n1,"{TALK}",me\n2,"#Person1#: Hi, there.",\n', encoding="utf-8")
+    before = file.read_bytes()
+    assert run(file, "--out", out) == 0
+    expected = (
+        f'day,dialogue,who,output\n1,"{TALK}",me,Anna asks Bob and #Person9#.\n'
+        '2,"#Person1#: Hi, there.",,#Person1# asks #Person2# and #Person9#.\n'
+    )
+    assert out.read_text(encoding="utf-8") == expected
+    assert file.read_bytes() == before
+
+
+def test_json_lines_keep_their_fields(said: list[str], tmp_path: Path) -> None:
+    file, out = tmp_path / "talks.jsonl", tmp_path / "out.jsonl"
+    rows = [{"n": 1, "dialogue": TALK + "\u2028\u0085 Bye."}, {"dialogue": TAGGED, "tags": ["a"]}]
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    assert run(file, "--out", out) == 0
+    made = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+    assert [{k: v for k, v in row.items() if k != "output"} for row in made] == rows
+    assert [row["output"].split()[0] for row in made] == ["Anna", "#Person1#"]
+
+
+def test_shots_are_exemplars_of_the_training_split(said: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text(TAGGED, encoding="utf-8")
+    assert run(file, "--shots", 2) == 0
+    (asked,) = said
+    assert asked.count("Summary:") == 3
+    assert asked.endswith(prompts.zero_shot(TAGGED))
+
+
+def test_dialogues_that_are_too_long_are_cut_with_a_note(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text("\n".join(f"#Person{1 + i % 2}#: This is turn {i}, and it is long." for i in range(120)))
+    assert run(file) == 0
+    assert "the middle of their dialogues was cut out" in capsys.readouterr().out
+    assert len(models.load_tokenizer(load_profile("mini"))(said[0])["input_ids"]) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("whole", "made", "names"),
+    [
+        (TALK, TAGGED, ["Anna", "Bob"]),
+        (TAGGED, TAGGED, []),
+        ("Anna: Hi.\nBob:\nanna: Bye.", "#Person1#: Hi.\n#Person2#:\n#Person1#: Bye.", ["Anna", "Bob"]),
+        (
+            "Dr. Lee: One\nand two.\n\nSpeaker 2: Yes",
+            "#Person1#: One and two.\n#Person2#: Yes",
+            ["Dr. Lee", "Speaker 2"],
+        ),
+        ("[10:42] Zoë: Hi", "#Person1#: Hi", ["Zoë"]),
+        ("12/03/2026, 10:42 AM - O’Neil: Hi", "#Person1#: Hi", ["O’Neil"]),
+        ("Anna: I told her this: go\nsee http://x.de", "#Person1#: I told her this: go see http://x.de", ["Anna"]),
+    ],
+)
+def test_names_become_tags(whole: str, made: str, names: list[str]) -> None:
+    dialogue = summarize.with_tags(whole)
+    assert (dialogue.text, dialogue.names, dialogue.is_plain) == (made, names, False)
+
+
+@pytest.mark.parametrize("whole", ["just some text", "x", "I said to her this: no.\nAnna: Hi", "http://example.org"])
+def test_text_without_speakers_is_passed_with_a_word_of_warning(
+    whole: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text(whole, encoding="utf-8")
+    assert run(file) == 0
+    assert "has no speakers" in capsys.readouterr().out
+    assert summarize.with_tags(whole).text == whole
+    assert summarize.with_tags(" ") == summarize.Dialogue(" ", is_plain=True)
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.csv", None, "There is no file"),
+        ("x" * 300 + ".csv", None, "cannot be read .*too long"),
+        ("talk.csv", b"\xff\xfe\x00\x81", r"cannot be read .* UTF-8: line 1"),
+        ("talk.txt", b" \n ", "is empty"),
+        ("talk.csv", b"", "is empty"),
+        ("talk.csv", b"dialogue\n", "no dialogues, only names of columns"),
+        ("talk.csv", b"text\nhello\n", "lacks the column dialogue"),
+        ("talk.csv", b"text;dialogue\nhello;a\n", "divided by semicolons"),
+        ("talk.csv", b"dialogue,output\na,b\n", "has a column output already"),
+        ("talk.csv", b"dialogue,dialogue\na,b\n", "names 'dialogue' more than once"),
+        ("talk.csv", b'dialogue\n"A: Hi', "from line 2 on"),
+        ("talk.pdf", b"x", "cannot be told by its ending"),
+        ("talk.jsonl", b"[1]", "is a list, and an object"),
+        ("talk.jsonl", b"[" * 100_000, "nested too deeply|not JSON"),
+        ("talk.jsonl", b'{"dialogue": null}', "is no text but null"),
+        ("talk.jsonl", b'{"dialogue": 3}', "is no text but a number"),
+        ("talk.jsonl", b'{"dialogue": "a\\ud800"}', "a lone surrogate"),
+        ("talk.jsonl", b'{"dialogue": "a"}\n{"text": "b"}', "Line 2 of talk.jsonl has no dialogue"),
+        ("talk.txt", "你好，你今天怎么样？".encode(), "mostly in letters that the model does not know"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said_before_a_model_is_loaded(
+    name: str, content: bytes | None, words: str, tmp_path: Path
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(LabError, match=words):
+        run(file)
+
+
+@pytest.mark.usefixtures("no_model")
+def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "talk.csv"
+    file.write_text('id,dialogue\n1,"A: Hi.\nB: Ho."\n2,\n3,A: Hi, you.\n4\n5, \n', encoding="utf-8")
+    with pytest.raises(LabError, match="There are 4 problems with talk.csv") as caught:
+        run(file)
+    said = str(caught.value)
+    for words in (
+        "Line 4 of talk.csv has an empty",
+        "Line 5 of talk.csv has 3 fields,",
+        "Line 6 of talk.csv has 1 field,",
+    ):
+        assert words in said
+    assert "Line 7 of talk.csv has an empty dialogue" in said
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_is_no_file_and_the_dialogues_are_never_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="is a folder, and a file is wanted"):
+        run(tmp_path)
+    file, link = tmp_path / "talk.txt", tmp_path / "link.txt"
+    file.write_text(TALK, encoding="utf-8")
+    os.link(file, link)
+    for out in (file, link):
+        with pytest.raises(LabError, match="which would be lost"):
+            run(file, "--out", out)
+    with pytest.raises(LabError, match="is a folder"):
+        run(file, "--out", tmp_path)
+    with pytest.raises(LabError, match="its folder is missing"):
+        run(file, "--out", tmp_path / "none" / "out.txt")
+    assert file.read_text(encoding="utf-8") == TALK
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize("shots", ["-1", "1.5", "many", "21"])
+def test_impossible_shots_are_refused_with_what_is_possible(shots: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("talk.txt", "--shots", shots)
+    assert "a whole number from 0 to 20 is" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_model")
+def test_a_folder_without_a_model_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "talk.txt").write_text(TALK, encoding="utf-8")
+    with pytest.raises(LabError, match="holds neither an adapter nor a model"):
+        run(tmp_path / "talk.txt", "--adapter", tmp_path)
+    with pytest.raises(LabError, match="is no folder"):
+        run(tmp_path / "talk.txt", "--adapter", tmp_path / "none")
+
+
+def test_adapters_and_whole_models_are_loaded(tmp_path: Path) -> None:
+    profile = load_profile("mini")
+    base, tokenizer = models.load_model(profile)
+    adapted = lora.attach(base, lora.lora_config(rank=2, alpha=4))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(0.1)
+    adapter, full = tmp_path / "a" / "model", tmp_path / "b" / "model"
+    lora.save_adapter(adapted, adapter)
+    lora.merged(adapted).save_pretrained(str(full))
+    tokenizer.save_pretrained(full)
+    asked = [prompts.zero_shot(TAGGED)]
+    expected = generation.generate(adapted, tokenizer, asked)
+    assert expected != generation.generate(base, tokenizer, asked)
+    for folder in (adapter, adapter.parent, full, full.parent):
+        loaded = summarize.load(profile, summarize.find_trained(folder))
+        assert generation.generate(*loaded, asked) == expected
+
+
+def test_the_whole_command_writes_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "talk.txt", tmp_path / "summary.txt"
+    file.write_text(TALK, encoding="utf-8")
+    assert main(["summarize", str(file), "--shots", "1", "--out", str(out)]) == 0
+    summary = out.read_text(encoding="utf-8").strip()
+    assert summary
+    assert summary in capsys.readouterr().out
+    assert main(["summarize", str(tmp_path / "gone.txt")]) == 2
+    assert "There is no file" in capsys.readouterr().err
