@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -92,16 +92,22 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
     window = window or tokenizer.model_max_length
     turns = dialogue.splitlines()
     over = _length(make(dialogue), tokenizer) - window
-    cut = 0
-    while _length(make("\n".join(turns)), tokenizer) > window:
-        if len(turns) <= 2:
-            raise LabError(
-                f"The prompt is {over} tokens longer than the model's window of {window}, and cutting the dialogue "
-                "does not help: what stands around it is too long. Show fewer or shorter exemplars."
-            )
-        del turns[len(turns) // 2]
-        cut += 1
-    return Fitted(make("\n".join(turns)), max(over, 0), cut)
+
+    def without(cut: int) -> str:
+        kept = len(turns) - cut
+        return make("\n".join(turns[: kept - kept // 2] + turns[len(turns) - kept // 2 :]))
+
+    if _length(without(0), tokenizer) <= window:
+        return Fitted(without(0), max(over, 0), 0)
+    most = len(turns) - 2
+    # The fewest turns that have to go: a prompt gets shorter with each.
+    cut = 1 + bisect_left(range(1, most + 1), -window, key=lambda cut: -_length(without(cut), tokenizer))
+    if cut > most:
+        raise LabError(
+            f"The prompt is {over} tokens longer than the model's window of {window}, and cutting the dialogue "
+            "does not help: what stands around it is too long. Show fewer or shorter exemplars."
+        )
+    return Fitted(without(cut), max(over, 0), cut)
 
 
 def fit_all(

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from genai_labs.arguments import as_texts, as_whole_number
 from genai_labs.corpus import tasks
 from genai_labs.errors import LabError
 
+TRIES = 100  # for each note of a library, as titles are drawn by chance
 K1, B = 1.5, 0.75  # the usual constants: how fast repeated words saturate, how much long texts are held back
 
 
@@ -32,18 +34,25 @@ class Index:
     """Texts to be searched by BM25 (Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019)."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        if not texts:
+        self.texts = as_texts(texts, "texts to search")
+        if not self.texts:
             raise LabError("There is nothing to search: the list of texts is empty. Give at least one text.")
-        self.texts = list(texts)
         self.counts = [Counter(words(text)) for text in texts]
         self.lengths = [sum(counts.values()) for counts in self.counts]
+        if not any(self.lengths):
+            raise LabError("There is nothing to search: none of the texts holds a word. Give at least one that does.")
         self.mean_length = sum(self.lengths) / len(texts)
         holding = Counter(word for counts in self.counts for word in counts)
         self.weight = {w: math.log(1 + (len(texts) - n + 0.5) / (n + 0.5)) for w, n in holding.items()}
 
     def search(self, question: str, count: int = 1) -> list[int]:
-        """The places of the texts that fit best, best first; the earlier one where two are equal."""
-        scores = [self._score(words(question), place) for place in range(len(self.texts))]
+        """The places of the ``count`` texts that fit best, best first; the earlier one where two are equal.
+
+        Raises LabError if not even one text is asked for, or the question is no text.
+        """
+        count = as_whole_number(count, "The number of texts to find", 1)
+        asked = words(*as_texts([question], "questions"))
+        scores = [self._score(asked, place) for place in range(len(self.texts))]
         return sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:count]
 
     def _score(self, asked: Sequence[str], place: int) -> float:
@@ -60,11 +69,18 @@ def words(text: str) -> list[str]:
 
 
 def library(count: int = 200, seed: int = 0, split: str = "test") -> tuple[list[str], list[Asked]]:
-    """Notes with slot values that no training has seen, no title twice, and one question about each of them."""
+    """Notes with slot values that no training has seen, no title twice, and one question about each of them.
+
+    Raises LabError if there are not that many titles.
+    """
     rng = random.Random(f"library-{split}-{seed}")
     templates = tasks.usable_notes(split)
     notes: dict[str, tuple[str, list[tuple[str, str]]]] = {}
+    tries = 0
     while len(notes) < count:
+        tries += 1
+        if tries > TRIES * count:
+            raise LabError(f"{count} notes were asked for, and hardly {len(notes)} titles were found. Ask for fewer.")
         text, pairs = tasks.make_note(rng.choice(templates), rng, split)
         notes.setdefault(text.split(":")[0], (text, pairs))
     chosen = [rng.choice(pairs) for _, pairs in notes.values()]

@@ -243,17 +243,12 @@ def explain(failure: Failure, lab: int, out: Path) -> str:
     )
 
 
-# The page is readable without a network: no script holds up its loading, and formulas are set if MathJax can
-# be fetched (else their source is shown).
+# The page is readable without a network, and fetches nothing: the labs hold no formulas, diagrams or widgets that would
+# need a script.
 _PAGE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}
-<script type="text/x-mathjax-config">
-MathJax.Hub.Config({messageStyle: 'none', tex2jax: {inlineMath: [['$','$']], processEscapes: true}});
-</script>
-<script async src="{{ resources.mathjax_url }}"></script>
-{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 """
 

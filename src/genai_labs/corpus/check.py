@@ -10,6 +10,7 @@ from pathlib import Path
 from genai_labs.corpus.content import problems, read_scenarios
 from genai_labs.corpus.dialogue import play
 from genai_labs.corpus.styles import HOUSE, open_style
+from genai_labs.helptext import plain
 from genai_labs.paths import CONTENT
 
 HS = 0.2 if (CONTENT / "hostile.yaml").exists() else 0.0
@@ -17,7 +18,7 @@ HS = 0.2 if (CONTENT / "hostile.yaml").exists() else 0.0
 
 def main(argv: list[str] | None = None) -> int:
     """Print every problem of the scenarios in a file, then sample dialogues; exit status 1 if anything is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=plain(__doc__))
     parser.add_argument("file", type=Path)
     parser.add_argument("--samples", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

@@ -14,6 +14,7 @@ from genai_labs import data, generation, models, prompts
 from genai_labs.finetuning import lora
 from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.helptext import plain
 from genai_labs.metrics import paired_bootstrap, rouge_scores
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
@@ -59,7 +60,7 @@ def make_plan(args: argparse.Namespace, profile: Profile) -> Plan:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options; what is not said is as the profile has it."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=plain(__doc__))
     parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--method", choices=("full", "lora"), default="full")
     parser.add_argument("--data", type=Path, help="folder with train.csv and validation.csv (default: the profile's)")
