@@ -162,6 +162,8 @@ def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
         raise ValueError("the tokenizer makes nothing of a sentence")
     if not isinstance(tokenizer.pad_token_id, int):
         raise ValueError("the tokenizer knows no token for padding")
+    if "attention_mask" not in tokenizer.pad({"input_ids": [ids, ids[:1]]}):
+        raise ValueError("the tokenizer does not say what is padding")
     if type(tokenizer.model_max_length) is not int or tokenizer.model_max_length < 1:
         raise ValueError(f"the tokenizer's window (model_max_length) is {tokenizer.model_max_length!r:.40}")
 
