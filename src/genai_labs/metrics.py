@@ -236,6 +236,8 @@ def _per_dialogue(scores: ArrayLike, name: str) -> NDArray[np.float64]:
             f"The scores {name} cannot be read: every dialogue must have the same number of scores, and each "
             f"must be a number ({error}). Average the scores of each dialogue first."
         ) from error
+    if values.ndim == 2 and not values.shape[1]:
+        raise LabError(f"The scores {name} cannot be averaged: the dialogues have no scores. Score them first.")
     if values.ndim not in (1, 2):
         raise LabError(
             f"The scores {name} cannot be read: they have {values.ndim} dimensions, and scores have one "
