@@ -1,6 +1,7 @@
 """The command line."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,34 @@ def test_a_problem_the_learner_can_act_on_is_told_without_a_traceback(
     assert capsys.readouterr().err == "The file is gone. Fetch it.\n"
 
 
-@pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", ""])
+@pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", "nonsense"])
 def test_what_is_not_understood_is_refused_with_the_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(line.split())
     assert stop.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_without_a_command_the_help_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"^    {command}\s+\w+ \w+", shown, re.MULTILINE) for command in ("run", "lab", *cli.MODULES))
+
+
+def test_an_option_before_the_command_is_called_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--profile", "nonsense", "run"])
+    assert stop.value.code == 2
+    assert "unknown option --profile: the command comes first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", sorted(cli.MODULES))
+def test_help_is_free_of_markup(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert not re.search(r"``|:\w+:`", shown)
+    assert re.search(r"^[A-Z].*\w", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["bench", "build-world", "finetune", "seeds", "summarize", "sweep"])

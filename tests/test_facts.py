@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,3 +160,25 @@ def test_a_fact_is_exchanged_for_one_of_its_kind(text: str, kinds: str) -> None:
 
 def test_a_text_without_such_a_fact_cannot_be_made_wrong() -> None:
     assert exchange_one("#Person1# thanks #Person2# for the one lamp.") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "9" * 5000, "a quarter to " + "9" * 5000, "\ud800", "5 past " + "9" * 50, "$" * 500]
+)
+def test_odd_texts_have_facts_or_none(text: str) -> None:
+    assert isinstance(stated(text), list)
+    other = exchange_one(text)
+    assert other is None or (other != text and abs(len(other) - len(text)) <= 1)
+    assert len(unsupported("Then Tom pays $5.", text)) in (1, 2)
+
+
+@pytest.mark.parametrize("given", [None, 5, [5], [None], [["a"]], "text", {"a": "b"}])
+def test_what_are_no_lists_of_texts_is_refused_in_words(given: Any) -> None:
+    for measure in (precision, recall):
+        with pytest.raises(LabError):
+            measure(given, ["a"])
+    with pytest.raises(LabError):
+        precision(["a"], given)
+    if given != [["a"]]:  # several references of one summary
+        with pytest.raises(LabError):
+            recall(["a"], given)

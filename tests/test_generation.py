@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, T5Config
 
-from genai_labs import data, generation, models, prompts
+from genai_labs import checksums, data, generation, models, prompts, sources
 from genai_labs.errors import LabError
 from genai_labs.profiles import PROFILES, load_profile
 from genai_labs.scoreboard import BASELINES, Scoreboard
@@ -127,13 +127,14 @@ def test_a_damaged_model_is_answered_in_words(
     damage: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "t5-mini"
-    shutil.copytree(load_profile("mini").model, folder)
+    shutil.copytree(load_profile("mini").model, folder, ignore=shutil.ignore_patterns(checksums.SUMS))
     assert callable(damage)
     damage(folder)
     with pytest.raises(LabError, match=words) as caught:
         models.load_model(replace(load_profile("mini"), model=str(folder)))
     assert "Fetch it again" in str(caught.value)
-    monkeypatch.setattr(models, "MODELS", tmp_path)  # as if it lay where the embedded models do
+    monkeypatch.setattr(sources, "MODELS", tmp_path)  # as if it lay where the embedded models do
+    shutil.copy(Path(load_profile("mini").model) / checksums.SUMS, folder)
     with pytest.raises(LabError, match="git checkout -- data/models/t5-mini"):
         models.load_model(replace(load_profile("mini"), model=str(folder)))
 

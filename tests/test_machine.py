@@ -55,6 +55,7 @@ def test_every_finding_that_is_not_well_has_a_remedy() -> None:
         "hub",
         "data",
         "model",
+        "checksums",
         "profile",
         "libraries",
     }

@@ -1,5 +1,7 @@
 """ROUGE agrees with rouge_score, intervals cover what they promise."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,3 +202,39 @@ def test_scores_without_an_interval_are_answered_in_words(a: object, b: object, 
 
 def test_interval_formats_its_three_numbers_alike() -> None:
     assert f"{Interval(0.1234, 0.1, 0.2, 20):.2f}" == "0.12 [0.10, 0.20]"
+
+
+@pytest.mark.parametrize(
+    "scores", [[{}, {}], [1 + 2j, 3], [10**400, 1], {1: 2}, {"a"}, iter([1, 2]), [None, 1], 5, [[], []]]
+)
+def test_scores_that_are_no_numbers_are_refused_in_words(scores: Any) -> None:
+    for a, b in ((scores, None), ([1, 2], scores)):
+        with pytest.raises(LabError):
+            paired_bootstrap(a, b)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"resamples": 0}, {"resamples": -1}, {"resamples": 1.5}, {"seed": -1}, {"seed": "x"}]
+)
+def test_settings_of_an_interval_that_cannot_be_are_refused_in_words(settings: Any) -> None:
+    with pytest.raises(LabError, match="has to be a whole number"):
+        paired_bootstrap([1, 2, 3], **settings)
+
+
+@pytest.mark.parametrize("given", [None, 5, [5], [None], {"a": "b"}, "text"])
+def test_texts_that_are_none_are_refused_in_words(given: Any) -> None:
+    for score in (rouge_scores, lambda a, b: Rouge().compute(predictions=a, references=b)):
+        with pytest.raises(LabError):
+            score(given, ["a"])
+        with pytest.raises(LabError):
+            score(["a"], given)
+    with pytest.raises(LabError):
+        diversity(given)
+
+
+def test_nothing_has_no_rouge_as_a_whole_and_columns_of_tables_are_lists() -> None:
+    with pytest.raises(LabError, match="list of summaries is empty"):
+        Rouge().compute(predictions=[], references=[])
+    assert rouge_scores([], []).shape == (0,)
+    column = np.array(["a tea", "b"])
+    assert rouge_scores(column, column).tolist() == [1, 1]  # type: ignore[arg-type]

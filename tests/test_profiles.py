@@ -1,14 +1,25 @@
 """Profiles: where their parts come from, and what is said when a machine is too small for one."""
 
+import os
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from genai_labs import runner
+from genai_labs import runner, sources
 from genai_labs.errors import LabError
+from genai_labs.machine import check_hub
 from genai_labs.paths import ROOT
-from genai_labs.profiles import PROFILES, SOURCES, load_profile, note_if_too_small
+from genai_labs.profiles import (
+    FOLDER_VARIABLE,
+    PROFILES,
+    SEED_VARIABLE,
+    SOURCES,
+    lab_seed,
+    load_profile,
+    note_if_too_small,
+)
 
 
 def test_the_environment_names_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,6 +33,58 @@ def test_the_environment_names_other_sources(monkeypatch: pytest.MonkeyPatch) ->
     for variable in ("GENAI_LABS_FOLDER", "GENAI_LABS_MODEL"):
         monkeypatch.delenv(variable)
     assert load_profile("flan-t5-base") == PROFILES["flan-t5-base"]
+
+
+@pytest.mark.parametrize("seed", ["²", "①", "٣", "-1", "1.5", " 1", "", "1_0", "9" * 5000, "99999999999"])
+def test_a_seed_that_is_no_number_is_refused_in_words(seed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SEED_VARIABLE, seed)
+    with pytest.raises(LabError, match=r"GENAI_LABS_SEED is .* Set it to 0, 1, 2"):
+        lab_seed()
+    monkeypatch.setenv(SEED_VARIABLE, "17")
+    assert lab_seed() == 17
+
+
+@pytest.mark.parametrize("name", [["mini"], 5, "MINI", "mini\n", "é" * 5000])
+def test_an_odd_name_of_a_profile_is_refused_in_few_words(name: Any) -> None:
+    with pytest.raises(LabError, match="There are: mini") as caught:
+        load_profile(name)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "name", ["~nobodyhere", "~nobodyhere/x", "a" * 300, "/" + "a" * 300, "\udcff", "x/" + "a" * 300]
+)
+@pytest.mark.parametrize("variable", [FOLDER_VARIABLE, *SOURCES.values()])
+def test_an_odd_name_in_the_environment_is_answered_in_words(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(os.environ, variable, name)
+    profile = load_profile("mini")
+    named = [getattr(profile, part) for part in SOURCES if getattr(profile, part) != getattr(PROFILES["mini"], part)]
+    assert named
+    for source in named:
+        with pytest.raises(LabError, match="There is no folder|is not on this machine") as caught:
+            sources.find(source)
+        assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "/a\x00b", "a/b\x00", "@", "a/@x", "a/b@\n"])
+def test_an_odd_name_of_a_source_is_answered_in_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for kind in get_args(sources.Kind):
+        with pytest.raises(LabError):
+            sources.find(name, kind)
+
+
+@pytest.mark.parametrize("address", ["http://[bad", "nonsense", "http://", "ftp://x", "http://x:abc", "file:///x", "é"])
+def test_an_address_of_the_hub_that_is_none_is_said(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(LabError, match="no web address.*Unset it"):
+        sources.check_reachable("someone/else")
+    finding = check_hub(lambda *_, **__: None)
+    assert (finding.level, "no web address" in finding.what) == ("note", True)
 
 
 def test_the_judge_is_never_the_reward_model() -> None:

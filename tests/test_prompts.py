@@ -1,5 +1,7 @@
 """Prompts: templates, exemplars from the training split, the window."""
 
+from typing import Any
+
 import pytest
 
 from genai_labs import data, models, prompts
@@ -73,6 +75,51 @@ def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: prompts.Toke
     assert fitted.prompt.endswith("Summary:")
     assert fitted.over == 30
     assert f"{fitted.turns_cut} turns cut" in fitted.note
+
+
+def one_turn_at_a_time(dialogue: str, tokenizer: Any, window: int) -> tuple[str, int, int] | None:
+    """What fit does, the slow way: prompt, tokens over, turns cut; None where two turns are too many."""
+    turns, cut = dialogue.splitlines(), 0
+    over = len(tokenizer(prompts.zero_shot(dialogue), verbose=False)["input_ids"]) - window
+    while len(tokenizer(prompts.zero_shot("\n".join(turns)), verbose=False)["input_ids"]) > window:
+        if len(turns) <= 2:
+            return None
+        del turns[len(turns) // 2]
+        cut += 1
+    return prompts.zero_shot("\n".join(turns)), max(over, 0), cut
+
+
+@pytest.mark.parametrize("window", [45, 80, 120, 160, 240])
+def test_fit_finds_what_cutting_one_turn_at_a_time_finds(window: int, tokenizer: prompts.Tokenizer) -> None:
+    dataset = load_profile("mini").dataset
+    rows = [row for split in ("validation", "test", "unseen", "handwritten") for row in data.load_split(dataset, split)]
+    found = {True: 0, False: 0}
+    for dialogue in [row.dialogue for row in rows[::7]] + [DIALOGUE, "one turn", "two\nturns", "\n\na\n\n", "a\n" * 60]:
+        expected = one_turn_at_a_time(dialogue, tokenizer, window)
+        found[expected is not None] += 1
+        if expected is None:
+            with pytest.raises(LabError, match="fewer or shorter exemplars"):
+                prompts.fit(prompts.zero_shot, dialogue, tokenizer, window)
+        else:
+            fitted = prompts.fit(prompts.zero_shot, dialogue, tokenizer, window)
+            assert (fitted.prompt, fitted.over, fitted.turns_cut) == expected
+    assert found[True] + found[False] > 150
+    assert found[True]
+
+
+def test_fit_reads_a_dialogue_of_thousands_of_turns_a_few_times_only(tokenizer: prompts.Tokenizer) -> None:
+    dialogue = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i}." for i in range(2000))
+    made = 0
+
+    def make(text: str) -> str:
+        nonlocal made
+        made += 1
+        return prompts.zero_shot(text)
+
+    fitted = prompts.fit(make, dialogue, tokenizer, 300)
+    assert made < 20
+    assert fitted.turns_cut > 1900
+    assert 280 <= len(tokenizer(fitted.prompt)["input_ids"]) <= 300
 
 
 def test_fit_refuses_what_cannot_fit(tokenizer: prompts.Tokenizer) -> None:

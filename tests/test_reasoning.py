@@ -14,11 +14,20 @@ from genai_labs import reasoning
         ("There are 54 - 39 = 15. With the new ones 15 + 21 = 35.", 35, 36),
         ("The answer is 7.", 7, None),
         ("nothing at all", None, None),
+        ("9" * 5000, None, None),
+        ("5 + 6 = 11. It is " + "9" * 5000, None, 11),
+        ("9" * 5000 + " + 1 = 7. The answer is 7.", 7, 7),
+        ("900000000 * 900000000 = 5. Then 5 + 1 = 9.", 9, 6),  # too large: left as it was written
     ],
 )
 def test_final_numbers_and_a_calculator(text: str, answer: int | None, reckoned: int | None) -> None:
     assert reasoning.final_number(text) == answer
     assert reasoning.with_calculator(text) == reckoned
+
+
+def test_numbers_do_not_grow_without_end() -> None:
+    squares = "999 * 999 = 998. " + "998 * 998 = 998. " * 100
+    assert reasoning.with_calculator(squares) in range(10**reasoning.MOST_DIGITS)
 
 
 def test_problems_are_the_same_with_and_without_steps() -> None:

@@ -1,5 +1,7 @@
 """Retrieval finds the note that a question is about, by its rare words."""
 
+from typing import Any
+
 import pytest
 
 from genai_labs import retrieval
@@ -31,6 +33,24 @@ def test_bm25_is_as_its_formula_says() -> None:
 def test_nothing_to_search_is_said() -> None:
     with pytest.raises(LabError, match="list of texts is empty"):
         retrieval.Index([])
+    with pytest.raises(LabError, match="none of the texts holds a word"):
+        retrieval.Index(["", "..."])
+    assert retrieval.Index(["", "tea"]).search("tea") == [1]
+    assert retrieval.Index(["", "tea"]).search("") == [0]
+
+
+@pytest.mark.parametrize("texts", ["one text", None, 5, [None], [["a"]], {"a": 1}])
+def test_what_is_no_list_of_texts_is_refused_in_words(texts: Any) -> None:
+    with pytest.raises(LabError, match="list of texts|only texts can be read"):
+        retrieval.Index(texts)
+
+
+@pytest.mark.parametrize(
+    ("question", "count"), [(None, 1), (5, 1), ("tea", 0), ("tea", -1), ("tea", 1.5), ("tea", "x")]
+)
+def test_a_search_that_cannot_be_is_refused_in_words(question: Any, count: Any) -> None:
+    with pytest.raises(LabError):
+        retrieval.Index(TEXTS).search(question, count)
 
 
 def test_the_library_holds_each_answer_once_and_no_title_twice() -> None:

@@ -1,5 +1,6 @@
 """The workflow files are what the code host expects, and run what the project promises."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,11 @@ def test_the_tests_run_on_every_supported_python_and_lab_1_on_every_system() -> 
     assert "make test" in [step.get("run") for step in linux["steps"]]
     assert others["strategy"]["matrix"]["os"] == ["macos-latest", "windows-latest"]
     assert "python -m genai_labs run 1" in [step.get("run") for step in others["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actions_are_named_by_commit(path: Path) -> None:
+    """A tag can be moved to other code; a commit cannot."""
+    used = re.findall(r"uses: *(.*)", path.read_text(encoding="utf-8"))
+    assert used
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action) for action in used)

@@ -24,12 +24,19 @@ MODULES = {
     "summarize": "genai_labs.summarize",
     "sweep": "genai_labs.finetuning.sweep",
 }
+EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly."""
     parser = make_parser()
-    args, rest = parser.parse_known_args(argv)
+    line = list(sys.argv[1:] if argv is None else argv)
+    if not line:
+        parser.print_help()
+        return 0
+    if line[0].startswith("-") and line[0] not in ("-h", "--help"):
+        parser.error(f"unknown option {line[0]}: the command comes first, and then its options")
+    args, rest = parser.parse_known_args(line)
     if rest and args.command not in MODULES:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -41,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs", description="Three labs on language models.")
+    parser = argparse.ArgumentParser(
+        prog="python -m genai_labs", description="Three labs on language models.", epilog=EPILOG
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run labs without a browser and show what was measured")
     run.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")

@@ -25,12 +25,13 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, AutoTokenizer, set_seed
+from transformers import AutoModelForSeq2SeqLM, set_seed
 
-from genai_labs import bench_alone, data, models
+from genai_labs import bench_alone, data, models, pretrained
 from genai_labs.devices import best_device, has_bf16
 from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_size, collate, features
 from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
+from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.paths import RESULTS, ROOT
 from genai_labs.pretraining.cards import table
@@ -296,10 +297,10 @@ def flan_small(folder: Path) -> tuple[Any, Any]:
 
     Its lm_head is its own, as in FLAN-T5's checkpoints; a model made from a configuration comes with a tied one.
     """
-    config = AutoConfig.from_pretrained(folder)
-    model = AutoModelForSeq2SeqLM.from_config(config)
+    config = pretrained.read_config(folder)
+    model = AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False)
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) / config.d_model**0.5)
-    return model, AutoTokenizer.from_pretrained(folder)
+    return model, pretrained.read_tokenizer(folder)
 
 
 def one_step(recipe: str, name: str, shared: Path) -> str:
@@ -516,7 +517,7 @@ def write(args: argparse.Namespace, results: list[dict[str, Any]], as_markdown: 
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench", description=plain(__doc__))
     parser.add_argument("what", choices=("train", *OTHERS, "all"), help="what to measure (each has its --help)")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="default: all")
     parser.add_argument("--rounds", type=_positive, default=5, help="how often to measure (default: %(default)s)")

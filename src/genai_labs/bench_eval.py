@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
 from genai_labs import bench, bench_alone, generation, prompts
+from genai_labs.helptext import plain
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
 
@@ -154,7 +155,7 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_eval.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs bench eval", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench eval", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("eval",), default="eval", help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="how often to measure (default: %(default)s)")

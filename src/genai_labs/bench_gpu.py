@@ -25,6 +25,7 @@ from genai_labs.devices import best_device, has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
 from genai_labs.finetuning.training import Plan
+from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import load_profile
@@ -199,7 +200,7 @@ def bars(record: dict[str, Any]) -> list[tuple[str, float]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_gpu.json`` and ``.md``; 1 if the bar is not met."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs bench gpu", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench gpu", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("gpu",), default="gpu", help=argparse.SUPPRESS)
     parser.add_argument("--shapes", nargs="+", choices=tuple(BY_NAME), default=["base", "large"], help="default: both")
     parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")

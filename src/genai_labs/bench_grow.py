@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from genai_labs import bench, models
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan
+from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import load_profile
@@ -166,7 +167,7 @@ def as_markdown(record: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_grow.json``, ``.md`` and ``.png``."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs bench grow", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench grow", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("grow",), default="grow", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")

@@ -26,6 +26,7 @@ from genai_labs import bench, bench_alone, ppo, prompts, toxicity
 from genai_labs.devices import has_bf16
 from genai_labs.finetuning import lora
 from genai_labs.generation import complete
+from genai_labs.helptext import plain
 from genai_labs.models import count_parameters
 from genai_labs.pretraining.cards import table
 
@@ -251,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs bench ppo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench ppo", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("ppo",), default="ppo", help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
     parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")

@@ -95,14 +95,14 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
             )
             return []
         rows, lines = table.rows, table.lines
-    records = []
+    records: list[dict[str, str]] = []
     for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
         own = _word(row.get("id"), f"{split}-{number}")
         for column in ("dialogue", "summary"):
             problem = f"has no {column}" if column not in row else text_problem(row[column], column)
             if problem:
                 table.problems.append(f"Line {line} of {table.path.name} (id {own or '?'}) {problem}")
-        texts = {column: row.get(column) for column in ("dialogue", "summary")}
+        texts: dict[str, Any] = {column: row.get(column) for column in ("dialogue", "summary")}
         records.append({"id": own, **texts, "topic": _word(row.get("topic"), "")})
     return records
 

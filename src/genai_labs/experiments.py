@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
@@ -19,7 +20,7 @@ from genai_labs.runner import find_notebooks, kernel_environment, read_lessons, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any."""
-    parser = argparse.ArgumentParser(prog="genai_labs seeds", description=__doc__)
+    parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
     parser.add_argument("lab", nargs="?", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=RESULTS)

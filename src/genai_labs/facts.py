@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from genai_labs.arguments import as_texts, is_list
 from genai_labs.errors import LabError
 
 DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
@@ -34,6 +35,7 @@ MONTHS = MONTH.strip("(?:)").split("|")
 EXCHANGEABLE = re.compile(
     rf"(?<![#\w:.])(?:(?P<digits>\d+)(?!\d|#)|(?:{'|'.join([*DAYS, *MONTHS, *ONES[1:], *TEENS])})\b)"
 )
+LONGEST_NUMBER = 15  # letters or digits; a longer row of digits is the number of something, not a fact
 SENTENCE_START = re.compile(r"""(?:^|\n|[.!?:]["')]?\s|["“(])\s*""")
 
 
@@ -59,7 +61,7 @@ SPELLINGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"(?i:{WORDS})", _digits),
     (r"(?i:\bhalf past) (\d+)", r"\1:30"),
     (r"(?i:\b(?:a )?quarter past) (\d+)", r"\1:15"),
-    (r"(?i:\b(?:a )?quarter to) (\d+)", _quarter_to),
+    (r"(?i:\b(?:a )?quarter to) (\d{1,15})(?!\d)", _quarter_to),
     (r"\b(\d{1,2})(?: minutes)? past (\d{1,2})\b", lambda match: f"{match[2]}:{match[1]:0>2}"),
     (r"\b([1-9]|1[0-2]) (15|30|45)\b(?!-)", r"\1:\2"),  # six thirty
     (r"\b(\d{1,2}:\d\d) ?[ap]\.?m\b", r"\1"),
@@ -125,7 +127,7 @@ def exchange_one(text: str, seed: int = 0) -> str | None:
 
     Which fact, and what it becomes, is drawn by ``seed``. None where the text states no such fact.
     """
-    found = list(EXCHANGEABLE.finditer(text))
+    found = [match for match in EXCHANGEABLE.finditer(text) if len(match[0]) <= LONGEST_NUMBER]
     if not found:
         return None
     rng = random.Random(seed)
@@ -200,6 +202,9 @@ def _share(facts: Sequence[str], text: str) -> float:
 
 
 def _check_pairs(summaries: Sequence[str], others: Sequence[str] | Sequence[Sequence[str]], name: str) -> None:
+    for each, what in ((summaries, "summaries"), (others, name)):
+        if not isinstance(each, str) and not is_list(each):
+            as_texts(each, what)
     if isinstance(summaries, str) or isinstance(others, str) or len(summaries) != len(others):
         found = " and ".join(
             "a single text" if isinstance(each, str) else str(len(each)) for each in (summaries, others)
@@ -213,3 +218,6 @@ def _check_pairs(summaries: Sequence[str], others: Sequence[str] | Sequence[Sequ
             f"Facts cannot be checked: there is nothing to check summary {empty[0]} against, as its entry in the "
             f"{name} is empty. Leave the summary out of both lists, or fill the entry in."
         )
+    as_texts(summaries, "summaries")
+    for each in others:
+        as_texts([each] if name == "dialogues" or isinstance(each, str) else each, name)

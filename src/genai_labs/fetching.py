@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from genai_labs import sources
+from genai_labs import checksums, sources
+from genai_labs.helptext import plain
 from genai_labs.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch, check, and say what to do next."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=plain(__doc__))
     parser.add_argument("--profile", help="what to fetch for (default: GENAI_LABS_PROFILE)")
     parser.add_argument("--to", type=Path, metavar="DIR", help="a folder to carry away, instead of the hub's cache")
     parser.add_argument("--again", action="store_true", help="fetch even what is here already, which may be damaged")
@@ -39,11 +40,12 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
     if found:
         print(f"{name}: {source} is here already")
         return found
+    if to and again:
+        (to / part / checksums.SUMS).unlink(missing_ok=True)  # what is fetched anew may be another version
     folder = sources.fetch(source, kind, to / part if to else None, again)
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != sources.SUMS)
-    sources.check_sums(folder, files)
+    checksums.check_sums(folder)
     if to:
-        lines = [f"{sources.checksum(path)}  {path.name}\n" for path in files]
-        (folder / sources.SUMS).write_text("".join(lines), encoding="utf-8")
+        checksums.write_sums(folder)
+    files = [path for path in folder.iterdir() if path.is_file()]
     print(f"{name}: {source}, {sum(path.stat().st_size for path in files) / 1e6:,.1f} MB")
     return folder

@@ -54,6 +54,7 @@ def check_machine(root: Path = ROOT, connect: Callable[..., Any] = socket.create
         check_hub(connect),
         check_files("data", DIALOGUES, DATA_FILES, root),
         check_model(MODELS / MODEL, root),
+        check_shipped(MODELS),
         check_profile(),
     ]
 
@@ -190,11 +191,29 @@ def check_hub(connect: Callable[..., Any]) -> Finding:
     """Whether the Hugging Face hub answers. The embedded world does without it."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return Finding("ok", "hub", "not asked, because HF_HUB_OFFLINE is set; the embedded world needs none")
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "")).hostname or "huggingface.co"
+    try:
+        host = hub_host()
+    except LabError as error:
+        return Finding("note", "hub", str(error), "nothing to do for the embedded world; else unset HF_ENDPOINT")
     if is_reachable(host, connect):
         return Finding("ok", "hub", f"{host} is reachable")
     remedy = "nothing to do for the embedded world; other profiles need a network or local folders"
     return Finding("note", "hub", f"{host} is not reachable", remedy)
+
+
+def hub_host() -> str:
+    """The host of the hub, of HF_ENDPOINT or the usual one. Raises LabError if HF_ENDPOINT is no web address."""
+    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:  # a port that is no number, brackets that are not closed
+        pass
+    raise LabError(
+        f"HF_ENDPOINT is {address[:80]!r}, which is no web address, so the hub cannot be asked. Unset it, or set it to "
+        "an address such as https://huggingface.co."
+    )
 
 
 def is_reachable(host: str, connect: Callable[..., Any], seconds: float = HUB_SECONDS) -> bool:
@@ -212,7 +231,7 @@ def within(seconds: float, attempt: Callable[[], Any]) -> bool:
     def run() -> None:
         try:
             attempt()
-        except (OSError, RuntimeError, HTTPException):
+        except (OSError, RuntimeError, ValueError, HTTPException):  # ValueError: a name that no host can have
             return
         reached.append(True)
 
@@ -248,6 +267,25 @@ def check_model(folder: Path, root: Path) -> Finding:
     except Exception as error:  # safetensors raises a type of its own that it does not export everywhere
         remedy = f"get it back with `git checkout -- {folder.relative_to(root).as_posix()}`"
         return Finding("stop", "model", f"model.safetensors is damaged: {error}", remedy)
+
+
+def check_shipped(models: Path) -> Finding:
+    """Whether every file of the shipped models and adapters is what its checksum says."""
+    try:
+        from genai_labs import checksums
+
+        folders = sorted(path for path in models.iterdir() if path.is_dir())
+        files = [name for folder in folders for name in checksums.read_sums(folder)]
+        for folder in folders:
+            checksums.check_sums(folder)
+    except ImportError as error:
+        return Finding("stop", "checksums", f"cannot be compared: {error}", INSTALL)
+    except OSError as error:
+        return Finding("stop", "checksums", f"cannot be compared: {error}", "git checkout -- data/models")
+    except LabError as error:
+        what, _, remedy = str(error).partition(". ")
+        return Finding("stop", "checksums", what, remedy)
+    return Finding("ok", "checksums", f"{len(files)} files of {len(folders)} models are what they were when shipped")
 
 
 def check_profile() -> Finding:

@@ -18,6 +18,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from scipy.stats import bootstrap
 
+from genai_labs.arguments import as_texts, as_whole_number, is_list
 from genai_labs.errors import LabError
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -66,6 +67,17 @@ class Rouge(evaluate.Metric):
             ],
         )
 
+    def compute(self, *, predictions: Any = None, references: Any = None, **settings: Any) -> Any:
+        """The scores, of these texts or of the batches added before.
+
+        Raises LabError for what are no texts, for numbers that do not match, and for no text at all.
+        """
+        if predictions is not None or references is not None:
+            if not as_texts(predictions, "summaries"):
+                raise LabError("There is nothing to score: the list of summaries is empty. Give at least one summary.")
+            _as_lists(references, len(predictions))
+        return super().compute(predictions=predictions, references=references, **settings)
+
     def _compute(
         self,
         predictions: list[str],
@@ -93,6 +105,7 @@ def rouge_scores(
     Returns an array of shape (n,), each value in [0, 1].
     Raises LabError when numbers of texts do not match, or for an unknown kind or way to combine.
     """
+    as_texts(predictions, "summaries")
     _check_choice("kind", kind, ROUGE_TYPES)
     _check_choice("combine", combine, ("best", "mean"))
     pairs = list(zip(predictions, _as_lists(references, len(predictions)), strict=True))
@@ -107,8 +120,10 @@ def diversity(samples: Sequence[Sequence[str]]) -> NDArray[np.float64]:
     ROUGE-L F-measure over all pairs, 0 when all texts are the same (empty ones too) and 1 when no two share
     a word. Raises LabError when a dialogue has fewer than two texts.
     """
+    if not is_list(samples):
+        as_texts(samples, "samples")
     for number, texts in enumerate(samples):
-        if isinstance(texts, str) or len(texts) < 2:
+        if isinstance(texts, str) or len(as_texts(texts, f"samples of dialogue {number}")) < 2:
             raise LabError(
                 f"Diversity cannot be measured: dialogue {number} has fewer than two samples, and diversity "
                 "compares samples with each other. Sample at least two summaries of each dialogue."
@@ -151,6 +166,8 @@ def paired_bootstrap(
     Raises LabError for fewer than two dialogues, for scores that do not pair up, and for NaN or infinity.
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
     """
+    resamples = as_whole_number(resamples, "The number of resamples", 1)
+    seed = as_whole_number(seed, "The seed", 0)
     scores = _per_dialogue(a, "a")
     if b is not None:
         scores = scores - _same_length(_per_dialogue(b, "b"), len(scores))
@@ -177,13 +194,15 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def _as_lists(references: Sequence[str] | Sequence[Sequence[str]], n: int) -> list[list[str]]:
     """References as one list a dialogue, checked against the number of predictions."""
+    if not isinstance(references, str) and not is_list(references):
+        as_texts(references, "references")
     if isinstance(references, str) or len(references) != n:
         found = "a single text" if isinstance(references, str) else len(references)
         raise LabError(
             f"Summaries cannot be scored: there are {n} of them, but references for {found}. "
             "Give one reference, or one list of references, for each summary."
         )
-    lists = [[each] if isinstance(each, str) else list(each) for each in references]
+    lists = [as_texts([each] if isinstance(each, str) else each, "references") for each in references]
     if empty := [number for number, each in enumerate(lists) if not each]:
         raise LabError(
             f"Summary {empty[0]} cannot be scored: its list of references is empty. "
@@ -212,11 +231,13 @@ def _per_dialogue(scores: ArrayLike, name: str) -> NDArray[np.float64]:
     """Scores of shape (n,) or (n, rows) as one number a dialogue, shape (n,)."""
     try:
         values = np.asarray(scores, dtype=float)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise LabError(
             f"The scores {name} cannot be read: every dialogue must have the same number of scores, and each "
             f"must be a number ({error}). Average the scores of each dialogue first."
         ) from error
+    if values.ndim == 2 and not values.shape[1]:
+        raise LabError(f"The scores {name} cannot be averaged: the dialogues have no scores. Score them first.")
     if values.ndim not in (1, 2):
         raise LabError(
             f"The scores {name} cannot be read: they have {values.ndim} dimensions, and scores have one "

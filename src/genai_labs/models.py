@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from transformers import (
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from genai_labs import progress, shortage, sources
+from genai_labs import pretrained, shortage, sources
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
-from genai_labs.paths import MODELS
 from genai_labs.profiles import Profile, Weights
 
 WHOLE: dict[Weights, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -31,34 +27,28 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
     In fp32, if the profile does not say otherwise: greedy decoding then gives the same texts on every processor and
     with any number of threads.
-    Raises LabError where the hub does not have the model or does not answer, where a file is missing, damaged or a
-    pickle, where the tokenizer belongs to another model, and where memory runs out.
+    Raises LabError where the hub does not have the model or does not answer, where a file is missing, damaged, changed
+    or a pickle, where weights are missing or not finite, where the tokenizer belongs to another model, and where memory
+    runs out.
     """
     folder = sources.find(profile.model)
-    check_folder(folder, "model")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights;
-        # the fused kernels ("sdpa") are faster at reading.
-        with shortage.in_words(f"loading {sources.name_of(folder)}"), progress.others_silent():
-            model = AutoModelForSeq2SeqLM.from_pretrained(
-                folder,
-                use_safetensors=True,
-                attn_implementation="eager",
-                **_stored_as(profile.weights),
-            )
-            if profile.weights in WHOLE:
-                model.to(best_device())
-        model.get_encoder().set_attn_implementation("sdpa")
-    except LabError:
-        raise
-    except Exception as error:  # whatever a damaged file makes the libraries raise
-        raise LabError(
-            f"The model {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. "
-            "A file is probably damaged or cut off. "
-            f"{remedy(folder)}"
-        ) from error
+    pretrained.check_folder(folder, "model")
+    tokenizer = pretrained.read_tokenizer(folder)
+    # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights; the
+    # fused kernels ("sdpa") are faster at reading.
+    model = pretrained.read_model(
+        AutoModelForSeq2SeqLM,
+        folder,
+        use_safetensors=True,
+        attn_implementation="eager",
+        **_stored_as(profile.weights),
+    )
+    if profile.weights in WHOLE:
+        with shortage.in_words(f"loading {sources.name_of(folder)}"):
+            model.to(best_device())
+    model.get_encoder().set_attn_implementation("sdpa")
     _check_tokenizer(tokenizer, model, folder)
+    pretrained.try_writing(model, tokenizer, folder)
     return model.eval(), tokenizer
 
 
@@ -81,51 +71,8 @@ def _stored_as(weights: Weights) -> dict[str, Any]:
 
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
-    """The tokenizer of a profile's model."""
-    return AutoTokenizer.from_pretrained(sources.find(profile.model))
-
-
-def check_folder(folder: Path, what: str) -> None:
-    """Raise LabError if a folder cannot hold a model: a file is missing, empty or damaged, or weights are a pickle.
-
-    what: "model" or "classifier", for the message.
-    """
-    names = {path.name for path in folder.iterdir()}
-    weights = sources.weight_files(names)
-    needed = ["config.json", *(weights or ["model.safetensors"])]
-    if not names & {"vocab.json", "vocab.txt", "spiece.model"}:
-        needed.append("tokenizer.json")
-    for name in needed:
-        path = folder / name
-        if not path.exists() or path.stat().st_size == 0:
-            state = "is missing" if not path.exists() else "is empty"
-            raise LabError(
-                f"The file {name} of the {what} {sources.name_of(folder)} {state}, so it cannot be loaded. "
-                f"{remedy(folder)}"
-            )
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabError(
-            f"The file config.json of the {what} {sources.name_of(folder)} is damaged ({error}). {remedy(folder)}"
-        ) from error
-    for name in weights:
-        _check_weights(folder / name, what)
-
-
-def _check_weights(path: Path, what: str) -> None:
-    """Whether a file is what it was (where its checksum is known), and whole: a header says how long it must be."""
-    sources.check_sums(path.parent, [path])
-    if path.suffix != ".safetensors":
-        return
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except Exception as error:  # safetensors has an error of its own for every kind of damage
-        raise LabError(
-            f"The file {path.name} of the {what} {sources.name_of(path.parent)} is damaged or cut off ({error}). "
-            f"{remedy(path.parent)}"
-        ) from error
+    """The tokenizer of a profile's model. Raises LabError as :func:`load_model` does."""
+    return pretrained.read_tokenizer(sources.find(profile.model))
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Path) -> None:
@@ -136,25 +83,17 @@ def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel,
         raise LabError(
             f"The tokenizer in {sources.name_of(folder)} belongs to another model: it has {len(tokenizer):,} tokens "
             f"and marks padding and end by {ours}, and the model knows {config.vocab_size:,} and expects {theirs}. The "
-            f"model would read noise. {remedy(folder)}"
+            f"model would read noise. {sources.remedy(folder)}"
         )
-
-
-def remedy(folder: Path) -> str:
-    """What to do about a model that cannot be loaded."""
-    if folder.parent == MODELS:
-        command = "build-world classifiers" if folder.name in ("hate-mini", "judge-mini") else "build-world"
-        return (
-            f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew with: "
-            f"python -m genai_labs {command})."
-        )
-    return "Fetch it again (python -m genai_labs fetch --again), or name another folder."
 
 
 def training_record(profile: Profile) -> dict[str, Any] | None:
-    """How the model was trained, as its build wrote it down (``training.json``); None for models made elsewhere."""
+    """How the model was trained, as its build wrote it down (``training.json``); None for models made elsewhere.
+
+    Raises LabError if that file is damaged.
+    """
     path = sources.find(profile.model) / "training.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return pretrained.read_json(path, "model") if path.exists() else None
 
 
 def count_parameters(model: PreTrainedModel) -> int:

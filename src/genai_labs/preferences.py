@@ -22,16 +22,14 @@ import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import (
-    AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TrainerCallback,
 )
 from transformers.utils import logging
 
-from genai_labs import progress
+from genai_labs import pretrained, progress, sources
 from genai_labs.corpus.preferences import Preference, read_preferences, write_summary
 from genai_labs.detox.examples import played
 from genai_labs.devices import best_device
@@ -109,7 +107,7 @@ def train_reward_model(
         )
     order = np.random.default_rng(seed).permutation(len(kept))[:count]
     began = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(str(start))
+    tokenizer = pretrained.read_tokenizer(sources.find(str(start)), "encoder")
     model = new_reward_model(start, fresh, seed)
     fit([kept[i] for i in order], model, tokenizer, seed, steps)
     seconds = time.perf_counter() - began
@@ -121,15 +119,17 @@ def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedMod
     """A model of one output in fp32: the encoder of ``start``, or only its shape, below a new head."""
     torch.manual_seed(seed)
     if fresh:
-        config = AutoConfig.from_pretrained(str(start))
+        config = pretrained.read_config(sources.find(str(start)), "encoder")
         config.id2label = {0: "preferred"}
         config.label2id = {"preferred": 0}
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new is the point, and no cause for a warning
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            str(start), num_labels=1, ignore_mismatched_sizes=True, dtype=torch.float32
+        folder = sources.find(str(start))
+        pretrained.check_folder(folder, "encoder")
+        return pretrained.read_model(
+            AutoModelForSequenceClassification, folder, "encoder", new_head=True, num_labels=1, dtype=torch.float32
         )
     finally:
         logging.set_verbosity(level)

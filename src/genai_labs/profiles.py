@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -230,9 +231,9 @@ def load_profile(name: str | None = None) -> Profile:
     Raises LabError, with the names there are, if there is none of that name.
     """
     wanted = name or os.environ.get(VARIABLE) or "mini"
-    if wanted not in PROFILES:
+    if not isinstance(wanted, str) or wanted not in PROFILES:
         raise LabError(
-            f"There is no profile called {wanted!r}. A profile says what a lab loads. There are: "
+            f"There is no profile called {str(wanted)[:60]!r}. A profile says what a lab loads. There are: "
             f"{', '.join(PROFILES)}. Name one of them in the lab's first cell or in {VARIABLE}."
         )
     _loaded.append(wanted)
@@ -284,6 +285,9 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
 def lab_seed() -> int:
     """The seed of this run of a lab, by which exemplars and samples are drawn: GENAI_LABS_SEED, or 0."""
     text = os.environ.get(SEED_VARIABLE, "0")
-    if not text.isdigit():
-        raise LabError(f"{SEED_VARIABLE} is {text!r}, which is not a whole number. Set it to 0, 1, 2, ... or unset it.")
+    if not re.fullmatch("[0-9]{1,9}", text):  # numpy's seeds end at 2**32
+        raise LabError(
+            f"{SEED_VARIABLE} is {text[:40]!r}, which is not a whole number of at most nine digits. Set it to 0, 1, 2, "
+            "... or unset it."
+        )
     return int(text)

@@ -11,15 +11,18 @@ import html
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 MARK = "genai_labs_progress"  # stands in the metadata of every output that shows progress
 DELAY = 0.3  # seconds: what is done sooner shows no bar
 FORMAT = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}, {remaining} left{postfix}"
+
+
+T = TypeVar("T")
 
 
 def bar(total: float, what: str, done: float = 0, shown: bool = True) -> tqdm[Any]:
@@ -33,6 +36,14 @@ def bar(total: float, what: str, done: float = 0, shown: bool = True) -> tqdm[An
     return kind(
         total=total, initial=done, desc=what, bar_format=FORMAT, leave=False, delay=DELAY, miniters=0, disable=hidden
     )
+
+
+def over(things: Collection[T], what: str, shown: bool = True) -> Iterator[T]:
+    """The things one after the other, with a bar."""
+    with bar(len(things), what, shown=shown) as moved:
+        for thing in things:
+            yield thing
+            moved.update()
 
 
 def in_notebook() -> bool:

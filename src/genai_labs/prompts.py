@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from genai_labs.arguments import as_texts
 from genai_labs.data import Row
 from genai_labs.errors import LabError
-from genai_labs.text import check_texts
 
 # Wordings of the same instruction. The three "flan" ones are FLAN's own templates for dialogue summaries
 # (google-research/FLAN, flan/templates.py, "samsum"); the model has been pre-trained on all of these but "gist".
@@ -95,16 +95,22 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
     window = window or tokenizer.model_max_length
     turns = dialogue.splitlines()
     over = _length(make(dialogue), tokenizer) - window
-    cut = 0
-    while _length(make("\n".join(turns)), tokenizer) > window:
-        if len(turns) <= 2:
-            raise LabError(
-                f"The prompt is {over} tokens longer than the model's window of {window}, and cutting the dialogue "
-                "does not help: what stands around it is too long. Show fewer or shorter exemplars."
-            )
-        del turns[len(turns) // 2]
-        cut += 1
-    return Fitted(make("\n".join(turns)), max(over, 0), cut)
+
+    def without(cut: int) -> str:
+        kept = len(turns) - cut
+        return make("\n".join(turns[: kept - kept // 2] + turns[len(turns) - kept // 2 :]))
+
+    if _length(without(0), tokenizer) <= window:
+        return Fitted(without(0), max(over, 0), 0)
+    most = len(turns) - 2
+    # The fewest turns that have to go: a prompt gets shorter with each.
+    cut = 1 + bisect_left(range(1, most + 1), -window, key=lambda cut: -_length(without(cut), tokenizer))
+    if cut > most:
+        raise LabError(
+            f"The prompt is {over} tokens longer than the model's window of {window}, and cutting the dialogue "
+            "does not help: what stands around it is too long. Show fewer or shorter exemplars."
+        )
+    return Fitted(without(cut), max(over, 0), cut)
 
 
 def fit_all(
@@ -115,7 +121,7 @@ def fit_all(
     Where a dialogue's turns are so long that two of them do not fit, words are cut from its middle instead. Raises
     LabError if what stands around a dialogue is too long by itself.
     """
-    dialogues = check_texts(dialogues, "dialogues")
+    dialogues = as_texts(dialogues, "dialogues")
     fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
     if cut:

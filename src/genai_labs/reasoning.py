@@ -13,6 +13,7 @@ from genai_labs.corpus import tasks
 from genai_labs.corpus.tasks import Example
 
 SUM = re.compile(r"(\d+) ([-+*]) (\d+) = (\d+)")
+MOST_DIGITS = 15  # of a number that is reckoned with: a model that goes on multiplying could write any
 
 
 def problems(count: int = 200, worked: bool = True, seed: int = 0, split: str = "test") -> list[Example]:
@@ -22,20 +23,31 @@ def problems(count: int = 200, worked: bool = True, seed: int = 0, split: str = 
 
 
 def final_number(text: str) -> int | None:
-    """The last whole number of an answer, None if it holds none."""
+    """The last whole number of an answer, None if it holds none, or one of more than MOST_DIGITS digits."""
     found = re.findall(r"\d+", text)
-    return int(found[-1]) if found else None
+    return _number(found[-1]) if found else None
 
 
 def with_calculator(text: str) -> int | None:
     """What a worked solution comes to when each "a + b =" in it is reckoned right, None if there is none.
 
-    A result that the model got wrong and used again in a later line is replaced there, too.
+    A result that the model got wrong and used again in a later line is replaced there, too. A sum with a number of more
+    than MOST_DIGITS digits is left unsolved, as the model wrote it.
     """
     mended: dict[int, int] = {}
     result = None
-    for left, sign, right, written in SUM.findall(text):
-        a, b = (mended.get(int(number), int(number)) for number in (left, right))
-        result = {"+": a + b, "-": a - b, "*": a * b}[sign]
-        mended[int(written)] = result
+    for left, sign, right, wrote in SUM.findall(text):
+        written, numbers = _number(wrote), [_number(left), _number(right)]
+        result = written
+        if None not in numbers:
+            a, b = (mended.get(number, number) for number in numbers if number is not None)
+            reckoned = {"+": a + b, "-": a - b, "*": a * b}[sign]
+            if abs(reckoned) < 10**MOST_DIGITS:
+                result = reckoned
+                if written is not None:
+                    mended[written] = reckoned
     return result
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None

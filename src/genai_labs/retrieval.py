@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from genai_labs.arguments import as_texts, as_whole_number
 from genai_labs.corpus import tasks
 from genai_labs.errors import LabError
 
@@ -32,18 +33,25 @@ class Index:
     """Texts to be searched by BM25 (Robertson and Zaragoza 2009, https://doi.org/10.1561/1500000019)."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        if not texts:
+        self.texts = as_texts(texts, "texts to search")
+        if not self.texts:
             raise LabError("There is nothing to search: the list of texts is empty. Give at least one text.")
-        self.texts = list(texts)
         self.counts = [Counter(words(text)) for text in texts]
         self.lengths = [sum(counts.values()) for counts in self.counts]
+        if not any(self.lengths):
+            raise LabError("There is nothing to search: none of the texts holds a word. Give at least one that does.")
         self.mean_length = sum(self.lengths) / len(texts)
         holding = Counter(word for counts in self.counts for word in counts)
         self.weight = {w: math.log(1 + (len(texts) - n + 0.5) / (n + 0.5)) for w, n in holding.items()}
 
     def search(self, question: str, count: int = 1) -> list[int]:
-        """The places of the texts that fit best, best first; the earlier one where two are equal."""
-        scores = [self._score(words(question), place) for place in range(len(self.texts))]
+        """The places of the ``count`` texts that fit best, best first; the earlier one where two are equal.
+
+        Raises LabError if not even one text is asked for, or the question is no text.
+        """
+        count = as_whole_number(count, "The number of texts to find", 1)
+        asked = words(*as_texts([question], "questions"))
+        scores = [self._score(asked, place) for place in range(len(self.texts))]
         return sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:count]
 
     def _score(self, asked: Sequence[str], place: int) -> float:

@@ -243,17 +243,12 @@ def explain(failure: Failure, lab: int, out: Path) -> str:
     )
 
 
-# The page is readable without a network: no script holds up its loading, and formulas are set if MathJax can
-# be fetched (else their source is shown).
+# The page is readable without a network, and fetches nothing: the labs hold no formulas, diagrams or widgets that would
+# need a script.
 _PAGE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js_requirejs -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}
-<script type="text/x-mathjax-config">
-MathJax.Hub.Config({messageStyle: 'none', tex2jax: {inlineMath: [['$','$']], processEscapes: true}});
-</script>
-<script async src="{{ resources.mathjax_url }}"></script>
-{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 """
 
@@ -276,9 +271,21 @@ def read_lessons(out: Path) -> list[dict[str, Any]]:
     path = out / LESSONS
     try:
         rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        return [{**row, "lab": int(row["lab"])} for row in rows]
-    except (ValueError, TypeError, KeyError) as error:
-        raise LabError(f"{path} is not a list of lessons ({error}). Delete it and run the labs again.") from error
+        if not isinstance(rows, list):
+            raise ValueError("no list")
+        return [_as_lesson(row) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error!s:.200}"
+        raise LabError(f"{path} is not a list of lessons ({reason}). Delete it and run the labs again.") from error
+
+
+def _as_lesson(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of LESSONS with its lab as a number. Raises whatever shows that something in it is missing or odd."""
+    for name in ("effect", "low", "high"):
+        float(row[name])
+    if not isinstance(row["holds"], bool) or not all(isinstance(row[name], str) for name in ("id", "claim")):
+        raise ValueError("a row has no verdict, id or claim")
+    return {**row, "lab": int(row["lab"]), "n": int(row["n"])}
 
 
 def forget_lessons(out: Path, labs: list[int]) -> None:

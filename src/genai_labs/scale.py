@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genai_labs.finetuning.memory import BYTES, predicted
+from genai_labs.helptext import plain
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 
@@ -68,7 +69,7 @@ SHAPES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write ``results/scale.md``."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs scale", description=plain(__doc__))
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ name may carry a revision: "google/flan-t5-base@main". What is on this machine a
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import urllib.error
@@ -17,11 +16,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from genai_labs import progress
 from genai_labs.errors import LabError
-from genai_labs.machine import within
+from genai_labs.machine import hub_host, within
+from genai_labs.paths import MODELS
 
 Kind = Literal["model", "dataset"]
 
@@ -32,7 +30,12 @@ ENDINGS: dict[Kind, tuple[str, ...]] = {
     "dataset": (".csv", ".jsonl", ".md"),
 }
 PICKLE = "pytorch_model.bin"
-SUMS = "sha256.txt"  # in a folder made by `fetch --to`: what each file must be, as `sha256sum` writes it
+# Commands that make the shipped models anew, where it is not all of `build-world`.
+MADE_BY = {
+    "hate-mini": "build-world classifiers --again",
+    "judge-mini": "build-world classifiers --again",
+    "harsh-lora": "detox --train-summarizer --ship",
+}
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,21 @@ def split_revision(source: str) -> tuple[str, str | None]:
 
 def is_folder(source: str) -> bool:
     """Whether a source means a folder on this machine, be it there or not: all but names such as "owner/name"."""
-    path = Path(source).expanduser()
-    return path.is_dir() or path.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1
+    return (
+        folder_of(source) is not None
+        or Path(source).is_absolute()
+        or source.startswith((".", "~"))
+        or source.count("/") != 1
+    )
+
+
+def folder_of(source: str) -> Path | None:
+    """The folder on this machine that a source names, None if there is none."""
+    try:
+        folder = Path(source).expanduser()
+        return folder if source and folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # a name that is too long, ~ of an unknown user, a zero byte
+        return None
 
 
 def name_of(folder: Path) -> str:
@@ -62,6 +78,22 @@ def name_of(folder: Path) -> str:
     return folder.parent.parent.name.split("--", 1)[-1].replace("--", "/")
 
 
+def is_shipped(folder: Path) -> bool:
+    """Whether a folder is one of the models that come with this repository."""
+    return folder.parent == MODELS
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a model or adapter that cannot be loaded."""
+    if not is_shipped(folder):
+        return "Fetch it again (python -m genai_labs fetch --again), or name another folder."
+    command = MADE_BY.get(folder.name, "build-world")
+    return (
+        f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew with: "
+        f"python -m genai_labs {command})."
+    )
+
+
 def find(source: str, kind: Kind = "model") -> Path:
     """The folder that holds a model or a data set, fetched from the hub if it is not on this machine yet.
 
@@ -69,10 +101,11 @@ def find(source: str, kind: Kind = "model") -> Path:
     answer.
     """
     if is_folder(source):
-        folder = Path(source).expanduser()
-        if not folder.is_dir():
+        folder = folder_of(source)
+        if folder is None:
+            shown = source[:200] if source.isprintable() else repr(source[:200])
             raise LabError(
-                f"There is no folder {source}, from which the {kind} is to be loaded. Check the name; a model or data "
+                f"There is no folder {shown}, from which the {kind} is to be loaded. Check the name; a model or data "
                 'set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
             )
         return folder
@@ -147,10 +180,9 @@ def check_reachable(name: str) -> None:
     )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise LabError(f"{name} is not on this machine, and the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}")
+    host = hub_host()
     if not answers(endpoint()):
-        raise LabError(
-            f"{name} is not on this machine, and the hub ({urlsplit(endpoint()).hostname}) does not answer. {remedy}"
-        )
+        raise LabError(f"{name} is not on this machine, and the hub ({host}) does not answer. {remedy}")
 
 
 def answers(address: str, seconds: float = SECONDS) -> bool:
@@ -234,30 +266,3 @@ def _api() -> Any:
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=endpoint())
-
-
-def check_sums(folder: Path, files: Sequence[Path]) -> None:
-    """Compare files with what they must be, as far as that is known; LabError for one that is not.
-
-    Known are large files of the hub's cache, which are stored under their checksums, and those of a folder made by
-    ``fetch --to``, which are listed in SUMS.
-    """
-    sums = folder / SUMS
-    listed = dict(line.split()[::-1] for line in sums.read_text(encoding="utf-8").splitlines()) if sums.exists() else {}
-    stored = {path.name: path.resolve().name for path in files if len(path.resolve().name) == 64}
-    known = stored | listed
-    known_files = [path for path in files if path.name in known]
-    with progress.bar(len(known_files), "checking files") as moved:
-        for path in known_files:
-            if checksum(path) != known[path.name]:
-                raise LabError(
-                    f"The file {path.name} in {name_of(folder)} is damaged: it is not what the hub holds. Fetch it "
-                    "again (python -m genai_labs fetch --again)."
-                )
-            moved.update()
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from genai_labs import data, generation, models, prompts, text
-from genai_labs.arguments import whole_number
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
+from genai_labs.options import whole_number
 from genai_labs.profiles import Profile, Weights, lab_seed, load_profile
 from genai_labs.tables import ENDINGS, Table, complain, read_table, read_text, text_problem
 

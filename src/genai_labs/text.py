@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genai_labs.errors import LabError
+from genai_labs.arguments import as_texts
 
 if TYPE_CHECKING:  # it takes seconds to import
     from transformers import PreTrainedTokenizerBase
@@ -91,7 +91,7 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, **options: 
 
     A printed note names the characters that had to be left out. Raises LabError where ``texts`` is not a list of texts.
     """
-    texts = [without_surrogates(text) for text in check_texts(texts)]
+    texts = [without_surrogates(text) for text in as_texts(texts, "prompts")]
     if not texts:
         return {"input_ids": [], "attention_mask": []}
     encoded = tokenizer(texts, **options)
@@ -113,26 +113,6 @@ def note(lost: str) -> str:
     """In words, which characters were left out."""
     more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
     return f"the model does not know these characters, which were left out: {' '.join(lost[:MOST_NAMED])}{more}"
-
-
-def check_texts(texts: Sequence[str], what: str = "prompts") -> list[str]:
-    """``texts`` as a list; LabError where they are one text, or hold something else than texts."""
-    if isinstance(texts, str):
-        raise LabError(
-            f"One text was given where a list of {what} is wanted, so each of its letters would be taken for one. Put "
-            "it in brackets: [text]."
-        )
-    try:
-        made = list(texts)
-    except TypeError:
-        raise LabError(f"A list of {what} is wanted, and this is a {type(texts).__name__}. Pass a list.") from None
-    for place, text in enumerate(made):
-        if not isinstance(text, str):
-            raise LabError(
-                f"A list of {what} is wanted, and number {place} of this one is no text but a {type(text).__name__}. "
-                "Pass texts: of a row, for example, row.dialogue."
-            )
-    return made
 
 
 class _Known(dict[str, bool]):

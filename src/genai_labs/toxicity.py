@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from datasets import Features, Value
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import models, progress, shortage, sources
+from genai_labs import pretrained, shortage, sources
 from genai_labs.corpus.toxicity import keywords
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
@@ -114,23 +114,22 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
     """A classifier from a hub id ("facebook/roberta-hate-speech-dynabench-r4-target") or a local folder, in fp32.
 
     A checkpoint that comes as a pickle alone is read as weights only: nothing in it is executed.
-    Raises LabError if the hub does not have it or does not answer, if a file is missing or damaged, or if the labels
-    are not called "hate" and "nothate".
+    Raises LabError if the hub does not have it or does not answer, if a file is missing, damaged or changed, if weights
+    are missing or not finite, or if the labels are not called "hate" and "nothate".
     """
     folder = sources.find(str(source))
-    models.check_folder(folder, "classifier")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        with shortage.in_words(f"loading {sources.name_of(folder)}"), progress.others_silent():
-            model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
-            model.to(best_device())
-    except LabError:
-        raise
-    except Exception as error:  # whatever a damaged file makes the libraries raise
+    pretrained.check_folder(folder, "classifier")
+    tokenizer = pretrained.read_tokenizer(folder, "classifier")
+    model = pretrained.read_model(
+        AutoModelForSequenceClassification, folder, "classifier", dtype=torch.float32, weights_only=True
+    )
+    if len(tokenizer) > model.config.vocab_size:
         raise LabError(
-            f"The classifier {sources.name_of(folder)} could not be loaded: {type(error).__name__}: {error}. A file is "
-            f"probably damaged or cut off. {models.remedy(folder)}"
-        ) from error
+            f"The tokenizer of the classifier {sources.name_of(folder)} has {len(tokenizer):,} tokens, and its model "
+            f"knows {model.config.vocab_size:,}: they do not belong together. {sources.remedy(folder)}"
+        )
+    with shortage.in_words(f"loading {sources.name_of(folder)}"):
+        model.to(best_device())
     name = sources.split_revision(str(source))[0] if not sources.is_folder(str(source)) else folder.name
     hate, nothate = find_labels(model.config.id2label, name)
     return Classifier(model.eval(), tokenizer, hate, nothate, name, batch_size)
@@ -138,7 +137,7 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
 
 def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple[int, int]:
     """The columns of "hate" and "nothate", by name. Raises LabError if there are no such labels."""
-    columns = {re.sub(r"[^a-z]", "", label.lower()): int(i) for i, label in id2label.items()}
+    columns = {re.sub(r"[^a-z]", "", str(label).lower()): int(i) for i, label in id2label.items()}
     if HATE not in columns or NOTHATE not in columns:
         raise LabError(
             f"The labels of {name} are {', '.join(map(str, id2label.values()))}; a reward needs one called "

@@ -11,17 +11,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from genai_labs.corpus.language import starts_with_vowel_sound
+from genai_labs.corpus.shape import shape_problems
 from genai_labs.errors import LabError
 from genai_labs.paths import CONTENT
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 SPEAKER_FIELDS = {"A", "B", "A's", "B's"}
+DEEPEST = 50  # lists in lists; a scenario has four
+SHOWN = 5  # of the problems of one scenario, in an error's message
 
 
 @dataclass(frozen=True)
@@ -69,26 +73,57 @@ class Scenario:
         return hash(self.id)
 
 
-def read_yaml(name: str | Path) -> Any:
-    """The parsed YAML file ``name`` under ``data/content`` (or at an absolute path)."""
+def read_yaml(name: str | Path, kind: type = object) -> Any:
+    """The parsed YAML file ``name`` under ``data/content`` (or at an absolute path).
+
+    kind: list or dict, where it has to be one. Raises LabError if the file cannot be read or holds something else.
+    """
     path = CONTENT / name
-    # The base loader reads every scalar as text: a slot may be called "on", and an answer may be "no".
-    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        text = path.read_text(encoding="utf-8")
+        if _is_deep(text):
+            raise LabError(
+                f"The content file {name} is nested too deeply. Lists in lists in lists have no meaning there."
+            )
+        # The base loader reads every scalar as text: a slot may be called "on", and an answer may be "no".
+        found = yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
     except FileNotFoundError:
         raise LabError(
             f"The content file {name} is missing. The corpus is generated from it. "
             "Restore it with: git checkout -- data/content"
         ) from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise LabError(f"The content file {name} cannot be read: {error.strerror}. Name another file.") from error
+    except UnicodeDecodeError as error:
+        raise LabError(
+            f"The content file {name} is not written in UTF-8 ({error}). Save it in UTF-8, or restore it with: "
+            "git checkout -- data/content"
+        ) from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise LabError(f"The content file {name} is not valid YAML: {error}. Mend the line it names.") from error
+    if not isinstance(found, kind):
+        wanted = "a list, each item of which begins with a dash" if kind is list else "names with values"
+        raise LabError(f"The content file {name} has to hold {wanted}, and holds something else. Mend it.")
+    return found
+
+
+def _is_deep(text: str) -> bool:
+    """Whether lists stand in lists more than DEEPEST times, at which the parser, written in C, may crash."""
+    depth = accumulate(1 if mark in "[{" else -1 for mark in re.findall(r"[][{}]", text))
+    return max(depth, default=0) > DEEPEST or re.search(rf"(?:[-?:] +){{{DEEPEST}}}", text) is not None
 
 
 @cache
 def pools() -> dict[str, tuple[str, ...]]:
-    """Shared pools of interchangeable slot values, by name."""
-    return {name: tuple(values) for name, values in read_yaml("pools.yaml").items()}
+    """Shared pools of interchangeable slot values, by name. Raises LabError where the file of them is damaged."""
+    raw = read_yaml("pools.yaml", dict)
+    for name, values in raw.items():
+        if not isinstance(values, list) or not values or not all(isinstance(each, str) for each in values):
+            raise LabError(
+                f"The pool {name} in pools.yaml has to be a list of texts. Mend it, or restore the file with: "
+                "git checkout -- data/content"
+            )
+    return {name: tuple(values) for name, values in raw.items()}
 
 
 @cache
@@ -100,17 +135,28 @@ def scenarios(unseen: bool = False) -> tuple[Scenario, ...]:
 
 
 def read_scenarios(path: Path) -> list[Scenario]:
-    """The scenarios of one file, as they stand there (see :func:`problems` for checks)."""
-    return [parse_scenario(raw, unseen=path.stem.startswith("unseen")) for raw in read_yaml(path)]
+    """The scenarios of one file, as they stand there (see :func:`problems` for checks).
+
+    Raises LabError if the file, or a scenario in it, cannot be read.
+    """
+    return [parse_scenario(raw, unseen=path.stem.startswith("unseen")) for raw in read_yaml(path, list)]
 
 
 def parse_scenario(raw: dict[str, Any], unseen: bool) -> Scenario:
-    """One scenario from its YAML mapping; slots that name a shared pool get its values."""
+    """One scenario from its YAML mapping; slots that name a shared pool get its values.
+
+    Raises LabError if something is missing, is of the wrong kind, or names a pool that does not exist.
+    """
+    if wrong := shape_problems(raw):
+        raise LabError(f"The scenario {scenario_id(raw)} cannot be read: {'; '.join(wrong[:SHOWN])}. Mend it.")
     own = {name: spec for name, spec in raw["slots"].items() if isinstance(spec, list)}
     shared = {name: spec for name, spec in raw["slots"].items() if isinstance(spec, str)}
     missing = sorted(set(shared.values()) - set(pools()))
     if missing:
-        raise LabError(f"Scenario {raw['id']} names pools that do not exist: {missing}. Known: {sorted(pools())}")
+        raise LabError(
+            f"The scenario {raw['id']} names pools that do not exist: {', '.join(missing)}. Known are: "
+            f"{', '.join(sorted(pools()))}. Name one of them, or give a list of values."
+        )
     return Scenario(
         id=raw["id"],
         topic=raw["topic"],
@@ -124,6 +170,12 @@ def parse_scenario(raw: dict[str, Any], unseen: bool) -> Scenario:
         questions=tuple(Question(q["q"], q["a"]) for q in raw["questions"]),
         unseen=unseen,
     )
+
+
+def scenario_id(raw: Any) -> str:
+    """What a scenario in YAML is called, as far as that can be told."""
+    name = raw.get("id") if isinstance(raw, dict) else None
+    return name[:60] if isinstance(name, str) and name else "without an id"
 
 
 def parse_turns(raw: list[dict[str, list[str]]]) -> tuple[Turn, ...]:
@@ -216,6 +268,8 @@ def _summary_problems(s: Scenario) -> Iterator[str]:
         if re.search(r"\b(he|she|him|his|I|my|you|your)\b", wording):
             yield f"summary has a pronoun (name the speaker again): {wording}"
     for q in s.questions:
+        for name in fields(q.question) - known:
+            yield f"unknown field {{{name}}} in the question: {q.question}"
         for name in fields(q.answer) - SPEAKER_FIELDS:
             if name not in known or name not in said_in_main | set().union(*(stated_slots(e.turns) for e in s.endings)):
                 yield f"answer slot {{{name}}} is unknown or not always stated: {q.question}"

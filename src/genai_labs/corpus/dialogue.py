@@ -12,8 +12,10 @@ from typing import Any
 from genai_labs.corpus.content import Ending, Scenario, fields, pools, read_yaml
 from genai_labs.corpus.language import articles, conjugate, fill, sentence_case
 from genai_labs.corpus.styles import HOUSE, Style
+from genai_labs.errors import LabError
 
 MAX_TURNS = 12
+MOST_DRAWS = 10_000  # of values for all slots, until no two are the same
 # Kinds of slots whose value a speaker can mistake and correct in any sentence.
 CORRECTABLE = {
     "day",
@@ -150,13 +152,13 @@ def bucket(signature_text: str) -> float:
 @cache
 def smalltalk() -> dict[str, Any]:
     """Greetings, closings, interruptions, asides, corrections, confirmations (``smalltalk.yaml``)."""
-    return dict(read_yaml("smalltalk.yaml"))
+    return dict(read_yaml("smalltalk.yaml", dict))
 
 
 @cache
 def hostility() -> dict[str, Any]:
     """Hostile lines and the clauses that report them (``hostile.yaml``)."""
-    return dict(read_yaml("hostile.yaml"))
+    return dict(read_yaml("hostile.yaml", dict))
 
 
 def play(
@@ -184,11 +186,18 @@ def play(
 
 
 def draw_values(scenario: Scenario, rng: random.Random) -> dict[str, str]:
-    """One value for each slot; two slots never get the same one."""
-    while True:
+    """One value for each slot; two slots never get the same one.
+
+    Raises LabError if the slots have too few values in common lists for that.
+    """
+    for _ in range(MOST_DRAWS):
         values = {name: rng.choice(options) for name, options in scenario.slots.items()}
         if len(set(values.values())) == len(values):
             return values
+    raise LabError(
+        f"The slots of the scenario {scenario.id} can hardly be filled with values that differ: too many of them draw "
+        "from the same few. Give them lists of their own."
+    )
 
 
 def script(scenario: Scenario, ending: Ending, rng: random.Random) -> list[Line]:

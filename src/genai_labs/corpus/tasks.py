@@ -162,7 +162,7 @@ def question(rng: random.Random, split: str = PRETRAINING) -> Example:
 
 @cache
 def _notes() -> list[dict[str, Any]]:
-    return list(read_yaml("notes.yaml"))
+    return list(read_yaml("notes.yaml", list))
 
 
 MOST_TRIES = 3000
@@ -218,7 +218,7 @@ def note_question(rng: random.Random, split: str = PRETRAINING) -> Example:
 
 @cache
 def _problems() -> list[dict[str, Any]]:
-    return list(read_yaml("word_problems.yaml"))
+    return list(read_yaml("word_problems.yaml", list))
 
 
 _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {

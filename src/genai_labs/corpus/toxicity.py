@@ -83,7 +83,7 @@ SENTENCE_WEIGHTS = {"everyday": 2.0, "hostile line": 1.0, "plain": 1.5, "kind": 
 @cache
 def content() -> dict[str, Any]:
     """Frames, fillers, odd things and harsh words (``toxicity.yaml``)."""
-    return dict(read_yaml("toxicity.yaml"))
+    return dict(read_yaml("toxicity.yaml", dict))
 
 
 # ---------------------------------------------------------------------------------------------------------- insults

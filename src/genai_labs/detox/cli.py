@@ -11,11 +11,12 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import display, models, ppo, prompts, toxicity
+from genai_labs import checksums, display, models, ppo, prompts, toxicity
 from genai_labs.detox import examples
 from genai_labs.detox.measure import as_rows, measure, relative_fall
 from genai_labs.detox.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.finetuning import lora
+from genai_labs.helptext import plain
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
 from genai_labs.profiles import load_profile
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs detox", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs detox", description=plain(__doc__))
     parser.add_argument("--profile", help="which model to start from (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--out", type=Path, help="folder for checkpoints, log and results (default: build/detox)")
     parser.add_argument(
@@ -95,6 +96,7 @@ def starting_point(
     trained = out / "summarizer" / "model"
     if args.ship and here().is_main_process:
         shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)
+        checksums.write_sums(SUMMARIZER)
     return load_summarizer(base, trained)
 
 

@@ -13,11 +13,12 @@ from typing import Any, get_args
 from accelerate.utils import gather_object
 
 from genai_labs import data, generation, models, prompts
-from genai_labs.arguments import positive_number, whole_number
 from genai_labs.finetuning import lora, own
 from genai_labs.finetuning.examples import FEWEST, check_size, features
 from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.helptext import plain
 from genai_labs.metrics import Interval, paired_bootstrap, rouge_scores
+from genai_labs.options import positive_number, whole_number
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
 from genai_labs.profiles import Profile, Weights, load_profile
@@ -95,7 +96,7 @@ def make_plan(args: argparse.Namespace, profile: Profile, rows: int = 0) -> Plan
 
 def make_parser() -> argparse.ArgumentParser:
     """The options; what is not said is as the profile has it."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=__doc__, epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=plain(__doc__), epilog=EPILOG)
     count = whole_number(1)
     parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--method", choices=("full", "lora"), default="full")

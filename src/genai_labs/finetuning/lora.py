@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from genai_labs import sources
+from genai_labs import checksums, pretrained, shortage, sources
 from genai_labs.errors import LabError
 
 # The matrices of a T5 v1.1 block.
@@ -27,6 +28,7 @@ ATTENTION = ("q", "k", "v", "o")
 FEED_FORWARD = ("wi_0", "wi_1", "wo")
 ALL_LINEAR = ATTENTION + FEED_FORWARD
 BASE_FILE = "base.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
 Part = Literal["model", "encoder", "decoder"]
 
 
@@ -103,29 +105,40 @@ def save_adapter(model: PeftModel, folder: str | Path) -> int:
     base = sources.name_of(Path(str(model.get_base_model().name_or_path)))
     record = json.dumps({"base": base, "fingerprint": fingerprint(model)})
     (folder / BASE_FILE).write_text(record + "\n", encoding="utf-8")
-    return (folder / "adapter_model.safetensors").stat().st_size
+    return (folder / WEIGHTS_FILE).stat().st_size
 
 
 def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default") -> PeftModel:
     """A model with the adapter saved in ``folder``, standing on the weights of ``base``.
 
-    Raises LabError where a file is missing, and where the adapter was trained on another base model, which is named.
+    Raises LabError where a file is missing, damaged or changed, and where the adapter was trained on another base
+    model, which is named.
     """
     folder = _check_base(base, folder)
-    with _about_checkpointing_silent():
-        return PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
+    with _damage_in_words(folder), _about_checkpointing_silent():
+        model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
+    _check_weights(model, folder, name)
+    return model
 
 
 def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
-    """Load one more adapter beside those that ``model`` has; ``model.set_adapter(name)`` switches to it."""
+    """Load one more adapter beside those that ``model`` has; ``model.set_adapter(name)`` switches to it.
+
+    Raises LabError as :func:`load_adapter` does.
+    """
     folder = _check_base(model, folder)
-    model.load_adapter(folder, adapter_name=name)
+    with _damage_in_words(folder):
+        model.load_adapter(folder, adapter_name=name)
+    _check_weights(model, folder, name)
 
 
 def belongs(base: PreTrainedModel, folder: str | Path) -> bool:
-    """Whether the adapter saved in ``folder``, if there is one, was trained on these base weights."""
-    path = Path(folder) / BASE_FILE
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["fingerprint"] == fingerprint(base)
+    """Whether the adapter saved in ``folder``, if there is one, was trained on these base weights.
+
+    Raises LabError where the record of that is damaged.
+    """
+    folder = Path(folder)
+    return (folder / BASE_FILE).exists() and _record(folder)["fingerprint"] == fingerprint(base)
 
 
 def merged(model: PeftModel) -> PreTrainedModel:
@@ -149,14 +162,20 @@ def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
             "folder: load_adapter(model, folder)."
         )
     folder = Path(folder)
-    missing = [n for n in ("adapter_config.json", "adapter_model.safetensors") if not (folder / n).exists()]
+    missing = [n for n in ("adapter_config.json", WEIGHTS_FILE) if not (folder / n).exists()]
     if missing:
         raise LabError(
             f"There is no adapter in {folder.name}: {' and '.join(missing)} missing. Train it again, or name the "
             "folder that it was saved in."
         )
-    path = folder / BASE_FILE
-    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    checksums.check_sums(folder)
+    kind = pretrained.read_json(folder / "adapter_config.json", "adapter").get("peft_type")
+    if kind != "LORA":
+        raise LabError(
+            f"The adapter in {folder.name} is of the kind {kind!r:.40}, and only LoRA adapters are read here. "
+            f"{_remedy(folder)}"
+        )
+    record = _record(folder) if (folder / BASE_FILE).exists() else None
     if record and record["fingerprint"] != fingerprint(base):
         raise LabError(
             f"The adapter in {folder.name} belongs to another base model: it was trained on {record['base']} with "
@@ -164,3 +183,45 @@ def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
             "weights it would add noise. Load the base model it was trained on, or train it again on this one."
         )
     return folder
+
+
+def _record(folder: Path) -> dict[str, str]:
+    """Which base model an adapter belongs to: its name, "base", and "fingerprint" of its weights."""
+    record = pretrained.read_json(folder / BASE_FILE, "adapter")
+    if not all(isinstance(record.get(key), str) for key in ("base", "fingerprint")):
+        raise LabError(
+            f"The file {BASE_FILE} of the adapter {folder.name} is damaged: it does not name the base model and its "
+            f"weights. {_remedy(folder)}"
+        )
+    return record
+
+
+def _check_weights(model: PeftModel, folder: Path, name: str) -> None:
+    """Whether the model's adapter holds what stands in the file and nothing else, all of it numbers."""
+    stored = load_file(folder / WEIGHTS_FILE)
+    loaded = get_peft_model_state_dict(model, adapter_name=name)
+    if differing := sorted(stored.keys() ^ loaded.keys()):
+        raise LabError(
+            f"The adapter in {folder.name} is not whole: {len(differing)} of its weights do not match what "
+            f"adapter_config.json asks for, such as {differing[0]}. {_remedy(folder)}"
+        )
+    pretrained.check_finite(stored, folder, "adapter")
+
+
+@contextmanager
+def _damage_in_words(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a damaged file makes the libraries raise
+        if shortage.is_out_of_memory(error):
+            raise
+        raise LabError(
+            f"The adapter in {folder.name} could not be loaded: {pretrained.shortened(error)}. A file is probably "
+            f"damaged or cut off. {_remedy(folder)}"
+        ) from error
+
+
+def _remedy(folder: Path) -> str:
+    if sources.is_shipped(folder):
+        return sources.remedy(folder)
+    return "Train it again, or name the folder of another adapter."

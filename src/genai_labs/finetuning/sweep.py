@@ -20,6 +20,7 @@ from genai_labs import data, display, generation, models, prompts
 from genai_labs.finetuning import forgetting, lora
 from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.metrics import paired_bootstrap, rouge_scores
 from genai_labs.paths import RESULTS
@@ -45,7 +46,7 @@ FILE = "lab2_sweep"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=plain(__doc__))
     parser.add_argument("--profile")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seed", type=int, default=0)

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
+from genai_labs import checksums
 from genai_labs.corpus import splits, tasks
 from genai_labs.corpus.styles import KNOWN
+from genai_labs.helptext import plain
 from genai_labs.paths import BUILD, DIALOGUES, MODELS
 from genai_labs.pretraining import cards, classifiers, heldout, model, tokenizer, training
 
@@ -24,7 +26,7 @@ TOKENIZER_EXAMPLES = 16_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for (all by default); a pre-training that was interrupted goes on from its last pool."""
-    parser = argparse.ArgumentParser(prog="genai_labs build-world", description=__doc__)
+    parser = argparse.ArgumentParser(prog="genai_labs build-world", description=plain(__doc__))
     parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
     parser.add_argument("--work", type=Path, default=BUILD / "world", help="folder for checkpoints and logs")
     parser.add_argument("--again", action="store_true", help="train the classifiers even if they are there")
@@ -79,6 +81,7 @@ def export(work: Path) -> None:
     log = [json.loads(line) for line in (work / "pretraining" / "log.jsonl").read_text().splitlines()]
     (folder / "training.json").write_text(json.dumps(training_record(log, scores, trained, words), indent=1) + "\n")
     (folder / "README.md").write_text(cards.model_card(folder), encoding="utf-8")
+    checksums.write_sums(folder)
 
 
 def training_record(

@@ -31,6 +31,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from genai_labs import checksums
 from genai_labs.corpus import toxicity as texts
 from genai_labs.corpus.preferences import write_preferences
 from genai_labs.corpus.toxicity import LABELS, Row
@@ -406,5 +407,7 @@ def build_one(plan: Plan, folder: Path) -> None:
     }
     model.half().save_pretrained(folder)
     words.save_pretrained(folder)
+    checksums.write_sums(folder)  # what is measured next is loaded like any model
     (folder / "training.json").write_text(json.dumps(record | evaluate(folder), indent=1) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(cards.classifier_card(folder), encoding="utf-8")
+    checksums.write_sums(folder)
