@@ -180,8 +180,8 @@ def test_typographic_characters_are_read_as_their_plain_ones(loaded: Loaded) -> 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"prompts": "text"}, r"Put it in brackets: \[text\]"),
-        ({"prompts": [data.Row("1", "d", ("s",), "t")]}, "number 0 of this one is no text but a Row"),
+        ({"prompts": "text"}, r"Put it into a list: \[text\]"),
+        ({"prompts": [data.Row("1", "d", ("s",), "t")]}, "type Row at place 0"),
         ({"batch_size": 0}, "batch_size=0 is not possible"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"max_length": 0}, "max_length=0"),

@@ -89,7 +89,7 @@ def test_flan_t5_keeps_what_it_knows() -> None:
 
 @pytest.mark.parametrize(
     ("given_", "words"),
-    [("text", r"Put it in brackets: \[text\]"), ([1], "is no text but a int"), (None, "this is a NoneType")],
+    [("text", r"Put it into a list: \[text\]"), ([1], "type int at place 0"), (None, "Something of type NoneType")],
 )
 def test_what_is_no_list_of_texts_is_said_in_words(given_: object, words: str) -> None:
     with pytest.raises(LabError, match=words):

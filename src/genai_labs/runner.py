@@ -97,8 +97,8 @@ def can_run(notebooks: dict[int, Path], profile: "Profile") -> dict[int, Path]:
     left_out = sorted(set(notebooks) - set(profile.costs_here))
     for lab in left_out:
         print(
-            f"Lab {lab} is left out: {profile.name} is too large for it on this machine. The README says what a "
-            "profile can run; a smaller one runs all labs."
+            f"Lab {lab} is left out: {profile.name} is too large for it on this machine. docs/real-models.md "
+            "says what a profile can run; a smaller one runs all labs."
         )
     if len(left_out) == len(notebooks):
         raise LabError(f"{profile.name} cannot run what was asked for on this machine. Take a smaller profile.")

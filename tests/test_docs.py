@@ -1,0 +1,52 @@
+"""The README and docs/: short enough to be read, links that lead somewhere, commands that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from genai_labs.__main__ import make_parser
+from genai_labs.paths import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def links(page: Path) -> list[str]:
+    found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    return [target for target in found if "://" not in target]
+
+
+def commands(page: Path) -> set[str]:
+    """The subcommands of our command line that a page names."""
+    return set(re.findall(r"-m genai_labs ([a-z][a-z-]*)", page.read_text(encoding="utf-8")))
+
+
+def test_the_readme_has_at_most_900_words() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    assert [target for target in links(page) if not (page.parent / target).exists()] == []
+    assert links(page) or page.name != "README.md"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached = {(ROOT / target).resolve() for target in links(ROOT / "README.md")}
+    assert [page.name for page in PAGES[1:] if page not in reached] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    known = make_parser().format_help()
+    assert [name for name in commands(page) if not re.search(rf"^ +{name}\b", known, re.MULTILINE)] == []
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for page in PAGES:
+        for block in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for words in (shlex.split(line, comments=True) for line in block.splitlines()):
+                if "make" in words:
+                    assert f"\n{words[words.index('make') + 1]}:" in makefile
