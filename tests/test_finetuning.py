@@ -439,7 +439,7 @@ def test_a_folder_may_be_named_by_a_text_and_slips_are_met_in_words(
     model = lora.load_adapter(loaded[0], folder)
     lora.add_adapter(model, folder, "again")
     with pytest.raises(LabError, match=r"load_adapter\(model, folder\)"):
-        lora.load_adapter(folder, loaded[0])  # type: ignore[arg-type]
+        lora.load_adapter(folder, loaded[0])
     with pytest.raises(LabError, match="There is no adapter in none"):
         lora.load_adapter(loaded[0], "none")
 
