@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 IGNORE = "NBVAL_IGNORE_OUTPUT"
 SKIP = "NBVAL_SKIP"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PROGRESS = "genai_labs_progress"  # stands in the metadata of outputs that show progress
 MAX_IGNORED = 1 / 3
 
 # Folders of this or that machine. The character before keeps the middle of an address out.
@@ -32,6 +33,21 @@ def clean(notebook: "NotebookNode") -> None:
     language = {**notebook.metadata.get("language_info", {"name": "python"}), "version": version}
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = from_dict({"kernelspec": kernel, "language_info": language})
+
+
+def strip_progress(notebook: dict[str, Any]) -> None:
+    """Remove in place what only a running kernel can show: progress, and widgets, which a file shows as errors.
+
+    notebook: the content of a file as nbformat 4 defines it; what is not as defined stays.
+    """
+    for cell in notebook.get("cells", []):
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_passing(output)]
+    notebook.get("metadata", {}).pop("widgets", None)
+
+
+def _is_passing(output: dict[str, Any]) -> bool:
+    return PROGRESS in output.get("metadata", {}) or WIDGET in output.get("data", {})
 
 
 def find_problems(notebook: "NotebookNode") -> list[str]:
