@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from genai_labs.notebooks import PROGRESS, WIDGET
+from genai_labs.notebooks import WIDGET
 from genai_labs.paths import BUILD, ROOT
+from genai_labs.progress import MARK
 from genai_labs.runner import HEADLESS, LAB_NOTEBOOKS
 from genai_labs.working_copy import read_notebook
 
@@ -200,7 +201,7 @@ def check_saved(learner: Learner, lab: int) -> None:
     for mine, theirs in zip(saved["cells"], committed["cells"], strict=True):
         assert kinds(mine) == kinds(theirs), mine["source"]
         assert mine.get("execution_count") == theirs.get("execution_count")
-    assert not any(word in json.dumps(saved) for word in (PROGRESS, WIDGET, '"widgets"'))
+    assert not any(word in json.dumps(saved) for word in (MARK, WIDGET, '"widgets"'))
 
 
 def kinds(cell: dict[str, Any]) -> list[tuple[str, Any]]:

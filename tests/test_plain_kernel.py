@@ -1,13 +1,19 @@
-"""What a person runs: a kernel as JupyterLab starts it, with progress bars and without the variables of headless runs."""
+"""What a person runs: a kernel as JupyterLab starts it, with bars and without the variables of headless runs."""
 
 import os
+from pathlib import Path
+from typing import Any
 
+import nbformat
+import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from genai_labs.notebooks import find_problems, strip_progress
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.runner import HEADLESS, own_kernel
+from genai_labs.progress import MARK
+from genai_labs.runner import HEADLESS, KEEP_MEMORY, LAB_NOTEBOOKS, own_kernel
 
 TRAIN_REWARD_MODEL = """
 from genai_labs import preferences
@@ -15,16 +21,113 @@ from genai_labs import preferences
 rows = preferences.read_preferences()
 preferences.train_reward_model(rows, 32, steps=2).accuracy.n
 """
+SEVERAL_BARS = """
+import time
+from genai_labs.progress import bar, saying
+
+print("before")
+with saying("loading"):
+    time.sleep(0.1)
+for name in ("first", "second"):
+    with bar(10, name) as moved:
+        for _ in range(10):
+            time.sleep(0.1)
+            with bar(5, "inside") as hidden:
+                hidden.update(5)
+            moved.update()
+    print("after", name)
+"""
+INTERRUPTED = """
+import time
+from genai_labs.progress import bar
+
+with bar(2, "work") as moved:
+    time.sleep(0.5)
+    moved.update()
+    raise KeyboardInterrupt
+"""
 
 
-def run_plainly(notebook: NotebookNode) -> NotebookNode:
+class Watcher(NotebookClient):
+    """A client that keeps what was shown as progress, cell by cell, and runs on when it is taken away."""
+
+    def __init__(self, notebook: NotebookNode, **settings: Any) -> None:
+        super().__init__(notebook, km=own_kernel(), timeout=None, coalesce_streams=True, **settings)
+        self.seen: dict[int, list[dict[str, str]]] = {}
+
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
+        content = msg["content"]
+        if MARK in content.get("metadata", {}):
+            self.seen.setdefault(cell_index, []).append(content["data"])
+        return super().process_message(msg, cell, cell_index)
+
+
+def run_plainly(notebook: NotebookNode, **variables: str) -> Watcher:
     """Execute all cells in place as JupyterLab would; raises what a cell raises."""
-    plain = {name: value for name, value in os.environ.items() if name not in HEADLESS}
-    client = NotebookClient(notebook, km=own_kernel(), resources={"metadata": {"path": str(NOTEBOOKS)}}, timeout=None)
+    plain = {name: value for name, value in os.environ.items() if name not in HEADLESS} | variables
+    client = Watcher(notebook, resources={"metadata": {"path": str(NOTEBOOKS)}})
     client.execute(env=plain, cleanup_kc=True)
-    return notebook
+    return client
+
+
+def shares(shown: list[dict[str, str]]) -> list[int]:
+    """The percentages that bars showed, one after the other."""
+    return [int(data["text/plain"].split(":")[1].split("%")[0]) for data in shown if "%" in data.get("text/plain", "")]
+
+
+def kinds(notebook: NotebookNode) -> list[list[tuple[str, ...]]]:
+    """For each cell the kinds of its outputs: streams by name, all else by its MIME types."""
+    return [
+        [(o.output_type, *([o.name] if "name" in o else sorted(o.get("data", {})))) for o in cell.get("outputs", [])]
+        for cell in notebook.cells
+    ]
+
+
+def test_what_headless_runs_set_hides_bars_and_keeps_memory_and_nothing_else() -> None:
+    bars = {"TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"}
+    assert set(HEADLESS) == bars | {"HF_HUB_DISABLE_TELEMETRY"} | set(KEEP_MEMORY)
+
+
+@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+def test_a_lab_runs_to_its_end_with_bars_that_move_and_leave_nothing_behind(lab: int, tmp_path: Path) -> None:
+    committed = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4)
+    made = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4)
+    client = run_plainly(made, GENAI_LABS_OUT=str(tmp_path))
+    left = [output.data for cell in made.cells for output in cell.get("outputs", []) if MARK in output.metadata]
+    assert left
+    assert not any(left)  # emptied, each of them
+    moved = [len(set(shares(shown))) for shown in client.seen.values()]
+    assert sum(count >= 3 for count in moved) >= 5
+    strip_progress(made)
+    assert kinds(made) == kinds(committed)
+    assert [problem for problem in find_problems(made) if "error" in problem or "stderr" in problem] == []
 
 
 def test_a_reward_model_is_trained_while_bars_are_shown() -> None:
-    made = run_plainly(new_notebook(cells=[new_code_cell(TRAIN_REWARD_MODEL)]))
-    assert made.cells[0].outputs[-1].data["text/plain"] == "200"
+    client = run_plainly(new_notebook(cells=[new_code_cell(TRAIN_REWARD_MODEL)]))
+    assert client.nb.cells[0].outputs[-1].data["text/plain"] == "200"
+
+
+def test_a_cell_has_one_bar_at_a_time_in_one_place() -> None:
+    client = run_plainly(new_notebook(cells=[new_code_cell(SEVERAL_BARS)]))
+    outputs = client.nb.cells[0].outputs
+    assert [(o.output_type, o.get("text"), o.get("data")) for o in outputs] == [
+        ("stream", "before\n", None),
+        ("display_data", None, {}),  # "loading"
+        ("display_data", None, {}),  # both bars
+        ("stream", "after first\nafter second\n", None),
+    ]
+    texts = [data.get("text/plain", "") for data in client.seen[0]]
+    assert texts[0] == "loading"
+    assert {text.split(":")[0] for text in texts[1:]} == {"first", "second", ""}
+    assert len(set(shares(client.seen[0]))) > 5
+    assert 'value="0.500"' in str(client.seen[0])
+
+
+def test_a_bar_goes_when_its_work_is_interrupted() -> None:
+    cell = new_code_cell(INTERRUPTED, metadata={"tags": ["raises-exception"]})
+    client = run_plainly(
+        new_notebook(cells=[cell, new_code_cell("from genai_labs.progress import NotebookBar\nNotebookBar.inside")])
+    )
+    assert client.nb.cells[0].outputs[0].data == {}
+    assert client.nb.cells[1].outputs[0].data["text/plain"] == "False"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs import devices, shortage
+from genai_labs.progress import bar
 
 
 def greedy(tokens: int) -> GenerationConfig:
@@ -51,15 +56,13 @@ def generate(
     texts: list[list[str]] = [[] for _ in ids]
     if seed is not None:
         torch.manual_seed(seed)
-    quiet = not progress or "TQDM_DISABLE" in os.environ
-    bar = tqdm(total=len(ids), desc="generating", unit="text", disable=quiet, leave=False)
-    with evaluating(model), _within_memory(batch_size), bar:
+    moved = bar(2 * len(ids), f"writing {len(ids)} texts", shown=progress)  # each prompt is read, each text written
+    with evaluating(model), _within_memory(batch_size), moved:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])
-            for row, made in zip(rows, _write(model, tokenizer, read, config), strict=True):
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
+            for row, made in zip(rows, _write(model, tokenizer, read, config, moved.update), strict=True):
                 texts[row] = made
-            bar.update(len(rows))
     return [made[0] for made in texts]
 
 
@@ -114,20 +117,19 @@ def sample(
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     made: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
-    starts = range(0, len(order), batch_size)
-    quiet = not progress or "TQDM_DISABLE" in os.environ
-    total = len(starts) * len(configs)
-    bar = tqdm(total=total, desc="sampling", unit="setting", disable=quiet, leave=False)
-    with evaluating(model), _within_memory(batch_size), bar:
-        for start in starts:
+    wanted = f"writing {count * len(ids)} texts" + (
+        f" with each of {len(configs)} settings" if len(configs) > 1 else ""
+    )
+    moved = bar(len(ids) * (1 + len(configs)), wanted, shown=progress)
+    with evaluating(model), _within_memory(batch_size), moved:
+        for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows])
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
             for name, config in configs.items():
                 torch.manual_seed(seed + start)
                 several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
-                for row, texts in zip(rows, _write(model, tokenizer, read, several), strict=True):
+                for row, texts in zip(rows, _write(model, tokenizer, read, several, moved.update), strict=True):
                     made[name][row] = texts
-                bar.update()
     return made
 
 
@@ -155,11 +157,13 @@ def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -
     )
 
 
-def _read(model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(
+    model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]], moved: Callable[[float], object]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What the encoder makes of the prompts, [prompts, longest, d_model], and their attention mask [prompts, longest].
 
     Prompts next to each other should be of similar length: a few at a time, fewer the longer they are, are padded and
-    read together.
+    read together. ``moved`` is told how many were read.
     """
     longest = max(map(len, ids))
     states = torch.zeros(len(ids), longest, model.config.d_model, dtype=model.dtype, device=model.device)
@@ -172,6 +176,7 @@ def _read(model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]]) -> tup
             row[: len(kept)] = 1
         read = model.get_encoder()(input_ids=padded, attention_mask=mask[rows, :width])
         states[rows, :width] = read.last_hidden_state
+        moved(len(part))
     return states, mask
 
 
@@ -191,14 +196,49 @@ def _write(
     tokenizer: PreTrainedTokenizerBase,
     read: tuple[torch.Tensor, torch.Tensor],
     config: GenerationConfig,
+    moved: Callable[[float], object],
 ) -> list[list[str]]:
-    """Texts for each prompt that was read, ``num_return_sequences`` of them."""
+    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`."""
     states, mask = read
     encoded = BaseModelOutput(last_hidden_state=states)
-    out = model.generate(encoder_outputs=encoded, attention_mask=mask, generation_config=config)
+    steps = Steps(len(states), config.max_new_tokens, tokenizer.eos_token_id, moved)
+    out = model.generate(
+        encoder_outputs=encoded,
+        attention_mask=mask,
+        generation_config=config,
+        stopping_criteria=StoppingCriteriaList([steps]),
+    )
+    steps.end()
     texts = [text.strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
     each = len(texts) // len(states)
     return [texts[i : i + each] for i in range(0, len(texts), each)]
+
+
+class Steps(StoppingCriteria):
+    """Stops nothing; tells ``moved`` after every token how much further ``texts`` texts have come together.
+
+    A text that has ended counts 1, one that has not its share of the ``most`` tokens that it may have.
+    """
+
+    def __init__(self, texts: int, most: int, end_token: int, moved: Callable[[float], object]) -> None:
+        self.texts, self.most, self.end_token, self.moved = texts, most, end_token, moved
+        self.done = 0.0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        """input_ids: what is written so far, shape [rows, tokens], beams and samples of a text being rows, too."""
+        ended = (input_ids[:, 1:] == self.end_token).any(1).float().mean()
+        share = ended + (1 - ended) * (input_ids.shape[1] - 1) / self.most
+        self._move(self.texts * float(share))
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def end(self) -> None:
+        """All texts are written."""
+        self._move(self.texts)
+
+    def _move(self, done: float) -> None:
+        if done > self.done:  # beams may take an end back
+            self.moved(done - self.done)
+            self.done = done
 
 
 def next_token_probabilities(

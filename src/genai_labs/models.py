@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from genai_labs import shortage, sources
+from genai_labs import progress, shortage, sources
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
@@ -40,7 +40,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights;
         # the fused kernels ("sdpa") are faster at reading.
-        with shortage.in_words(f"loading {sources.name_of(folder)}"):
+        with shortage.in_words(f"loading {sources.name_of(folder)}"), progress.others_silent():
             model = AutoModelForSeq2SeqLM.from_pretrained(
                 folder,
                 use_safetensors=True,

@@ -7,13 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genai_labs.progress import MARK
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 IGNORE = "NBVAL_IGNORE_OUTPUT"
 SKIP = "NBVAL_SKIP"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PROGRESS = "genai_labs_progress"  # stands in the metadata of outputs that show progress
 MAX_IGNORED = 1 / 3
 
 # Folders of this or that machine. The character before keeps the middle of an address out.
@@ -23,9 +24,10 @@ _PATH = re.compile(
 
 
 def clean(notebook: "NotebookNode") -> None:
-    """Remove in place what differs between machines: widget state, times, kernel name, patch version."""
+    """Remove in place what differs between machines: progress, widget state, times, kernel name, patch version."""
     from nbformat import from_dict
 
+    strip_progress(notebook)
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime"):
             cell.metadata.pop(key, None)
@@ -35,19 +37,19 @@ def clean(notebook: "NotebookNode") -> None:
     notebook.metadata = from_dict({"kernelspec": kernel, "language_info": language})
 
 
-def strip_progress(notebook: dict[str, Any]) -> None:
-    """Remove in place what only a running kernel can show: progress, and widgets, which a file shows as errors.
+def strip_progress(content: dict[str, Any]) -> None:
+    """Take progress bars out of a notebook in place: our own, and widgets, which nobody can see without a kernel.
 
-    notebook: the content of a file as nbformat 4 defines it; what is not as defined stays.
+    content: a notebook of format 4, as JSON has it. Called before each save in JupyterLab, too, so it asks for nothing.
     """
-    for cell in notebook.get("cells", []):
+    content.get("metadata", {}).pop("widgets", None)
+    for cell in content.get("cells", []):
         if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if not _is_passing(output)]
-    notebook.get("metadata", {}).pop("widgets", None)
+            cell["outputs"] = [output for output in cell["outputs"] if not _is_progress(output)]
 
 
-def _is_passing(output: dict[str, Any]) -> bool:
-    return PROGRESS in output.get("metadata", {}) or WIDGET in output.get("data", {})
+def _is_progress(output: dict[str, Any]) -> bool:
+    return MARK in output.get("metadata", {}) or WIDGET in output.get("data", {})
 
 
 def find_problems(notebook: "NotebookNode") -> list[str]:
@@ -89,8 +91,8 @@ def _output_problems(notebook: "NotebookNode") -> Iterator[str]:
                 yield f"cell {number} ends in an error: {output.ename}"
             if output.get("name") == "stderr":
                 yield f"cell {number} writes to stderr: {output.text.strip()[:200]!r}"
-            if WIDGET in output.get("data", {}):
-                yield f"cell {number} shows a widget (a progress bar?), which nobody sees without a kernel"
+            if _is_progress(output):
+                yield f"cell {number} shows a widget or a progress bar, which nobody sees without a kernel"
 
 
 def _text_problems(notebook: "NotebookNode") -> Iterator[str]:

@@ -13,7 +13,7 @@ import random
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,11 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainerCallback,
 )
 from transformers.utils import logging
 
+from genai_labs import progress
 from genai_labs.corpus.preferences import Preference, read_preferences, write_summary
 from genai_labs.detox.examples import played
 from genai_labs.devices import best_device
@@ -136,7 +138,7 @@ def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedMod
 def fit(
     pairs: Sequence[Preference], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int
 ) -> None:
-    """Train the model in place with trl's RewardTrainer, silently."""
+    """Train the model in place with trl's RewardTrainer, whose own bars and messages are left out."""
     from trl import RewardConfig, RewardTrainer
 
     # Given token ids, trl leaves the texts alone; it would add a second end token.
@@ -146,8 +148,14 @@ def fit(
             "rejected_ids": tokenizer([p.rejected for p in pairs])["input_ids"],
         }
     )
-    # Into a buffer and not into None: a progress bar, which only a kernel draws, flushes sys.stdout first.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with (
+        progress.bar(steps, f"reward model from {len(pairs)} pairs") as moved,
+        progress.others_silent(),
+        tempfile.TemporaryDirectory() as folder,
+        # Into a buffer and not into None: whoever draws a bar flushes sys.stdout first.
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         settings = RewardConfig(
             output_dir=folder,
@@ -166,9 +174,26 @@ def fit(
             disable_tqdm=True,
             seed=seed,
         )
-        trainer = RewardTrainer(model=model, args=settings, train_dataset=encoded, processing_class=tokenizer)
+        trainer = RewardTrainer(
+            model=model,
+            args=settings,
+            train_dataset=encoded,
+            processing_class=tokenizer,
+            callbacks=[Moved(moved.update)],
+        )
         trainer.train()
     model.eval()
+
+
+class Moved(TrainerCallback):
+    """Calls a function after every step of a trainer."""
+
+    def __init__(self, moved: Callable[[], object]) -> None:
+        self.moved = moved
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """One step is done."""
+        self.moved()
 
 
 def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> NDArray[np.float64]:

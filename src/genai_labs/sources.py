@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from tqdm.auto import tqdm
-
+from genai_labs import progress
 from genai_labs.errors import LabError
 from genai_labs.machine import within
 
@@ -248,12 +247,14 @@ def check_sums(folder: Path, files: Sequence[Path]) -> None:
     stored = {path.name: path.resolve().name for path in files if len(path.resolve().name) == 64}
     known = stored | listed
     known_files = [path for path in files if path.name in known]
-    for path in tqdm(known_files, desc="checking", unit="file", leave=False) if known_files else ():
-        if checksum(path) != known[path.name]:
-            raise LabError(
-                f"The file {path.name} in {name_of(folder)} is damaged: it is not what the hub holds. Fetch it again "
-                "(python -m genai_labs fetch --again)."
-            )
+    with progress.bar(len(known_files), "checking files") as moved:
+        for path in known_files:
+            if checksum(path) != known[path.name]:
+                raise LabError(
+                    f"The file {path.name} in {name_of(folder)} is damaged: it is not what the hub holds. Fetch it "
+                    "again (python -m genai_labs fetch --again)."
+                )
+            moved.update()
 
 
 def checksum(path: Path) -> str:

@@ -20,7 +20,7 @@ from datasets import Features, Value
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import models, shortage, sources
+from genai_labs import models, progress, shortage, sources
 from genai_labs.corpus.toxicity import keywords
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
@@ -121,7 +121,7 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
     models.check_folder(folder, "classifier")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        with shortage.in_words(f"loading {sources.name_of(folder)}"):
+        with shortage.in_words(f"loading {sources.name_of(folder)}"), progress.others_silent():
             model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, weights_only=True)
             model.to(best_device())
     except LabError:

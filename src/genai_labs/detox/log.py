@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from tqdm.auto import tqdm
 
-from genai_labs import display
+from genai_labs import display, progress
 from genai_labs.processes import here
 
 LOG_FILE = "log.csv"
@@ -57,13 +54,12 @@ class Log:
 
     def __init__(self, folder: Path | None, updates: int, history: History) -> None:
         self.history = list(history)
-        self.shown: Any = None
+        self.curves = progress.Spot()
         main = here().is_main_process
-        self.quiet = "TQDM_DISABLE" in os.environ or not main
         self.path = folder / LOG_FILE if folder is not None and main else None
         if self.path is not None:
             self._begin(self.path)
-        self.bar = tqdm(total=updates, initial=len(self.history), desc="PPO", unit="update", disable=self.quiet)
+        self.bar = progress.bar(updates, f"PPO, {updates} updates", done=len(self.history), shown=main)
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
@@ -80,21 +76,13 @@ class Log:
                 csv.DictWriter(file, list(METRICS), lineterminator="\n").writerow(row)
         self.bar.update()
         self.bar.set_postfix({name: f"{row[name]:.2f}" for name in ("score", "kl", "length")})
-        if not self.quiet and _in_notebook():
-            self._redraw()
-
-    def _redraw(self) -> None:
-        from IPython.display import display as show
-
-        plot = draw_curves(self.history)
-        if self.shown is None:
-            self.shown = show(plot, display_id=True)
-        else:
-            self.shown.update(plot)
+        if not self.bar.disable and progress.in_notebook():
+            self.curves.show_object(draw_curves(self.history))
 
     def close(self) -> None:
-        """Take the progress bar away."""
+        """Take bar and curves away."""
         self.bar.close()
+        self.curves.clear()
 
 
 @matplotlib.rc_context(display.STYLE)
@@ -115,11 +103,3 @@ def draw_curves(history: History) -> display.Plot:
             f"{points[-1][1]:.2f} at update {points[-1][0]:.0f}"
         )
     return display.Plot(figure, "\n".join(["Figure: PPO over its updates", *lines]))
-
-
-def _in_notebook() -> bool:
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None

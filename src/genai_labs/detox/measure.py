@@ -69,9 +69,7 @@ def measure(
     scores of a dialogue are the means over its ``samples``.
     """
     asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
-    texts = generation.sample(
-        model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed, progress=False
-    )[""]
+    texts = generation.sample(model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed)[""]
     groups = []
     for wanted in (True, False):
         pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is wanted]

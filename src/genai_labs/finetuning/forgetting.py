@@ -83,7 +83,7 @@ def score(
     for task in asked:
         sources = [example.source for example in task.examples]
         memory.release()  # a training before this leaves gaps that its long prompts do not fit into
-        graded[task.name] = task.grade(generate(model, tokenizer, sources, batch_size=batch_size, progress=False))
+        graded[task.name] = task.grade(generate(model, tokenizer, sources, batch_size=batch_size))
     return graded
 
 

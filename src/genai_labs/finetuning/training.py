@@ -11,7 +11,6 @@ import copy
 import json
 import logging
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,6 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
-from tqdm.auto import tqdm
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -33,7 +31,7 @@ from transformers import (
     set_seed,
 )
 
-from genai_labs import display, processes, run_folder, shortage
+from genai_labs import display, processes, progress, run_folder, shortage
 from genai_labs.devices import best_device, has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
@@ -278,25 +276,23 @@ class Watch(TrainerCallback):
         self.diverged: float | None = None
         self.earlier_seconds = 0.0
         self.started = time.perf_counter()
-        self.bar: tqdm[Any] | None = None
-        self.shown: Any = None
-        self.quiet = "TQDM_DISABLE" in os.environ
+        self.bar = progress.bar(1, "training", shown=False)
+        self.curves = progress.Spot()
         self.epochs, self.examples = epochs, examples
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.history = _history(state.log_history)
         self.earlier_seconds = max((row.get("seconds", 0.0) for row in state.log_history), default=0.0)
         self.started = time.perf_counter()
-        disable = self.quiet or not state.is_world_process_zero
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=disable)
+        what = f"training on {self.examples} examples, {self.epochs} epochs"
+        self.bar = progress.bar(state.max_steps, what, done=state.global_step, shown=state.is_world_process_zero)
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if not self.gradients:
             self.gradients = memory.gradient_bytes(model)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update()
+        self.bar.update()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         memory.release()
@@ -313,24 +309,16 @@ class Watch(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.history = _history(state.log_history)
-        if self.bar is not None and self.history:
+        if self.history:
             last = self.history[-1]
             self.bar.set_postfix({name: f"{last[name]:.3f}" for name in ("train_loss", "validation_loss")})
-        if not self.quiet and _in_notebook():
-            self._redraw()
-
-    def _redraw(self) -> None:
-        from IPython.display import display as show
-
-        if self.shown is None:
-            self.shown = show(draw_curves(self.history), display_id=True)
-        else:
-            self.shown.update(draw_curves(self.history))
+            if not self.bar.disable and progress.in_notebook():
+                self.curves.show_object(draw_curves(self.history))
 
     def close(self) -> None:
-        """Take the progress bar away."""
-        if self.bar is not None:
-            self.bar.close()
+        """Take bar and curves away."""
+        self.bar.close()
+        self.curves.clear()
 
     def check(self, folder: Path) -> None:
         """Raise LabError if the loss diverged, naming the last good checkpoint."""
@@ -457,11 +445,3 @@ def _unwrap(trainer: Trainer, model: PreTrainedModel | PeftModel, plan: Plan) ->
     model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
     model.config.use_cache = True
     model.eval()
-
-
-def _in_notebook() -> bool:
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return False
-    return getattr(get_ipython(), "kernel", None) is not None
