@@ -60,6 +60,10 @@ class Learner:
     def open(self, lab: int) -> None:
         """Double click on the lab in the file browser."""
         self.page.locator(".jp-DirListing-item").filter(has_text=LAB_NOTEBOOKS[lab]).dblclick()
+        self.wait_until_open()
+
+    def wait_until_open(self) -> None:
+        """Wait for the notebook in front and its kernel, which says its version: that marks the file as changed."""
         self.page.locator(".jp-Notebook:visible .jp-Cell").first.wait_for()
         self.page.locator(".jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
 
@@ -72,6 +76,7 @@ class Learner:
     def save(self) -> None:
         with self.page.expect_response(lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url):
             self.choose("File", "Save Notebook")
+        self.page.locator(".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)").first.wait_for()
 
     def wait_until_run(self, count: int) -> list[float]:
         """Wait until the last of `count` code cells has its number. Returns how far the bars seen meanwhile were."""
@@ -157,6 +162,7 @@ def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: 
     page = learner.page
     page.goto(learner.address)
     page.locator(".jp-NotebookPanel").get_by_role("heading", name="Lab 1").wait_for(timeout=120_000)
+    learner.wait_until_open()
     assert sorted(page.locator(".jp-DirListing-itemText").all_inner_texts()) == sorted(LAB_NOTEBOOKS.values())
     page.locator(".jp-Notebook").get_by_role("link", name="model card").first.click()
     page.locator(".jp-FileEditor:visible, .jp-MarkdownViewer:visible").get_by_text("t5-mini").first.wait_for()
