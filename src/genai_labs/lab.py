@@ -41,7 +41,7 @@ def read_line(argv: Sequence[str]) -> tuple[int, list[str]]:
     parser = argparse.ArgumentParser(
         prog="python -m genai_labs lab",
         usage="%(prog)s [LAB] [-- OPTIONS OF JUPYTERLAB]",
-        description="Opens JupyterLab at your own copy of a lab, in work/. An update of the course keeps what you wrote.",
+        description="Opens JupyterLab at your own copy of a lab, in work/. Updates of the course keep what you wrote.",
         epilog="For example: lab 2 -- --port 9999 --no-browser. JupyterLab's options: python -m jupyterlab --help",
     )
     parser.add_argument("lab", nargs="?", type=int, choices=sorted(LAB_NOTEBOOKS), default=1, metavar="LAB")

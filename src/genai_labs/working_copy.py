@@ -18,7 +18,7 @@ WORK = ROOT / "work"
 
 
 def update_copy(lab: Path, work: Path = WORK) -> tuple[Path, str]:
-    """Make the copy of a lab in `work`, or bring it up to date. Returns its path, and what was done in a sentence or "".
+    """Make the copy of a lab in `work`, or bring it up to date. Returns its path, and what was done in words or "".
 
     What the learner wrote stays; a copy that cannot be read is kept under another name. Raises LabError if the lab
     cannot be read, or `work` not be written.
@@ -34,8 +34,8 @@ def update_copy(lab: Path, work: Path = WORK) -> tuple[Path, str]:
         return work / lab.name, _update(course, work / lab.name, work / ".base" / lab.name)
     except OSError as error:
         raise LabError(
-            f"{lab.name} cannot be copied, because writing {work} failed: {error}. Make room, or give yourself the right "
-            "to write there, and try again. Nothing of yours is lost."
+            f"{lab.name} cannot be copied, because writing {work} failed: {error}. Make room, or give yourself the "
+            "right to write there, and try again. Nothing of yours is lost."
         ) from error
 
 
