@@ -13,8 +13,10 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,6 +32,7 @@ if BROWSER is None:
     pytest.skip("there is no browser: Chromium and Chrome are looked for", allow_module_level=True)
 
 SCREENS = BUILD / "screens"
+SCREEN = {"width": 1280, "height": 900}
 MINUTES = 15  # a lab may take on a slow machine
 RESTARTED = (1,)  # labs that are run a second time, from "Restart Kernel and Run All Cells"
 FLAGS = ("--disable-background-networking", "--disable-quic", "--no-first-run", "--disable-component-update")
@@ -47,7 +50,7 @@ class Learner:
     course: Path
     address: str
     page: Any
-    complaints: list[str] = field(default_factory=list)  # errors in the console that are not foreign
+    complaints: list[str] = field(default_factory=list)  # errors in the console that are not foreign, and the like
 
     def copy_of(self, lab: int) -> Path:
         return self.course / "work" / LAB_NOTEBOOKS[lab]
@@ -149,10 +152,11 @@ def learner(course: Path, address: str) -> Iterator[Learner]:
     flags = [*FLAGS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page = browser.new_page(viewport=SCREEN)
         made = Learner(course, address, page)
         page.on("console", lambda message: listen(made, message.type, message.text))
         page.on("pageerror", lambda error: listen(made, "error", str(error)))
+        page.on("request", lambda request: watch(made, request.url))
         yield made
         browser.close()
 
@@ -160,6 +164,11 @@ def learner(course: Path, address: str) -> Iterator[Learner]:
 def listen(learner: Learner, kind: str, text: str) -> None:
     if kind == "error" and not any(re.search(foreign, text) for foreign in FOREIGN):
         learner.complaints.append(text)
+
+
+def watch(learner: Learner, address: str) -> None:
+    if address.startswith(("http", "ws")) and urlsplit(address).hostname != "127.0.0.1":
+        learner.complaints.append(f"the page asks the network for {address}")
 
 
 def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: Learner) -> None:
@@ -189,6 +198,7 @@ def test_a_lab_runs_to_its_end_and_is_found_again_as_it_was_left(learner: Learne
     check_saved(learner, lab)
     learner.open(lab)
     take_screenshots(learner, f"lab{lab}")
+    check_shown(learner, lab)
     if lab in RESTARTED:
         restart(learner, blank)
     learner.close()
@@ -215,18 +225,30 @@ def check_saved(learner: Learner, lab: int) -> None:
     assert not any(word in json.dumps(saved) for word in (MARK, WIDGET, '"widgets"'))
 
 
+def check_shown(learner: Learner, lab: int) -> None:
+    """Every card and plot of the file is in the page."""
+    outputs = [output for cell in read_notebook(learner.copy_of(lab))["cells"] for output in cell.get("outputs", [])]
+    formats = [key for output in outputs for key in output.get("data", {})]
+    notebook = learner.page.locator(".jp-Notebook:visible")
+    assert notebook.locator(".jp-OutputArea-output.jp-RenderedHTML").count() == formats.count("text/html") > 0
+    plots = notebook.locator(".jp-OutputArea-output.jp-RenderedImage img")
+    assert plots.evaluate_all("all => all.filter(x => x.naturalWidth > 0).length") == formats.count("image/png") > 0
+
+
 def kinds(cell: dict[str, Any]) -> list[tuple[str, Any]]:
     """What a cell shows: errors and streams by name, cards and plots by their formats."""
-    return [
+    shown = [
         (output["output_type"], output.get("name") or output.get("ename") or sorted(output["data"]))
         for output in cell.get("outputs", [])
     ]
+    return [kind for kind, _ in groupby(shown)]  # what is printed comes in pieces, of whatever size
 
 
 def take_screenshots(learner: Learner, name: str) -> None:
     """The whole notebook in both themes, a screen at a time; what it shows is in the page."""
     page = learner.page
     SCREENS.mkdir(parents=True, exist_ok=True)
+    page.set_viewport_size({"width": 1280, "height": 1800})
     for theme in ("Light", "Dark"):
         learner.choose("Settings", "Theme", f"JupyterLab {theme}")
         page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for(state="attached")
@@ -235,6 +257,7 @@ def take_screenshots(learner: Learner, name: str) -> None:
         for number, _ in enumerate(scroll(learner), start=1):
             page.screenshot(path=SCREENS / f"{name}-{theme.lower()}-{number:02}.png")
     learner.choose("Settings", "Theme", "JupyterLab Light")
+    page.set_viewport_size(SCREEN)
 
 
 def scroll(learner: Learner) -> Iterator[None]:
