@@ -7,7 +7,7 @@ from typing import Any
 
 from genai_labs.errors import LabError
 from genai_labs.paths import JUPYTER_CONFIG, ROOT
-from genai_labs.runner import KEEP_MEMORY, LAB_NOTEBOOKS, find_notebooks
+from genai_labs.runner import KEEP_MEMORY, LAB_NOTEBOOKS, encryption, find_notebooks
 from genai_labs.working_copy import WORK, update_copy
 
 
@@ -68,6 +68,7 @@ def server_options(number: int) -> list[str]:
     return [
         f"--ServerApp.root_dir={ROOT}",
         f"--LabApp.default_url=/lab/tree/{WORK.name}/{LAB_NOTEBOOKS[number]}",
+        f"--KernelManager.transport_encryption={encryption()}",
     ]
 
 

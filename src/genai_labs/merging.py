@@ -105,7 +105,7 @@ def _merge_cell(
     if before is not None and _text(mine) == _text(before):
         changes.renewed += 1
         return [{**course, "metadata": _newer(before["metadata"], mine["metadata"], course["metadata"])}]
-    note = _note(course, {**new, **own})
+    note = note_of(course, {**new, **own})
     changes.noted += note["id"] not in own
     return [mine] if note["id"] in own else [mine, note]
 
@@ -130,14 +130,17 @@ def _not_in_course(
     outdated = (
         about != name
         and about in old
-        and _text(mine) == _text(_note(old[about], {}))
+        and _text(mine) == _text(note_of(old[about], {}))
         and (about not in new or _text(new[about]) != _text(old[about]))
     )
     return [] if outdated else [mine]
 
 
-def _note(course: Cell, cells: dict[str, Cell]) -> Cell:
-    """The course's text of a cell as a Markdown cell, which runs nothing and so spoils no answer."""
+def note_of(course: Cell, cells: dict[str, Cell]) -> Cell:
+    """The course's text of a cell as a Markdown cell, which runs nothing and so spoils no answer.
+
+    cells: those that are there already, by id; a note with this very text keeps its id, any other id is not taken twice.
+    """
     text = course["source"]
     if course["cell_type"] == "code":
         fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
