@@ -34,6 +34,15 @@ class Changes:
         return any(getattr(self, each.name) for each in fields(self))
 
 
+@dataclass(frozen=True)
+class Sides:
+    """The cells of the three notebooks, by id."""
+
+    base: dict[str, Cell]
+    mine: dict[str, Cell]
+    course: dict[str, Cell]
+
+
 def merge(base: Notebook, mine: Notebook, course: Notebook) -> tuple[Notebook, Changes]:
     """The learner's notebook `mine` with what the course changed from `base` to `course`; arguments stay as they are.
 
@@ -41,11 +50,9 @@ def merge(base: Notebook, mine: Notebook, course: Notebook) -> tuple[Notebook, C
     stands in a Markdown cell below. Cells that the learner added or deleted stay added or deleted, and cells that the
     course has removed go unless the learner changed them. Every cell must have an id of its own (see `name_cells`).
     """
-    old, own, new = _by_id(base), _by_id(mine), _by_id(course)
+    sides = Sides(*({cell["id"]: cell for cell in each["cells"]} for each in (base, mine, course)))
     changes = Changes()
-    cells = []
-    for name in _order(list(old), list(own), list(new)):
-        cells += _merge_cell(name, old, own, new, changes)
+    cells = [cell for name in _order(sides) for cell in _merge_cell(name, sides, changes)]
     merged = {
         **mine,
         "cells": copy.deepcopy(cells),
@@ -68,14 +75,11 @@ def name_cells(cells: Iterable[Cell]) -> None:
         taken[name] += 1
 
 
-def _by_id(notebook: Notebook) -> dict[str, Cell]:
-    return {cell["id"]: cell for cell in notebook["cells"]}
-
-
-def _order(old: list[str], own: list[str], new: list[str]) -> list[str]:
+def _order(sides: Sides) -> list[str]:
     """All ids: in the course's order, or, where the learner has moved cells, in the learner's."""
-    moved = [name for name in own if name in old] != [name for name in old if name in own]
-    return _weave(own, new) if moved else _weave(new, own)
+    moved = [name for name in sides.mine if name in sides.base] != [name for name in sides.base if name in sides.mine]
+    mine, course = list(sides.mine), list(sides.course)
+    return _weave(mine, course) if moved else _weave(course, mine)
 
 
 def _weave(main: list[str], other: list[str]) -> list[str]:
@@ -91,23 +95,23 @@ def _weave(main: list[str], other: list[str]) -> list[str]:
     return order
 
 
-def _merge_cell(
-    name: str, old: dict[str, Cell], own: dict[str, Cell], new: dict[str, Cell], changes: Changes
-) -> list[Cell]:
+def _merge_cell(name: str, sides: Sides, changes: Changes) -> list[Cell]:
     """What becomes of one cell: itself, itself and a note, or nothing."""
-    before, mine, course = old.get(name), own.get(name), new.get(name)
+    before, mine, course = sides.base.get(name), sides.mine.get(name), sides.course.get(name)
     if mine is None:
         return _not_in_mine(before, course, changes)
     if course is None:
-        return _not_in_course(name, before, mine, old, new, changes)
+        return _not_in_course(mine, sides, changes)
     if before is not None and _text(course) == _text(before) or _text(course) == _text(mine):
         return [{**mine, "metadata": _newer((before or course)["metadata"], mine["metadata"], course["metadata"])}]
     if before is not None and _text(mine) == _text(before):
         changes.renewed += 1
         return [{**course, "metadata": _newer(before["metadata"], mine["metadata"], course["metadata"])}]
-    note = note_of(course, {**new, **own})
-    changes.noted += note["id"] not in own
-    return [mine] if note["id"] in own else [mine, note]
+    note = note_of(course, {**sides.course, **sides.mine})
+    if note["id"] in sides.mine:  # shown by an earlier update that broke off
+        return [mine]
+    changes.noted += 1
+    return [mine, note]
 
 
 def _not_in_mine(before: Cell | None, course: Cell | None, changes: Changes) -> list[Cell]:
@@ -120,26 +124,27 @@ def _not_in_mine(before: Cell | None, course: Cell | None, changes: Changes) -> 
     return []
 
 
-def _not_in_course(
-    name: str, before: Cell | None, mine: Cell, old: dict[str, Cell], new: dict[str, Cell], changes: Changes
-) -> list[Cell]:
+def _not_in_course(mine: Cell, sides: Sides, changes: Changes) -> list[Cell]:
+    before = sides.base.get(mine["id"])
     if before is not None and _text(mine) == _text(before):
         changes.removed += 1
         return []
-    about = re.sub(rf"{NOTE}\d*$", "", name)
-    outdated = (
-        about != name
-        and about in old
-        and _text(mine) == _text(note_of(old[about], {}))
-        and (about not in new or _text(new[about]) != _text(old[about]))
-    )
-    return [] if outdated else [mine]
+    return [] if _is_outdated_note(mine, sides) else [mine]
+
+
+def _is_outdated_note(mine: Cell, sides: Sides) -> bool:
+    """Whether a cell is a note of an earlier update that nobody has touched and that a later one has overtaken."""
+    about = re.sub(rf"{NOTE}\d*$", "", mine["id"])
+    told, now = sides.base.get(about), sides.course.get(about)
+    if about == mine["id"] or told is None or _text(mine) != _text(note_of(told, {})):
+        return False
+    return now is None or _text(now) != _text(told)
 
 
 def note_of(course: Cell, cells: dict[str, Cell]) -> Cell:
     """The course's text of a cell as a Markdown cell, which runs nothing and so spoils no answer.
 
-    cells: those that are there already, by id; a note with this very text keeps its id, any other id is not taken twice.
+    cells: those that are there already, by id: the note gets an id that none of them has but this very note.
     """
     text = course["source"]
     if course["cell_type"] == "code":
