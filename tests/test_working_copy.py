@@ -306,7 +306,7 @@ def test_whatever_a_learner_wrote_survives_every_update(base: Any, edits: Any, c
     frozen = copy.deepcopy((base, mine, course))
     after, _ = merge(base, mine, course)
     assert (base, mine, course) == frozen
-    notes = {merging.note_of(cell, {})["source"] for cell in base["cells"]}
+    notes = {merging.note_of(cell)["source"] for cell in base["cells"]}
     own, given_out, got = written(mine), written(base), written(after)
     assert {cell for cell in own - given_out if cell[2] not in notes} <= got
     assert len(names(got)) == len(after["cells"])

@@ -107,9 +107,9 @@ def _merge_cell(name: str, sides: Sides, changes: Changes) -> list[Cell]:
     if before is not None and _text(mine) == _text(before):
         changes.renewed += 1
         return [{**course, "metadata": _newer(before["metadata"], mine["metadata"], course["metadata"])}]
-    note = note_of(course, {**sides.course, **sides.mine})
-    if note["id"] in sides.mine:  # shown by an earlier update that broke off
-        return [mine]
+    note = note_of(course, {*sides.mine, *sides.course})
+    if any(_about(other) == name and _text(cell) == _text(note) for other, cell in sides.mine.items()):
+        return [mine]  # an earlier update that broke off has shown it
     changes.noted += 1
     return [mine, note]
 
@@ -134,17 +134,23 @@ def _not_in_course(mine: Cell, sides: Sides, changes: Changes) -> list[Cell]:
 
 def _is_outdated_note(mine: Cell, sides: Sides) -> bool:
     """Whether a cell is a note of an earlier update that nobody has touched and that a later one has overtaken."""
-    about = re.sub(rf"{NOTE}\d*$", "", mine["id"])
+    about = _about(mine["id"])
     told, now = sides.base.get(about), sides.course.get(about)
-    if about == mine["id"] or told is None or _text(mine) != _text(note_of(told, {})):
+    if told is None or _text(mine) != _text(note_of(told)):
         return False
     return now is None or _text(now) != _text(told)
 
 
-def note_of(course: Cell, cells: dict[str, Cell]) -> Cell:
+def _about(name: str) -> str:
+    """The id of the cell that a note with this id is about; "" for other cells."""
+    found = re.fullmatch(rf"(.*){NOTE}\d*", name, flags=re.DOTALL)
+    return found[1] if found else ""
+
+
+def note_of(course: Cell, taken: Iterable[str] = ()) -> Cell:
     """The course's text of a cell as a Markdown cell, which runs nothing and so spoils no answer.
 
-    cells: those that are there already, by id: the note gets an id that none of them has but this very note.
+    taken: ids that it may not have.
     """
     text = course["source"]
     if course["cell_type"] == "code":
@@ -153,8 +159,7 @@ def note_of(course: Cell, cells: dict[str, Cell]) -> Cell:
     note: Cell = {"cell_type": "markdown", "metadata": {}, "source": f"{CHANGED}\n\n{text}"}
     if "attachments" in course:
         note["attachments"] = course["attachments"]
-    others = {name for name, cell in cells.items() if _text(cell) != _text(note)}
-    return {"id": _free(course["id"] + NOTE, others), **note}
+    return {"id": _free(course["id"] + NOTE, taken), **note}
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
