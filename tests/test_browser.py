@@ -201,6 +201,7 @@ def test_a_lab_runs_to_its_end_and_is_found_again_as_it_was_left(learner: Learne
     check_shown(learner, lab)
     if lab in RESTARTED:
         restart(learner, blank)
+    learner.choose("Kernel", "Shut Down Kernel")  # gives its memory back
     learner.close()
     check_saved(learner, lab)
     assert not learner.complaints
@@ -230,9 +231,12 @@ def check_shown(learner: Learner, lab: int) -> None:
     outputs = [output for cell in read_notebook(learner.copy_of(lab))["cells"] for output in cell.get("outputs", [])]
     formats = [key for output in outputs for key in output.get("data", {})]
     notebook = learner.page.locator(".jp-Notebook:visible")
-    assert notebook.locator(".jp-OutputArea-output.jp-RenderedHTML").count() == formats.count("text/html") > 0
+    cards = notebook.locator(".jp-OutputArea-output.jp-RenderedHTML")
     plots = notebook.locator(".jp-OutputArea-output.jp-RenderedImage img")
-    assert plots.evaluate_all("all => all.filter(x => x.naturalWidth > 0).length") == formats.count("image/png") > 0
+    assert formats.count("text/html") > 0 < formats.count("image/png")
+    sync_api.expect(cards).to_have_count(formats.count("text/html"), timeout=30_000)
+    sync_api.expect(plots).to_have_count(formats.count("image/png"), timeout=30_000)
+    assert all(plots.evaluate_all("all => all.map(x => x.naturalWidth > 0)"))
 
 
 def kinds(cell: dict[str, Any]) -> list[tuple[str, Any]]:
