@@ -10,7 +10,7 @@ OLD_CPU := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
 
 help:
 	@echo "make labs         run the labs, write build/, and show what was measured"
-	@echo "make lab          open JupyterLab at Lab 1"
+	@echo "make lab          open JupyterLab at your copy of Lab 1; Lab 2 at port 9999: make lab ARGS=\"2 -- --port 9999\""
 	@echo "make test         all checks and tests but the slow ones"
 	@echo "make test-all     the slow ones too"
 	@echo "make build-world  write the corpus and train the small model again"
@@ -32,7 +32,7 @@ labs: env
 	$(BIN)/python -m genai_labs run
 
 lab: env
-	$(BIN)/python -m genai_labs lab
+	$(BIN)/python -m genai_labs lab $(ARGS)
 
 lint: env
 	$(BIN)/python -m ruff check .

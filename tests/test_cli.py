@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 import re
 import subprocess
 import sys
@@ -79,23 +78,6 @@ def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     monkeypatch.setattr(cli.importlib, "import_module", {cli.MODULES[command]: module}.__getitem__)
     assert cli.main([command, "--hours", "2", "--help"]) == 0
     assert lines == [["--hours", "2", "--help"]]
-
-
-def test_lab_opens_the_notebook_with_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "lab1_prompting.ipynb").touch()
-    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
-    called: list[tuple[list[str], dict[str, str]]] = []
-
-    def call(command: list[str], env: dict[str, str]) -> int:
-        called.append((command, env))
-        return 0
-
-    monkeypatch.setattr(cli.subprocess, "call", call)
-    assert cli.main(["lab"]) == 0
-    ((command, environment),) = called
-    assert command == [sys.executable, "-m", "jupyterlab", str(tmp_path / "lab1_prompting.ipynb")]
-    assert environment.items() >= (os.environ | runner.KEEP_MEMORY).items()
-    assert cli.main(["lab", "2"]) == 2
 
 
 def test_refresh_takes_labs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from IPython.display import display
 from numpy.typing import ArrayLike
 
 from genai_labs import paths
-from genai_labs.display import ABOUT, NOTE, Card, box, escape, show_table
+from genai_labs.display import ABOUT, NOTE, TEXT, Card, box, escape, show_table, tinted
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
 from genai_labs.profiles import loaded_profile
@@ -397,17 +397,18 @@ def _html_card(lesson: Lesson) -> str:
 def _html_scale(lesson: Lesson, color: str) -> str:
     """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
     marks = lesson.expectation.marks()
+    ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
     # Only numbers as shown enter, so that the HTML is as stable as they are.
     shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
     effect, low, high = _percents(shown, [*shown, *marks])
     lines = [(_percents([mark], [*shown, *marks])[0], "dashed" if mark else "solid") for mark in marks]
     styles = [
-        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} #333333;" for place, line in lines),
-        f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{color};",
-        f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{color};",
+        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} {TEXT};" for place, line in lines),
+        f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
+        f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
     ]
     pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
-    scale = "position:relative;height:22px;max-width:480px;margin-top:8px;background:#eef0f3;"
+    scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
     key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"

@@ -193,17 +193,21 @@ def own_kernel() -> Any:
     A kernel named "python3" that is installed elsewhere on the machine would be found first by its name, and
     would lack our packages. With no folders to search, Jupyter falls back on the interpreter it runs in.
     """
-    import zmq
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    # Without encryption the kernel writes a warning into the progress bar.
-    encryption = "auto" if zmq.has("curve") else "disabled"
     return AsyncKernelManager(
         kernel_name="python3",
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport_encryption=encryption,
+        transport_encryption=encryption(),
     )
+
+
+def encryption() -> str:
+    """Whether to encrypt what kernels say: yes where that can be, because kernels write a warning if it is not."""
+    import zmq
+
+    return "auto" if zmq.has("curve") else "disabled"
 
 
 def section_names(notebook: "NotebookNode") -> list[str]:

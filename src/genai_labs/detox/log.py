@@ -96,7 +96,7 @@ def draw_curves(history: History) -> display.Plot:
         axes = figure.add_subplot(-(-len(names) // 3), 3, place + 1)
         axes.plot(*zip(*points, strict=True), color=display.COLORS[0], marker="o", ms=3, lw=1.6)
         axes.set(xlabel="update", ylabel=DRAWN[name], axisbelow=True)
-        axes.grid(color="#e1e4e8")
+        axes.grid(color=display.GRID)
         axes.spines[["top", "right"]].set_visible(False)
         lines.append(
             f"  {DRAWN[name]}: {points[0][1]:.2f} at update {points[0][0]:.0f}, "
