@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import image
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from nbval.plugin import get_sanitize_patterns
@@ -134,8 +135,9 @@ def test_dialogue_shows_speakers_turns_and_summaries_in_order() -> None:
 def test_figures_have_named_axes_and_an_opaque_light_background(make: Callable[[], Plot]) -> None:
     figure = make().figure
     assert isinstance(figure, Figure)
-    assert min(figure.get_facecolor()[:3]) > 0.9
-    assert figure.get_facecolor()[3] == 1
+    *paper, opaque = to_rgba(figure.get_facecolor())
+    assert min(paper) > 0.9
+    assert opaque == 1
     (axes,) = figure.axes
     assert axes.get_xlabel()
     assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()] == ["zero-shot"]

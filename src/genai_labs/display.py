@@ -132,7 +132,7 @@ def _lay_on_paper(figure: Figure) -> None:
         transform=figure.dpi_scale_trans, facecolor=figure.get_facecolor(), edgecolor="#c4c9d0", linewidth=1,
     )  # fmt: skip
     paper.set_figure(figure)
-    figure.patch = paper
+    figure.patch = paper  # type: ignore[assignment]
     if layout := figure.get_layout_engine():
         layout.set(w_pad=0.12, h_pad=0.12)
 
