@@ -1,6 +1,7 @@
 """Verdicts follow from the interval; lessons.json keeps one row a lesson, in order, whole."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,10 @@ def test_a_failed_write_leaves_the_old_file_whole(monkeypatch: pytest.MonkeyPatc
     before = lessons_path().read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lessons.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(LabError, match=r"The disk is full.*Make room"):
         lesson("1.2", "Second.", BETTER, BASE, metric="m", show=False)
     assert lessons_path().read_bytes() == before
 

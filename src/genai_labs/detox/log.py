@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from genai_labs import display
+from genai_labs import display, files
 from genai_labs.processes import here
 
 LOG_FILE = "log.csv"
@@ -67,10 +68,11 @@ class Log:
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(METRICS), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.history)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(METRICS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        files.write_whole(path, text.getvalue())
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add a row."""

@@ -1,0 +1,39 @@
+"""Types of numbers on a command line: what is not allowed is answered by what is."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+MOST = 1_000_000
+
+
+def whole_number(least: int, most: int = MOST) -> Callable[[str], int]:
+    """A type for argparse: a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not allowed: a whole number from {least} to {most:,} is")
+        return number
+
+    return read
+
+
+def positive_number(most: float) -> Callable[[str], float]:
+    """A type for argparse: a number above 0, at most ``most``."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not allowed: a number above 0 and up to {most:g} is")
+        return number
+
+    return read
