@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -280,6 +281,26 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(loaded: Loaded, made: 
     assert resumed.best_epoch == whole.best_epoch
     for (name, a), (_, b) in zip(whole.model.named_parameters(), resumed.model.named_parameters(), strict=True):
         assert torch.equal(a, b), name
+
+
+NONSENSE: list[tuple[str, Any]] = [
+    *((name, value) for name in ("epochs", "batch_size", "rank") for value in (0, -1, 2.5, "3", True)),
+    *(("learning_rate", value) for value in (0, -1e-3, float("nan"), float("inf"), "1e-3")),
+    ("alpha", 0),
+    ("dropout", 2),
+    ("warmup", -0.1),
+    ("seed", -1),
+]
+
+
+def test_a_plan_that_makes_no_sense_is_answered_in_words(loaded: Loaded) -> None:
+    for name, value in NONSENSE:
+        with pytest.raises(LabError, match=rf"Nothing can be trained with {name}=.*: {name} must be "):
+            replace(PLAN, **{name: value})
+    with pytest.raises(LabError, match="Choose a rank of at most 192"):
+        training.prepare(loaded[0], replace(PLAN, method="lora", rank=100_000))
+    with pytest.raises(LabError, match="matrices are called k, lm_head, o, q, v, wi_0, wi_1, wo"):
+        training.prepare(loaded[0], replace(PLAN, method="lora", targets=("query",)))
 
 
 def test_what_cannot_be_trained_is_said_in_words(
