@@ -255,6 +255,7 @@ async def _executed(
 
     def stop(number: signal.Signals) -> None:
         told.append(number)
+        client.shutdown_kernel = "immediate"  # asked to end, it would interrupt the cell first, and complain
         task.cancel()
 
     class Client(NotebookClient):
@@ -281,7 +282,6 @@ async def _executed(
     except BaseException:
         if not task.cancelling():
             raise
-        client.shutdown_kernel = "immediate"
         if client.km is not None and client.km.has_kernel:
             await client._async_cleanup_kernel()
         raise _Told(told[0] if told else signal.SIGINT) from None
