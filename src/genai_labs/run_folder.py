@@ -56,8 +56,8 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     away. Raises LabError where the folder holds an interrupted run of another plan.
     """
     plan, current = json.loads(json.dumps(plan)), versions()
-    noted = read(folder / PLAN_FILE) if resume else None
-    if resume and noted is None and (folder / PLAN_FILE).exists():
+    noted = (read(folder / PLAN_FILE) or {}) if resume else {}
+    if resume and not noted and (folder / PLAN_FILE).exists():
         print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
     damaged = _drop_damaged(folder, checkpoints) if noted else []
     done, left = read(folder / DONE_FILE), list(whole(folder)) if noted else []
