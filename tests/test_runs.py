@@ -40,7 +40,7 @@ def loaded() -> Loaded:
 
 @pytest.fixture(scope="module")
 def made(loaded: Loaded) -> list[Feature]:
-    return examples.features(data.load_split(load_profile("mini").dataset, "train")[:20], loaded[1])
+    return examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], loaded[1])
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def train(loaded: Loaded, made: list[Feature]) -> Callable[..., training.Run]:
     """Fine-tune on sixteen rows, a step an epoch."""
 
     def run(folder: Path, plan: Plan = PLAN, **options: bool) -> training.Run:
-        return finetune(*loaded, made[:16], made[16:], plan, folder, **options)
+        return finetune(*loaded, made[:16], made[32:], plan, folder, **options)
 
     return run
 
@@ -185,8 +185,8 @@ def test_a_finished_run_of_something_else_is_trained_anew(
     others: dict[str, Callable[[], training.Run]] = {
         "the first": lambda: train(tmp_path, plan),
         "plan": lambda: train(tmp_path, replace(plan, learning_rate=1e-4)),
-        "examples": lambda: finetune(base, tokenizer, made[1:17], made[16:], plan, tmp_path),
-        "weights": lambda: finetune(moved(base), tokenizer, made[1:17], made[16:], plan, tmp_path),
+        "examples": lambda: finetune(base, tokenizer, made[1:17], made[32:], plan, tmp_path),
+        "weights": lambda: finetune(moved(base), tokenizer, made[1:17], made[32:], plan, tmp_path),
         "versions": lambda: train(tmp_path, plan),
         "code": lambda: train(tmp_path, plan),
         "on demand": lambda: train(tmp_path, plan, resume=False),
