@@ -11,7 +11,7 @@ import pytest
 
 from genai_labs import __main__ as cli
 from genai_labs import runner
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import BUILD
 
 
@@ -37,6 +37,25 @@ def test_a_problem_the_learner_can_act_on_is_told_without_a_traceback(
     monkeypatch.setattr(runner, "run_labs", fail)
     assert cli.main(["run"]) == 2
     assert capsys.readouterr().err == "The file is gone. Fetch it.\n"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "status", "words"),
+    [(Interrupted("All is kept.", 143), 143, "All is kept.\n"), (KeyboardInterrupt(), 130, "Stopped by Ctrl-C.\n")],
+)
+def test_what_is_stopped_says_so_without_a_traceback(
+    stopped: KeyboardInterrupt,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: Any) -> int:
+        raise stopped
+
+    monkeypatch.setattr(runner, "run_labs", stop)
+    assert cli.main(["run"]) == status
+    assert capsys.readouterr().err == words
 
 
 @pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", "nonsense"])

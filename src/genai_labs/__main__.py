@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
@@ -27,7 +27,7 @@ EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly."""
+    """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly, 130 stopped."""
     parser = make_parser()
     line = list(sys.argv[1:] if argv is None else argv)
     if not line:
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stopped:
+        print(stopped if isinstance(stopped, Interrupted) else "Stopped by Ctrl-C.", file=sys.stderr)
+        return getattr(stopped, "status", 130)
 
 
 def make_parser() -> argparse.ArgumentParser:

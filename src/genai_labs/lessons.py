@@ -5,7 +5,6 @@ so, and the run that contains it fails.
 """
 
 import json
-import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 from numpy.typing import ArrayLike
 
-from genai_labs import paths
+from genai_labs import files, paths
 from genai_labs.display import ABOUT, NOTE, TEXT, Card, box, escape, show_table, tinted
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
@@ -337,14 +336,14 @@ def _order(row: Mapping[str, Any]) -> tuple[int, int, str]:
 
 
 def _write(row: dict[str, Any]) -> None:
-    """The row takes its place in lessons.json; a reader never sees half a file."""
+    """The row takes its place in lessons.json, beside those that other labs write there at the same time."""
     path = lessons_path()
-    rows = [other for other in read_lessons(path) if other["id"] != row["id"]]
-    text = json.dumps(sorted([*rows, row], key=_order), indent=1, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with files.in_words(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.locked(path.with_name(files.LESSONS_LOCK)):
+            rows = [other for other in read_lessons(path) if other["id"] != row["id"]]
+            text = json.dumps(sorted([*rows, row], key=_order), indent=1, ensure_ascii=False)
+            files.write_whole(path, text + "\n")
 
 
 # How a lesson looks
