@@ -124,7 +124,7 @@ def _is_cell(cell: Any) -> bool:
 
 def blank(notebook: Notebook) -> Notebook:
     """The notebook without outputs and execution counts, so that nothing gives a prediction away."""
-    empty = {"outputs": [], "execution_count": None}
+    empty: dict[str, Any] = {"outputs": [], "execution_count": None}
     cells = [{**cell, **empty} if cell["cell_type"] == "code" else cell for cell in notebook["cells"]]
     return {**notebook, "cells": cells}
 
