@@ -30,6 +30,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.transforms import Bbox
@@ -133,7 +134,8 @@ def _lay_on_paper(figure: Figure) -> None:
     )  # fmt: skip
     paper.set_figure(figure)
     figure.patch = paper  # type: ignore[assignment]
-    if layout := figure.get_layout_engine():
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
         layout.set(w_pad=0.12, h_pad=0.12)
 
 
