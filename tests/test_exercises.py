@@ -200,6 +200,8 @@ def check_prompting_3(shown: str, lab: dict[str, Any]) -> None:
 def check_tuning_1(shown: str, lab: dict[str, Any]) -> None:
     assert len(re.findall(r"validation loss|ROUGE-1, fast minus full|lost on other tasks", shown)) == 3
     (lost,) = numbers(r"lost on other tasks: (\S+)", shown)
+    assert lab["fast"].history[-1]["validation_loss"] < lab["full"].history[-1]["validation_loss"]
+    assert lab["fast_scores"].mean() < lab["board"]["full"].mean()
     assert lost > 0.05
 
 
