@@ -31,11 +31,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from genai_labs.arguments import explained
 from genai_labs.errors import LabError
 from genai_labs.metrics import Interval
+from genai_labs.text import without_surrogates
 
 Estimate: TypeAlias = Interval | tuple[float, float, float]  # (mean, low, high) of a 95 % interval
 
@@ -144,6 +147,7 @@ def box(*parts: str, style: str = "") -> str:
 # Tables
 
 
+@explained
 def show_table(
     rows: pd.DataFrame | Iterable[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
     caption: str | None = None,
@@ -223,6 +227,7 @@ def _text_table(heads: list[str], cells: list[list[str]], right: list[bool], cap
 # Texts
 
 
+@explained
 def show_dialogue(dialogue: str, summary: str | Sequence[str] | None = None) -> Card:
     """A dialogue turn by turn, with its summary or summaries below."""
     summaries = [summary] if isinstance(summary, str) else list(summary or [])
@@ -244,6 +249,7 @@ def _labelled(label: str, text: str, background: str) -> str:
     return f"<tr>{''.join(_html_cell(cell, background=background) for cell in cells)}</tr>"
 
 
+@explained
 def side_by_side(columns: Mapping[str, str | Sequence[str]], reference: str | None = None) -> Card:
     """Texts next to each other; the words that differ from the reference's are bold and underlined.
 
@@ -266,6 +272,7 @@ def side_by_side(columns: Mapping[str, str | Sequence[str]], reference: str | No
 Pieces = list[tuple[str, bool]]  # (text, is it marked), in order; the texts joined are the whole text
 
 
+@explained
 def mark_changes(text: str, reference: str) -> Pieces:
     """The text in pieces, each with whether it differs from the reference: new, or in another place."""
     words = re.findall(r"\S+", text)
@@ -332,6 +339,7 @@ def _text_pieces(pieces: Pieces) -> str:
 # Figures
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str | None = None) -> Plot:
     """The probabilities in [0, 1] of candidates for the next token, the first one on top."""
@@ -351,6 +359,7 @@ def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str
     return _plot(axes, title or "probability of the next token", lines)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def score_bars(
     scores: Mapping[str, Estimate],
@@ -378,6 +387,7 @@ def score_bars(
     return _plot(axes, title or xlabel, lines)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def line_with_band(
     x: Sequence[float],
@@ -407,6 +417,7 @@ def line_with_band(
 Settings: TypeAlias = Mapping[str, tuple[Estimate, Estimate]]  # label of a setting -> (x, y)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def sweep_plot(
     families: Mapping[str, Settings], xlabel: str, ylabel: str, title: str | None = None, digits: int = 2
@@ -527,7 +538,7 @@ def _axes(height: float, xlabel: str, ylabel: str, title: str | None, grid: Grid
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, 34) or " " for name in names])
+    axes.set_yticks(range(len(names)), [textwrap.fill(without_surrogates(name), 34) or " " for name in names])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
 
@@ -566,4 +577,6 @@ def _root(axes: Axes) -> Figure:
 
 
 def _plot(axes: Axes, title: str, lines: list[str]) -> Plot:
+    for text in _root(axes).findobj(Text):
+        text.set_text(without_surrogates(text.get_text()))  # which no font can draw
     return Plot(_root(axes), "\n".join([f"Figure: {title}", *(f"  {line}" for line in lines)]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 MOST = 1_000_000
 
@@ -37,3 +38,15 @@ def positive_number(most: float) -> Callable[[str], float]:
         return number
 
     return read
+
+
+def writable_folder(text: str) -> Path:
+    """A type for argparse: a folder to write to, which is there or can be made."""
+    path = Path(text)
+    try:
+        nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text[:60]} cannot be a folder: {error.strerror}") from error
+    if not nearest.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be a folder, as {nearest} is a file")
+    return path

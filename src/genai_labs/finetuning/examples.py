@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs import prompts, text
+from genai_labs.arguments import as_list_of, as_whole_number
 from genai_labs.data import Row
 from genai_labs.errors import LabError
 from genai_labs.generation import evaluating
@@ -37,6 +38,7 @@ def features(
     middle of the dialogue where it is longer) and ``labels``, the token ids of the summary with its end mark.
     Raises LabError for no rows, and where a summary leaves nothing to learn.
     """
+    rows = as_list_of(Row, rows, "rows of a data set")
     if not rows:
         raise LabError(
             "There is nothing to train on: the data set is empty. Check that the split was read (and not filtered "
@@ -56,6 +58,7 @@ def encode(
 
     What the tokenizer does not know is replaced (:mod:`genai_labs.text`).
     """
+    longest_target = as_whole_number(longest_target, "The number of tokens of the longest summary", 1)
     read = text.encode(sources, tokenizer, truncation=True, max_length=tokenizer.model_max_length)
     labels = text.encode(targets, tokenizer, truncation=True, max_length=longest_target)["input_ids"]
     for number, row in enumerate(labels):
