@@ -10,7 +10,7 @@ OLD_CPU := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
 
 help:
 	@echo "make labs         run the labs, write build/, and show what was measured"
-	@echo "make lab          open JupyterLab at Lab 1"
+	@echo "make lab          open JupyterLab at your copy of Lab 1; Lab 2 at port 9999: make lab ARGS=\"2 -- --port 9999\""
 	@echo "make test         all checks and tests but the slow ones"
 	@echo "make test-all     the slow ones too"
 	@echo "make build-world  write the corpus and train the small model again"
@@ -23,6 +23,8 @@ env: $(STAMP)
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed, \
 	and $(PYTHON) is ' + sys.version.split()[0] + '. Name another: make PYTHON=python3.12 ...')"
+	@echo "Installing into $(VENV): about 2 GB and 5 minutes with torch's CPU build, several GB more with the one for GPUs"
+	@echo "(docs/installing.md). This is done once."
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
@@ -32,7 +34,7 @@ labs: env
 	$(BIN)/python -m genai_labs run
 
 lab: env
-	$(BIN)/python -m genai_labs lab
+	$(BIN)/python -m genai_labs lab $(ARGS)
 
 lint: env
 	$(BIN)/python -m ruff check .

@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 
 from genai_labs import __main__ as cli
 from genai_labs import runner
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import BUILD
 
 
@@ -38,6 +37,25 @@ def test_a_problem_the_learner_can_act_on_is_told_without_a_traceback(
     monkeypatch.setattr(runner, "run_labs", fail)
     assert cli.main(["run"]) == 2
     assert capsys.readouterr().err == "The file is gone. Fetch it.\n"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "status", "words"),
+    [(Interrupted("All is kept.", 143), 143, "All is kept.\n"), (KeyboardInterrupt(), 130, "Stopped by Ctrl-C.\n")],
+)
+def test_what_is_stopped_says_so_without_a_traceback(
+    stopped: KeyboardInterrupt,
+    status: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: Any) -> int:
+        raise stopped
+
+    monkeypatch.setattr(runner, "run_labs", stop)
+    assert cli.main(["run"]) == status
+    assert capsys.readouterr().err == words
 
 
 @pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", "nonsense"])
@@ -79,23 +97,6 @@ def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     monkeypatch.setattr(cli.importlib, "import_module", {cli.MODULES[command]: module}.__getitem__)
     assert cli.main([command, "--hours", "2", "--help"]) == 0
     assert lines == [["--hours", "2", "--help"]]
-
-
-def test_lab_opens_the_notebook_with_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "lab1_prompting.ipynb").touch()
-    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
-    called: list[tuple[list[str], dict[str, str]]] = []
-
-    def call(command: list[str], env: dict[str, str]) -> int:
-        called.append((command, env))
-        return 0
-
-    monkeypatch.setattr(cli.subprocess, "call", call)
-    assert cli.main(["lab"]) == 0
-    ((command, environment),) = called
-    assert command == [sys.executable, "-m", "jupyterlab", str(tmp_path / "lab1_prompting.ipynb")]
-    assert environment.items() >= (os.environ | runner.KEEP_MEMORY).items()
-    assert cli.main(["lab", "2"]) == 2
 
 
 def test_refresh_takes_labs(monkeypatch: pytest.MonkeyPatch) -> None:

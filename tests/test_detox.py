@@ -20,6 +20,7 @@ from genai_labs import bench_alone, bench_ppo, data, generation, models, prompts
 from genai_labs.corpus import splits
 from genai_labs.corpus.dialogue import hostility
 from genai_labs.corpus.styles import HOUSE
+from genai_labs.detox import cli as detox_cli
 from genai_labs.detox import conflict, examples, measure, summarizer
 from genai_labs.detox.conflict import Report
 from genai_labs.detox.examples import Case
@@ -265,3 +266,29 @@ def test_the_command_trains_measures_and_saves(launcher: str, tmp_path: Path) ->
         assert "64 made dialogues" in card
         config = (tmp_path / "summarizer" / "model" / "adapter_config.json").read_text(encoding="utf-8")
         assert json.loads(config)["base_model_name_or_path"] == "t5-mini"
+
+
+NONSENSE = {
+    **{option: ["0", "-1", "2.5", "many", ""] for option in ("--updates", "--epochs", "--minibatch", "--batch-size")},
+    **{option: ["0", "-1", "x"] for option in ("--cases", "--prompts", "--rows")},
+    **{option: ["0", "-1", "nan", "inf", "x"] for option in ("--learning-rate", "--target-kl")},
+    "--kl-coef": ["-1", "nan", "x"],
+    "--seed": ["-1", "1.5"],
+}
+
+
+@pytest.mark.parametrize("option", NONSENSE)
+def test_the_command_refuses_what_makes_no_sense_and_says_what_would(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for value in NONSENSE[option]:
+        with pytest.raises(SystemExit) as stopped:
+            command_line.main(["detox", f"{option}={value}"])
+        assert stopped.value.code == 2
+        assert f"argument {option}: {value} is not allowed: a " in capsys.readouterr().err
+
+
+def test_the_command_takes_what_makes_sense() -> None:
+    line = "--updates 1 --minibatch 1 --batch-size 2 --kl-coef 0 --target-kl 0.5 --learning-rate 1e-3 --seed 0"
+    args = detox_cli.make_parser().parse_args(line.split())
+    assert (args.updates, args.minibatch, args.batch_size, args.kl_coef, args.target_kl) == (1, 1, 2, 0.0, 0.5)

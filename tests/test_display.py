@@ -1,12 +1,15 @@
 """What is shown is escaped, the same each time, and legible without colour."""
 
 import html
+import io
 import re
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import image
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from nbval.plugin import get_sanitize_patterns
@@ -63,7 +66,12 @@ def test_cards_are_the_same_each_time_and_have_a_plain_text(make: Callable[[], C
 def test_each_cell_brings_its_own_colours_for_every_theme(make: Callable[[], Card]) -> None:
     cells = re.findall(r"<t[dh] style=\"([^\"]*)\"", make()._repr_html_())
     assert cells
-    assert all("background:#" in style and "color:#" in style.replace("background", "") for style in cells)
+    for style in cells:
+        for name in ("background", "color"):
+            # from the theme where there is one, and a colour of its own where there is none
+            assert re.search(
+                rf"(?<![\w-]){name}:(color-mix\(in srgb,#\w+ \d+%,)?var\(--jp-[\w-]+,#[0-9a-f]{{6}}\)", style
+            )
     assert "<style" not in make()._repr_html_()
 
 
@@ -127,11 +135,20 @@ def test_dialogue_shows_speakers_turns_and_summaries_in_order() -> None:
 def test_figures_have_named_axes_and_an_opaque_light_background(make: Callable[[], Plot]) -> None:
     figure = make().figure
     assert isinstance(figure, Figure)
-    assert figure.get_facecolor() == (1, 1, 1, 1)
+    *paper, opaque = to_rgba(figure.get_facecolor())
+    assert min(paper) > 0.9
+    assert opaque == 1
     (axes,) = figure.axes
     assert axes.get_xlabel()
     assert axes.get_ylabel() or [label.get_text() for label in axes.get_yticklabels()] == ["zero-shot"]
     assert figure.legends or not axes.get_legend_handles_labels()[1]
+
+
+@pytest.mark.parametrize("make", PLOTS.values(), ids=PLOTS.keys())
+def test_pictures_have_round_corners_with_nothing_behind_them(make: Callable[[], Plot]) -> None:
+    opaque = image.imread(io.BytesIO(make().png()))[..., 3]
+    assert max(opaque[0, 0], opaque[0, -1], opaque[-1, 0], opaque[-1, -1]) == 0
+    assert opaque[20:-20, 20:-20].min() == 1
 
 
 @pytest.mark.filterwarnings("error")

@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -102,7 +103,6 @@ def test_full_fine_tuning_moves_the_copy_and_not_the_base(loaded: Loaded, made: 
     assert run.history[1]["train_loss"] < run.history[0]["train_loss"]
     moved = [n for n, p in run.model.named_parameters() if not torch.equal(p, base.get_parameter(n))]
     assert len(moved) == len(list(base.parameters()))
-    assert run.finished
     assert not run.model.training
     assert run.model.config.use_cache
     left_behind = "forward" in vars(run.model)
@@ -283,29 +283,24 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(loaded: Loaded, made: 
         assert torch.equal(a, b), name
 
 
-def test_an_interrupted_cell_keeps_the_partial_run(
-    loaded: Loaded,
-    made: list[Feature],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    epochs_done = []
+NONSENSE: list[tuple[str, Any]] = [
+    *((name, value) for name in ("epochs", "batch_size", "rank") for value in (0, -1, 2.5, "3", True)),
+    *(("learning_rate", value) for value in (0, -1e-3, float("nan"), float("inf"), "1e-3")),
+    ("alpha", 0),
+    ("dropout", 2),
+    ("warmup", -0.1),
+    ("seed", -1),
+]
 
-    def stop(self: training.Watch, *args: object, **kwargs: object) -> None:
-        epochs_done.append(1)
-        if len(epochs_done) == 2:
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(training.Watch, "on_epoch_begin", stop)
-        partial = finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
-    assert not partial.finished
-    assert len(partial.history) == 1
-    assert "goes on from there" in capsys.readouterr().out
-    whole = finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
-    assert whole.finished
-    assert len(whole.history) == 2
+def test_a_plan_that_makes_no_sense_is_answered_in_words(loaded: Loaded) -> None:
+    for name, value in NONSENSE:
+        with pytest.raises(LabError, match=rf"Nothing can be trained with {name}=.*: {name} must be "):
+            replace(PLAN, **{name: value})
+    with pytest.raises(LabError, match="Choose a rank of at most 192"):
+        training.prepare(loaded[0], replace(PLAN, method="lora", rank=100_000))
+    with pytest.raises(LabError, match="matrices are called k, lm_head, o, q, v, wi_0, wi_1, wo"):
+        training.prepare(loaded[0], replace(PLAN, method="lora", targets=("query",)))
 
 
 def test_what_cannot_be_trained_is_said_in_words(
@@ -338,7 +333,7 @@ def test_a_disk_that_fills_up_is_said_in_words(
         patch.setattr(training.Trainer, "_save_rng_state", full)
         with pytest.raises(LabError, match="The disk is full"):
             finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
-    assert finetune(*loaded, made[:32], made[32:], PLAN, tmp_path).finished
+    assert len(finetune(*loaded, made[:32], made[32:], PLAN, tmp_path).history) == 2
 
 
 def test_a_diverging_loss_stops_and_names_the_last_good_checkpoint(
@@ -446,6 +441,6 @@ def test_a_folder_may_be_named_by_a_text_and_slips_are_met_in_words(
 
 def test_as_many_as_were_asked_for_are_few_enough(loaded: Loaded, made: list[Feature], tmp_path: Path) -> None:
     plan = replace(PLAN, epochs=1, batch_size=2)
-    assert finetune(*loaded, made[:3], made[32:34], plan, tmp_path, fewest=3).finished
+    assert finetune(*loaded, made[:3], made[32:34], plan, tmp_path, fewest=3).history
     with pytest.raises(LabError, match="fewer than 16"):
         finetune(*loaded, made[:3], made[32:34], plan, tmp_path)

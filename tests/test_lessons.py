@@ -1,7 +1,10 @@
 """Verdicts follow from the interval; lessons.json keeps one row a lesson, in order, whole."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +120,36 @@ def test_a_failed_write_leaves_the_old_file_whole(monkeypatch: pytest.MonkeyPatc
     before = lessons_path().read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lessons.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(LabError, match=r"The disk is full.*Make room"):
         lesson("1.2", "Second.", BETTER, BASE, metric="m", show=False)
     assert lessons_path().read_bytes() == before
+
+
+WRITE = """
+import sys
+import numpy as np
+from genai_labs.lessons import lesson
+better = np.linspace(0.2, 0.8, 30)
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(1, 13):
+    lesson(f"{sys.argv[1]}.{number}", "Better.", better + 0.1, better, metric="m", show=False)
+"""
+
+
+def test_labs_that_write_at_once_lose_no_row() -> None:
+    lines = [[sys.executable, "-c", WRITE, str(lab)] for lab in (1, 2, 3)]
+    labs = [subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for line in lines]
+    for lab in labs:
+        assert lab.stdout is not None
+        lab.stdout.readline()
+    for lab in labs:
+        lab.communicate("go\n")
+        assert lab.returncode == 0
+    assert [row["id"] for row in read_lessons()] == [f"{lab}.{n}" for lab in (1, 2, 3) for n in range(1, 13)]
 
 
 def test_a_damaged_file_is_answered_in_words() -> None:

@@ -1,19 +1,24 @@
 """Running labs headless, on small notebooks."""
 
+import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from genai_labs import runner
+from genai_labs import files, runner
 from genai_labs.errors import LabError
 from genai_labs.runner import HEADLESS, LESSONS, find_notebooks, forget_lessons, refresh_notebooks, run_labs
 
@@ -154,6 +159,157 @@ def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_c
     assert kept.cells[3].outputs[0].output_type == "error"
     assert kept.cells[5].outputs == []
     assert (tmp_path / "lab1.html").exists()
+
+
+STOPPED = """
+import sys
+from pathlib import Path
+from genai_labs import __main__ as command, runner
+runner.NOTEBOOKS = Path(sys.argv[1])
+sys.exit(command.main(["run", "1", "2", "--out", sys.argv[2]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "words"),
+    [(signal.SIGINT, 130, "by Ctrl-C"), (signal.SIGTERM, 143, "from outside (SIGTERM)")],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_stopped_run_keeps_the_notebook_as_far_as_it_came_and_stops_the_kernel(
+    number: signal.Signals, status: int, words: str, labs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    reached = "import os, pathlib, time\npathlib.Path(os.environ['GENAI_LABS_OUT'], 'pid').write_text(str(os.getpid()))"
+    write(labs, notebook("print('first')", f"{reached}\nprint('begun', flush=True)\ntime.sleep(600)", "print('never')"))
+    write(labs, notebook(RECORD), lab=2)
+    command = [sys.executable, "-c", STOPPED, str(labs), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pid = wait_for(out / "pid")
+    time.sleep(0.3)  # until what the cell printed is here
+    process.send_signal(number)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in told + errors
+    said = f'Lab 1 was stopped {words} at cell 4, in the section "Part 2". The notebook as far as it came is'
+    assert f"{said} {out / 'lab1.ipynb'}\n" in errors
+    kept = nbformat.read(out / "lab1.ipynb", as_version=4)
+    assert kept.cells[1].outputs[0].text == "first\n"
+    assert kept.cells[3].outputs[0].text == "begun\n"
+    assert kept.cells[5].outputs == []
+    assert (out / "lab1.html").exists()
+    assert not (out / "lab2.ipynb").exists()
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def wait_for(path: Path) -> int:
+    """The number in a file, once it is there."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if path.exists() and (text := path.read_text()):
+            return int(text)
+        time.sleep(0.05)
+    raise AssertionError(f"{path.name} was never written")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise MemoryError", r"^Memory ran out in this cell \(MemoryError\)\. Close other programs"),
+        ('raise RuntimeError("can\'t allocate memory: 5 bytes")', "^Memory ran out in this cell .*5 bytes"),
+        ("raise OSError(28, 'No space left on device')", "^The disk is full, so that this cell could not write"),
+    ],
+)
+def test_memory_and_disk_that_run_out_in_a_cell_are_told_in_words(
+    source: str, words: str, labs: Path, tmp_path: Path
+) -> None:
+    failure = runner.execute(notebook(source), labs, runner.kernel_environment("mini", tmp_path), "Lab 1")
+    assert failure is not None
+    assert re.search(words, failure.reason)
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_words(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(labs, notebook("1"))
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(LabError, match=r"is a file and not a folder\. Name another folder to write to \(--out DIR"):
+            run_labs([1], "mini", out)
+
+    def fail(number: int) -> Callable[..., None]:
+        def raise_it(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return raise_it
+
+    for number, words in ((errno.EROFS, "may only read there"), (errno.ENOSPC, "The disk is full")):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "mkdir", fail(number))
+            with pytest.raises(LabError, match=words):
+                run_labs([1], "mini", tmp_path / "out")
+    stub_execution(monkeypatch, [row()])
+    monkeypatch.setattr(files, "write_whole", fail(errno.ENOSPC))
+    with pytest.raises(LabError, match=r"The disk is full.*Make room and run it again"):
+        run_labs([1], "mini", tmp_path / "out")
+
+
+def test_two_runs_of_a_lab_at_once_are_refused_and_of_two_labs_are_not(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lab in (1, 2):
+        write(labs, notebook("1"), lab)
+    stub_execution(monkeypatch, [row(lab=1), row(lab=2)])
+    with files.locked(tmp_path / ".lab1.lock", "held"):
+        with pytest.raises(LabError, match=r"Lab 1 is being run in .* by another process.*--out DIR"):
+            run_labs([1, 2], "mini", tmp_path)
+        assert run_labs([2], "mini", tmp_path) == 0
+    assert run_labs([1], "mini", tmp_path) == 0
+
+
+def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
+    labs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(labs, notebook("1"))
+    stub_execution(monkeypatch, [row()])
+    for lab in (1, 2):
+        (tmp_path / f"lab{lab}" / "run").mkdir(parents=True)
+        (tmp_path / f"lab{lab}" / "run" / files.LOCK_FILE).touch()
+    with (
+        files.locked(tmp_path / "lab1" / "run" / files.LOCK_FILE, "held"),
+        pytest.raises(LabError, match="A training is running in"),
+    ):
+        run_labs([1], "mini", tmp_path)
+    assert run_labs([1], "mini", tmp_path) == 0
+    assert "before is removed, so that all is trained now" in capsys.readouterr().out
+    assert not (tmp_path / "lab1").exists()
+    assert (tmp_path / "lab2" / "run").exists()
+
+
+FORGET = """
+import sys
+from pathlib import Path
+from genai_labs import runner
+print("ready", flush=True)
+while True:
+    runner.forget_lessons(Path(sys.argv[1]), [3])
+    runner.files.write_whole(Path(sys.argv[1]) / "lessons.json", sys.argv[2])
+"""
+
+
+def test_lessons_of_other_labs_survive_a_kill_while_some_are_forgotten(tmp_path: Path) -> None:
+    rows = [row(lab=lab, id=f"{lab}.{number}", claim="Words. " * 500) for lab in (1, 2, 3) for number in range(1, 9)]
+    for wait in (0.0, 0.004, 0.013):
+        line = [sys.executable, "-c", FORGET, str(tmp_path), json.dumps(rows)]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        while not (tmp_path / LESSONS).exists():
+            time.sleep(0.001)
+        time.sleep(wait)
+        process.kill()
+        process.wait()
+        kept = json.loads((tmp_path / LESSONS).read_text(encoding="utf-8"))
+        assert [each["id"] for each in kept if each["lab"] < 3] == [each["id"] for each in rows if each["lab"] < 3]
 
 
 def test_a_kernel_that_dies_is_told_in_words(labs: Path, tmp_path: Path) -> None:

@@ -2,14 +2,12 @@
 
 import argparse
 import importlib
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
@@ -19,6 +17,7 @@ MODULES = {
     "detox": "genai_labs.detox.cli",
     "fetch": "genai_labs.fetching",
     "finetune": "genai_labs.finetuning.cli",
+    "lab": "genai_labs.lab",
     "scale": "genai_labs.scale",
     "seeds": "genai_labs.experiments",
     "summarize": "genai_labs.summarize",
@@ -28,7 +27,7 @@ EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly."""
+    """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly, 130 stopped."""
     parser = make_parser()
     line = list(sys.argv[1:] if argv is None else argv)
     if not line:
@@ -44,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stopped:
+        print(stopped if isinstance(stopped, Interrupted) else "Stopped by Ctrl-C.", file=sys.stderr)
+        return getattr(stopped, "status", 130)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -56,8 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     run.add_argument("--profile", default="mini", metavar="NAME", help="what to load (default: %(default)s)")
     run.add_argument("--out", type=Path, default=BUILD, metavar="DIR", help="where to write (default: build/)")
-    lab = commands.add_parser("lab", help="open JupyterLab at a lab")
-    lab.add_argument("number", nargs="?", type=lab_number, default=1, metavar="LAB", help="default: 1")
+    commands.add_parser("lab", add_help=False, help="open JupyterLab at your own copy of a lab")
     commands.add_parser("check", help="say whether this machine can run the labs")
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
@@ -92,17 +93,8 @@ def run_command(args: argparse.Namespace, rest: list[str]) -> int:
 
     if args.command == "run":
         return runner.run_labs(args.labs, args.profile, args.out)
-    if args.command == "refresh":
-        runner.refresh_notebooks(args.labs)
-        return 0
-    return open_lab(runner.find_notebooks([args.number])[args.number])
-
-
-def open_lab(notebook: Path) -> int:
-    """Open JupyterLab, from this very Python, at a notebook. Returns when it is closed."""
-    from genai_labs.runner import KEEP_MEMORY
-
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)], env={**os.environ, **KEEP_MEMORY})
+    runner.refresh_notebooks(args.labs)
+    return 0
 
 
 if __name__ == "__main__":

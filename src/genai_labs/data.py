@@ -79,7 +79,7 @@ def _split_file(folder: Path, split: str) -> Path:
     )
 
 
-def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
+def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
     """A record with COLUMNS for each summary in the table; what is wrong with a row goes to ``table.problems``.
 
     needed: columns that a CSV file must have; an id that is not there is made up from ``split`` and the row's number.
@@ -134,9 +134,9 @@ def _word(value: Any, otherwise: str) -> str:
     return without_surrogates(str(value))
 
 
-def group(records: Sequence[dict[str, str]]) -> list[Row]:
+def group(records: Sequence[dict[str, Any]]) -> list[Row]:
     """Rows with the same dialogue brought together, in order of first appearance."""
-    grouped: dict[str, list[dict[str, str]]] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         grouped.setdefault(record["dialogue"], []).append(record)
     return [

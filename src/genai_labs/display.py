@@ -1,9 +1,9 @@
 """What learners see: tables, texts side by side, and figures.
 
 Every function here returns an object that shows itself when it is the last value of a cell; inside a loop,
-hand it to IPython's `display`. Text from data and models is escaped wherever HTML is made. HTML carries its
-own background and text colour in inline styles, so that it reads in light and dark themes, and where styles
-are stripped.
+hand it to IPython's `display`. Text from data and models is escaped wherever HTML is made. HTML takes background
+and text colour, both, from JupyterLab's theme, or brings its own where there is none; figures are light paper with
+round corners. So all of it reads in light and dark themes, and where styles are stripped.
 
 What nbval 0.11 compares in strict mode: every stream (stdout, stderr) and every MIME type of an output,
 text/plain and text/html included. It leaves out image/png, image/jpeg, widget views, metadata and execution
@@ -30,7 +30,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -42,17 +44,28 @@ from genai_labs.text import without_surrogates
 
 Estimate: TypeAlias = Interval | tuple[float, float, float]  # (mean, low, high) of a 95 % interval
 
-INK = "#1b1b1b"
-PAPER = "#ffffff"
+INK = "#1b1b1b"  # of figures, which are pictures and know no theme
+PAPER = "#f1f3f5"
+# Of HTML: JupyterLab's theme, and where there is none, dark on white.
+TEXT = "var(--jp-content-font-color1,#1b1b1b)"
+CARD = "var(--jp-layout-color1,#ffffff)"
+LINE = "var(--jp-border-color2,#c4c9d0)"
 FONT = "font-family:system-ui,-apple-system,'Segoe UI',sans-serif;font-size:14px;line-height:1.45;"
 BOX = (
-    f"background:{PAPER};color:{INK};{FONT}border:1px solid #c4c9d0;border-radius:6px;padding:10px 14px;"
+    f"background:{CARD};color:{TEXT};{FONT}border:1px solid {LINE};border-radius:6px;padding:10px 14px;"
     "margin:6px 0;max-width:960px;overflow-x:auto;"
 )
-CELL = f"color:{INK};{FONT}border:1px solid #d3d7dd;padding:5px 10px;vertical-align:top;overflow-wrap:break-word;"
-HEAD = CELL + "background:#e9edf3;font-weight:bold;"
-TABLE = f"background:{PAPER};color:{INK};border-collapse:collapse;margin:0;"
-NOTE = f"color:#444b55;{FONT}font-size:12.5px;margin-top:6px;"
+FITTING = "width:fit-content;"  # for a box that should be no wider than what is in it
+CELL = f"color:{TEXT};{FONT}border:1px solid {LINE};padding:5px 10px;vertical-align:top;overflow-wrap:break-word;"
+HEAD = CELL + "background:var(--jp-layout-color2,#e9edf3);font-weight:bold;"
+TABLE = f"background:{CARD};color:{TEXT};border-collapse:collapse;margin:0;"
+NOTE = f"color:var(--jp-ui-font-color1,#444b55);{FONT}font-size:12.5px;margin-top:6px;"
+
+
+def tinted(color: str, percent: int) -> str:
+    """The ground of a card with some of a colour, in every theme."""
+    return f"color-mix(in srgb,{color} {percent}%,{CARD})"
+
 
 # After Okabe and Ito: told apart with all kinds of colour vision; markers and line styles say the same.
 COLORS = ("#0072b2", "#c2510a", "#00805c", "#a8548a", "#5b5b5b")
@@ -63,11 +76,13 @@ STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": "#5a616b",
     "axes.labelcolor": INK,
+    "axes.facecolor": "none",
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
     "text.parse_math": False,  # a dollar sign in a text is a dollar sign
 }
+GRID = "#d8dce1"
 DOTS_PER_INCH = 160  # drawn at twice the size it is shown at, for sharp screens
 
 
@@ -107,9 +122,24 @@ class Plot:
             with matplotlib.rc_context(STYLE), warnings.catch_warnings():
                 # A model may emit any character, and a warning would fail the comparison of outputs.
                 warnings.filterwarnings("ignore", message="Glyph .* missing")
+                _lay_on_paper(self.figure)
                 self.figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
             self._png.append(buffer.getvalue())
         return self._png[0]
+
+
+def _lay_on_paper(figure: Figure) -> None:
+    """Give a figure round corners, with nothing behind them, and a margin: it should look well in a dark theme, too."""
+    width, height = figure.get_size_inches()
+    paper = FancyBboxPatch(
+        (0.01, 0.01), width - 0.02, height - 0.02, boxstyle="round,pad=0,rounding_size=0.08",
+        transform=figure.dpi_scale_trans, facecolor=figure.get_facecolor(), edgecolor="#c4c9d0", linewidth=1,
+    )  # fmt: skip
+    paper.set_figure(figure)
+    figure.patch = paper  # type: ignore[assignment]
+    layout = figure.get_layout_engine()
+    if isinstance(layout, ConstrainedLayoutEngine):
+        layout.set(w_pad=0.12, h_pad=0.12)
 
 
 Shown = TypeVar("Shown", Card, Plot)
@@ -140,7 +170,7 @@ def escape(text: object) -> str:
 
 
 def box(*parts: str, style: str = "") -> str:
-    """Finished pieces of HTML in one light box that reads in every theme."""
+    """Finished pieces of HTML in one box that reads in every theme."""
     return f'<div style="{BOX}{style}">{"".join(parts)}</div>'
 
 
@@ -195,7 +225,7 @@ def _html_table(heads: list[str], cells: list[list[str]], right: list[bool], cap
     looks = list(zip(right, wrap, strict=True))
     body = [[_html_cell(escape(cell), *look) for cell, look in zip(row, looks, strict=True)] for row in cells]
     above = f'<div style="font-weight:bold;margin-bottom:6px;">{escape(caption)}</div>' if caption else ""
-    return box(above, _table(heads, body, right, "table-layout:auto;"))
+    return box(above, _table(heads, body, right, "table-layout:auto;"), style=FITTING)
 
 
 def _table(heads: list[str], cells: list[list[str]], right: list[bool], style: str) -> str:
@@ -208,7 +238,7 @@ def _table(heads: list[str], cells: list[list[str]], right: list[bool], style: s
     return f'<table style="{TABLE}{style}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def _html_cell(content: str, right: bool = False, wrap: bool = True, background: str = PAPER) -> str:
+def _html_cell(content: str, right: bool = False, wrap: bool = True, background: str = CARD) -> str:
     side, space = "right" if right else "left", "pre-wrap" if wrap else "nowrap"
     return f'<td style="{CELL}background:{background};text-align:{side};white-space:{space};">{content}</td>'
 
@@ -233,10 +263,11 @@ def show_dialogue(dialogue: str, summary: str | Sequence[str] | None = None) -> 
     summaries = [summary] if isinstance(summary, str) else list(summary or [])
     turns = [_split_turn(line) for line in dialogue.splitlines() if line.strip()]
     shades = {speaker: shade for shade, speaker in enumerate(dict.fromkeys(speaker for speaker, _ in turns))}
-    rows = [_labelled(speaker, said, (PAPER, "#eef4fa")[shades[speaker] % 2]) for speaker, said in turns]
-    rows += [_labelled("Summary", text, "#fdf6e3") for text in summaries]
+    rows = [_labelled(speaker, said, (CARD, tinted("#0072b2", 8))[shades[speaker] % 2]) for speaker, said in turns]
+    rows += [_labelled("Summary", text, tinted("#e0a100", 14)) for text in summaries]
     plain = [dialogue.strip(), *(f"Summary: {text}" for text in summaries)]
-    return Card(box(f'<table style="{TABLE}table-layout:auto;">{"".join(rows)}</table>'), "\n".join(plain))
+    table = f'<table style="{TABLE}table-layout:auto;">{"".join(rows)}</table>'
+    return Card(box(table, style=FITTING), "\n".join(plain))
 
 
 def _split_turn(line: str) -> tuple[str, str]:
@@ -530,7 +561,7 @@ def _axes(height: float, xlabel: str, ylabel: str, title: str | None, grid: Grid
     figure = Figure(figsize=(8, height), facecolor=PAPER, layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=xlabel, ylabel=ylabel, axisbelow=True)
-    axes.grid(axis=grid, color="#e1e4e8")
+    axes.grid(axis=grid, color=GRID)
     axes.spines[["top", "right"]].set_visible(False)
     if title:
         axes.set_title(title, loc="left", fontweight="bold", fontsize=11)

@@ -1,4 +1,4 @@
-"""The one exception that learners are meant to read."""
+"""The exceptions that learners are meant to read."""
 
 
 class LabError(Exception):
@@ -6,3 +6,18 @@ class LabError(Exception):
 
     The message says what happened, why, and what to do next, in that order, in plain words.
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Somebody stopped what was running: the message says what is kept and how to go on.
+
+    Like any interruption it stops "Run All Cells". status: what a command exits with, 128 and the number of the signal.
+    """
+
+    def __init__(self, message: str, status: int = 130) -> None:
+        super().__init__(message)
+        self.status = status
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback, which would say nothing that the reader wants to know."""
+        return [str(self)]

@@ -6,7 +6,6 @@ so, and the run that contains it fails.
 
 import json
 import math
-import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -20,9 +19,9 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 from numpy.typing import ArrayLike
 
-from genai_labs import paths
-from genai_labs.arguments import as_text, as_whole_number
-from genai_labs.display import ABOUT, NOTE, Card, box, escape, show_table
+from genai_labs import files, paths
+from genai_labs.arguments import as_text
+from genai_labs.display import ABOUT, NOTE, TEXT, Card, box, escape, show_table, tinted
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
 from genai_labs.profiles import loaded_profile
@@ -361,14 +360,14 @@ def _order(row: Mapping[str, Any]) -> tuple[int, int, str]:
 
 
 def _write(row: dict[str, Any]) -> None:
-    """The row takes its place in lessons.json; a reader never sees half a file."""
+    """The row takes its place in lessons.json, beside those that other labs write there at the same time."""
     path = lessons_path()
-    rows = [other for other in read_lessons(path) if other["id"] != row["id"]]
-    text = json.dumps(sorted([*rows, row], key=_order), indent=1, ensure_ascii=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    with files.in_words(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with files.locked(path.with_name(files.LESSONS_LOCK)):
+            rows = [other for other in read_lessons(path) if other["id"] != row["id"]]
+            text = json.dumps(sorted([*rows, row], key=_order), indent=1, ensure_ascii=False)
+            files.write_whole(path, text + "\n")
 
 
 # How a lesson looks
@@ -421,17 +420,18 @@ def _html_card(lesson: Lesson) -> str:
 def _html_scale(lesson: Lesson, color: str) -> str:
     """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
     marks = lesson.expectation.marks()
+    ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
     # Only numbers as shown enter, so that the HTML is as stable as they are.
     shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
     effect, low, high = _percents(shown, [*shown, *marks])
     lines = [(_percents([mark], [*shown, *marks])[0], "dashed" if mark else "solid") for mark in marks]
     styles = [
-        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} #333333;" for place, line in lines),
-        f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{color};",
-        f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{color};",
+        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} {TEXT};" for place, line in lines),
+        f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
+        f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
     ]
     pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
-    scale = "position:relative;height:22px;max-width:480px;margin-top:8px;background:#eef0f3;"
+    scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
     key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"

@@ -24,10 +24,9 @@ _PATH = re.compile(
 
 
 def clean(notebook: "NotebookNode") -> None:
-    """Remove in place what differs between machines: progress, widget state, times, kernel name, patch version."""
+    """Remove in place what differs between machines: widget state, times, kernel name, patch version."""
     from nbformat import from_dict
 
-    strip_progress(notebook)
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime"):
             cell.metadata.pop(key, None)

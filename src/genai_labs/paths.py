@@ -11,6 +11,7 @@ MODELS = DATA / "models"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 BUILD = ROOT / "build"
+JUPYTER_CONFIG = ROOT / "configs" / "jupyter"
 
 
 def output_folder() -> Path:

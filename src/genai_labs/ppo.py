@@ -32,7 +32,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs import display, processes, shortage
-from genai_labs.detox.checkpoints import Checkpoints, digest
+from genai_labs.detox.checkpoints import Checkpoints, Judge, digest, opened
 from genai_labs.detox.invariants import (
     Collapse,
     Reward,
@@ -42,12 +42,13 @@ from genai_labs.detox.invariants import (
     check_mask,
     check_plan,
     check_ratio,
+    check_settings,
     check_start,
     checked_scores,
 )
 from genai_labs.detox.log import METRICS, Log, draw_curves
 from genai_labs.devices import has_bf16
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora
 from genai_labs.generation import complete
 from genai_labs.processes import here
@@ -107,11 +108,7 @@ class Settings:
     most_kl: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.minibatch:
-            raise LabError(
-                f"A batch of {self.batch_size} cannot be cut into minibatches of {self.minibatch}, because one would "
-                "be smaller and weigh too much. Choose a batch size that is a multiple of the minibatch."
-            )
+        check_settings(self)
 
 
 EPSILON = 1e-8  # under the root of the variance when advantages are whitened
@@ -485,14 +482,13 @@ class Run:
     """A training by PPO that has ended.
 
     history: one row an update, the quantities of METRICS (``judged`` only where the judge was asked).
-    folder: log and checkpoints (None: nothing was written). finished: False if it was interrupted.
+    folder: log and checkpoints (None: nothing was written).
     """
 
     policy: Policy
     settings: Settings
     folder: Path | None = None
     history: list[dict[str, float]] = field(default_factory=list)
-    finished: bool = True
 
     @property
     def model(self) -> PeftModel:
@@ -516,7 +512,7 @@ def train(
     reward: Reward,
     settings: Settings,
     folder: Path | None = None,
-    judge: Callable[[PeftModel], float] | None = None,
+    judge: Judge | None = None,
     probe: Callable[[Reward], object] | None = None,
     resume: bool = True,
 ) -> Run:
@@ -526,18 +522,36 @@ def train(
     before every ``judge_every``-th update; what it says is logged and never learned from. probe: called with the reward
     before anything else, to raise LabError if it rewards the wrong thing (:func:`genai_labs.toxicity.check_reward`).
 
-    folder: where the log (``log.csv``) and the checkpoints go. If a run of the same settings and prompts was
-    interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken one would have.
-    Raises LabError where an invariant is broken, and where the policy collapses, memory runs out or another process
-    ends, naming the last good checkpoint.
+    folder: where the log (``log.csv``) and the checkpoints go. A run of the same settings, prompts, start and reward
+    that was interrupted there, at any moment, goes on from its last checkpoint and ends as an unbroken one would have;
+    one that was finished is handed out again. resume: False trains anew. Raises LabError where an invariant is broken,
+    and where the policy collapses, memory runs out, another process ends or another run uses the folder, naming the
+    last good checkpoint; Interrupted, a KeyboardInterrupt that says what is kept, if somebody stops it.
     """
     check_plan(prompts, settings)
     if probe is not None:
         probe(reward)
+    plan = {"settings": asdict(settings), "prompts": digest(prompts)}
+    with opened(folder, plan, policy, reward, judge, resume) as saved:
+        history = saved.finished(policy)
+        if history is None:
+            history = update_all(policy, tokenizer, prompts, reward, settings, judge, saved)
+    return Run(policy, settings, folder, history)
+
+
+def update_all(
+    policy: Policy,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    reward: Reward,
+    settings: Settings,
+    judge: Judge | None,
+    saved: Checkpoints,
+) -> list[dict[str, float]]:
+    """All updates behind the last checkpoint, one after the other; the rows of METRICS of all updates."""
     optimizer = make_optimizer(policy, settings)
-    saved = Checkpoints(folder, {"settings": asdict(settings), "prompts": digest(prompts)}, resume)
     kl_coef, history = saved.load(policy, optimizer) or (settings.kl_coef, [])
-    run, log = Run(policy, settings, folder, history), Log(folder, settings.updates, history)
+    log = Log(saved.folder, settings.updates, history)
     witness: Witness | None = None
     less = f"Take a smaller minibatch (it is {settings.minibatch}) or batch_size (it is {settings.batch_size})."
     try:
@@ -566,8 +580,8 @@ def train(
                     saved.save(policy, optimizer, kl_coef, history)
             saved.finish()
     except KeyboardInterrupt:
-        run.finished = False
-        print(f"Interrupted after {len(history)} of {settings.updates} updates. {saved.how_to_go_on()}")
+        at = f"update {min(len(history) + 1, settings.updates)} of {settings.updates}"
+        raise Interrupted(f"Interrupted in {at}. {saved.how_to_go_on()}") from None
     except Collapse as sign:
         raise LabError(
             f"The training was stopped in update {len(history) + 1} because {sign}: the policy has collapsed. "
@@ -575,7 +589,7 @@ def train(
         ) from None
     finally:
         log.close()
-    return run
+    return history
 
 
 def make_optimizer(policy: Policy, settings: Settings) -> torch.optim.Optimizer:

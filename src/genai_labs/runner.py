@@ -1,15 +1,21 @@
 """Run the labs without a browser: execute them, save what came out, and sum up what was measured."""
 
+import asyncio
 import json
 import os
 import re
+import shutil
+import signal
 import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from genai_labs.errors import LabError
+from genai_labs import files
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import NOTEBOOKS
 
 if TYPE_CHECKING:  # These take a second to import, and `--help` should not.
@@ -52,25 +58,63 @@ class Failure:
 def run_labs(labs: list[int], profile: str, out: Path) -> int:
     """Execute labs in order; write `labN.ipynb`, `labN.html` and `lessons.json` to `out`; print the lessons.
 
-    `labs` are numbers from 1 to 3; an empty list means every lab that exists. Returns the exit status: 0, or
-    1 if a cell failed, a lesson does not hold, or a lab recorded none. Raises LabError for an unknown
-    profile, for a lab that does not exist, and for an older `lessons.json` that cannot be read.
+    `labs` are numbers from 1 to 3; an empty list means every lab that exists. What earlier runs of them trained in
+    `out` is removed, so that everything is trained now. Returns the exit status: 0, or 1 if a cell failed, a lesson
+    does not hold, or a lab recorded none. Raises LabError for an unknown profile, for a lab that does not exist or that
+    another process is running in `out`, where `out` cannot be written to, and for an older `lessons.json` that cannot
+    be read; Interrupted if it is told to stop.
     """
     from genai_labs.profiles import load_profile
 
     notebooks = can_run(find_notebooks(labs), load_profile(profile))
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    forget_lessons(out, list(notebooks))
-    environment = kernel_environment(profile, out)
-    failed = [lab for lab, path in notebooks.items() if not run_lab(lab, path, environment, out)]
-    rows = [row for row in read_lessons(out) if row["lab"] in notebooks]
+    with ExitStack() as held:
+        with files.in_words(out):
+            out.mkdir(parents=True, exist_ok=True)
+            for lab in notebooks:
+                held.enter_context(files.locked(out / f".lab{lab}.lock", _is_running(lab, out)))
+            forget_lessons(out, list(notebooks))
+        environment = kernel_environment(profile, out)
+        failed = []
+        for lab, path in notebooks.items():
+            forget_trainings(out / f"lab{lab}")
+            if not run_lab(lab, path, environment, out):
+                failed.append(lab)
+    return sum_up(list(notebooks), failed, out)
+
+
+def sum_up(labs: list[int], failed: list[int], out: Path) -> int:
+    """Print what the labs measured and where it is; the exit status."""
+    rows = [row for row in read_lessons(out) if row["lab"] in labs]
     print_lessons(rows)
-    silent = sorted(set(notebooks) - {row["lab"] for row in rows})
+    silent = sorted(set(labs) - {row["lab"] for row in rows})
     for lab in silent:
         print(f"Lab {lab} recorded no lesson.")
     print(f"The executed notebooks, their HTML and {LESSONS} are in {out}")
     return int(bool(failed or silent) or not all(row["holds"] for row in rows))
+
+
+def _is_running(lab: int, out: Path) -> str:
+    return (
+        f"Lab {lab} is being run in {out} by another process right now, and the two would mix their results. Wait "
+        "until it has ended, or write to another folder: --out DIR"
+    )
+
+
+def forget_trainings(folder: Path) -> None:
+    """Remove what an earlier run of a lab trained. Raises LabError where a training is running there."""
+    if not folder.is_dir():
+        return
+    for lock in folder.rglob(files.LOCK_FILE):
+        busy = (
+            f"A training is running in {lock.parent} right now (in a notebook that is still open?), and a run of the "
+            "lab starts by removing it. Wait until it has ended or stop it, or write to another folder: --out DIR"
+        )
+        with files.locked(lock, busy):
+            pass
+    print(f"What was trained in {folder} before is removed, so that all is trained now.")
+    with files.in_words(folder):
+        shutil.rmtree(folder)
 
 
 def find_notebooks(labs: list[int]) -> dict[int, Path]:
@@ -129,10 +173,14 @@ def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> boo
 
     notebook = nbformat.read(path, as_version=4)
     start = time.perf_counter()
-    failure = execute(notebook, path.parent, environment, label=f"Lab {lab}")
+    try:
+        failure = execute(notebook, path.parent, environment, label=f"Lab {lab}")
+    except Interrupted as stopped:
+        save(notebook, lab, out)
+        message = f"{stopped} The notebook as far as it came is {out / f'lab{lab}.ipynb'}"
+        raise Interrupted(message, stopped.status) from None
     seconds = time.perf_counter() - start
-    nbformat.write(notebook, out / f"lab{lab}.ipynb")
-    (out / f"lab{lab}.html").write_text(to_html(notebook, f"Lab {lab}"), encoding="utf-8")
+    save(notebook, lab, out)
     if failure:
         print(explain(failure, lab, out))
     else:
@@ -140,12 +188,26 @@ def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> boo
     return failure is None
 
 
+def save(notebook: "NotebookNode", lab: int, out: Path) -> None:
+    """Write an executed lab and its page to `out`. Raises LabError where they cannot be written."""
+    with files.in_words(out):
+        write_notebook(notebook, out / f"lab{lab}.ipynb")
+        files.write_whole(out / f"lab{lab}.html", to_html(notebook, f"Lab {lab}"))
+
+
+def write_notebook(notebook: "NotebookNode", path: Path) -> None:
+    """Write a notebook as nbformat does, whole or not at all."""
+    import nbformat
+
+    files.write_whole(path, nbformat.writes(notebook).rstrip("\n") + "\n")
+
+
 def execute(notebook: "NotebookNode", folder: Path, environment: dict[str, str], label: str) -> Failure | None:
     """Execute all cells in place with this very Python, in `folder`, under a progress bar on stderr.
 
-    Old outputs are dropped first. Returns what stopped it, or None.
+    Old outputs are dropped first. Returns what stopped it, or None. Raises Interrupted if this process is told to stop
+    (Ctrl-C or SIGTERM): the kernel is stopped then, and the outputs so far are in the notebook.
     """
-    from nbclient import NotebookClient
     from nbclient.exceptions import CellControlSignal
     from tqdm import tqdm
 
@@ -161,23 +223,68 @@ def execute(notebook: "NotebookNode", folder: Path, environment: dict[str, str],
             bar.refresh()
             current = cell_index
 
-        client = NotebookClient(
-            notebook,
-            km=own_kernel(),
-            resources={"metadata": {"path": str(folder)}},
-            timeout=None,
-            startup_timeout=120,
-            record_timing=False,
-            store_widget_state=False,
-            coalesce_streams=True,
-            on_cell_start=show,
-        )
         try:
-            client.execute(env=environment, cleanup_kc=True)
+            asyncio.run(_executed(notebook, folder, environment, show))
             bar.update()
+        except _Told as told:
+            name = {signal.SIGINT: "by Ctrl-C", signal.SIGTERM: "from outside (SIGTERM)"}[told.number]
+            place = f'at cell {current + 1}, in the section "{sections[current]}"'
+            raise Interrupted(f"{label} was stopped {name} {place}.", 128 + told.number) from None
         except (CellControlSignal, RuntimeError) as error:
             return Failure(current + 1, sections[current], notebook.cells[current].source, in_words(error))
     return None
+
+
+class _Told(Exception):
+    """This process was told to stop, by the signal of this number."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+async def _executed(
+    notebook: "NotebookNode", folder: Path, environment: dict[str, str], show: Callable[..., None]
+) -> None:
+    """Execute the cells. Raises what nbclient raises, and _Told, when the kernel is stopped, if told to stop."""
+    from nbclient import NotebookClient
+
+    task = asyncio.current_task()
+    assert task is not None
+    told: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        told.append(number)
+        client.shutdown_kernel = "immediate"  # asked to end, it would interrupt the cell first, and complain
+        task.cancel()
+
+    class Client(NotebookClient):
+        async def async_start_new_kernel(self, **kwargs: Any) -> None:
+            """Start it, and take the place of nbclient's own handlers, which leave the execution hanging in the air."""
+            with suppress(RuntimeError):  # there are none on Windows, nor outside of the main thread
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    asyncio.get_running_loop().add_signal_handler(number, stop, number)
+            await super().async_start_new_kernel(**kwargs)
+
+    client = Client(
+        notebook,
+        km=own_kernel(),
+        resources={"metadata": {"path": str(folder)}},
+        timeout=None,
+        startup_timeout=120,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        on_cell_start=show,
+    )
+    try:
+        await client.async_execute(env=environment, cleanup_kc=True)
+    except BaseException:
+        if not task.cancelling():
+            raise
+        if client.km is not None and client.km.has_kernel:
+            await client._async_cleanup_kernel()
+        raise _Told(told[0] if told else signal.SIGINT) from None
 
 
 def clear_outputs(notebook: "NotebookNode") -> None:
@@ -193,17 +300,21 @@ def own_kernel() -> Any:
     A kernel named "python3" that is installed elsewhere on the machine would be found first by its name, and
     would lack our packages. With no folders to search, Jupyter falls back on the interpreter it runs in.
     """
-    import zmq
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
-    # Without encryption the kernel writes a warning into the progress bar.
-    encryption = "auto" if zmq.has("curve") else "disabled"
     return AsyncKernelManager(
         kernel_name="python3",
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-        transport_encryption=encryption,
+        transport_encryption=encryption(),
     )
+
+
+def encryption() -> str:
+    """Whether to encrypt what kernels say: yes where that can be, because kernels write a warning if it is not."""
+    import zmq
+
+    return "auto" if zmq.has("curve") else "disabled"
 
 
 def section_names(notebook: "NotebookNode") -> list[str]:
@@ -223,8 +334,12 @@ def in_words(error: Exception) -> str:
     """Why a notebook stopped, for a reader without a traceback (which the saved notebook holds)."""
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
+    from genai_labs import shortage
+
     if isinstance(error, CellExecutionError):
-        return error.evalue if error.ename == "LabError" else f"{error.ename}: {error.evalue}"
+        if error.ename in ("LabError", "Interrupted"):
+            return error.evalue
+        return shortage.of_a_cell(error.ename, error.evalue) or f"{error.ename}: {error.evalue}"
     if isinstance(error, DeadKernelError):
         return (
             "The Python process behind the notebook ended. Most often memory ran out, or it was stopped.\n"
@@ -290,10 +405,11 @@ def _as_lesson(row: dict[str, Any]) -> dict[str, Any]:
 
 def forget_lessons(out: Path, labs: list[int]) -> None:
     """Remove what an earlier run recorded for these labs, and keep the other labs' lessons."""
-    rows = read_lessons(out)
-    if rows:
+    with files.locked(out / files.LESSONS_LOCK):
+        rows = read_lessons(out)
         kept = [row for row in rows if row["lab"] not in labs]
-        (out / LESSONS).write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if kept != rows:
+            files.write_whole(out / LESSONS, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 def print_lessons(rows: list[dict[str, Any]]) -> None:
@@ -340,5 +456,6 @@ def refresh_notebooks(labs: list[int]) -> None:
         clean(notebook)
         if problems := find_problems(notebook):
             raise LabError(f"{path.name} is left as it was. What is amiss:\n- " + "\n- ".join(problems))
-        nbformat.write(notebook, path)
+        with files.in_words(path.parent):
+            write_notebook(notebook, path)
         print(f"{path.name} is refreshed.")

@@ -7,18 +7,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
 from genai_labs import profiles
-from genai_labs.devices import memory_free
 from genai_labs.errors import LabError
 
 # What torch and the libraries under it say; "std::bad_alloc" comes as a MemoryError.
 WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "could not create a")
+FULL_DISK = ("No space left", "PytorchStreamWriter failed", "os error 28")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out."""
+    import torch  # here, because it takes seconds to import
+
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, (RuntimeError, OSError)) and any(words in str(error).lower() for words in WORDS)
     )
@@ -28,7 +28,22 @@ def is_full_disk(error: BaseException) -> bool:
     """Whether an error says that the disk is full, as the system, torch and safetensors say it."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
-    return any(words in str(error) for words in ("No space left", "PytorchStreamWriter failed", "os error 28"))
+    return any(words in str(error) for words in FULL_DISK)
+
+
+def of_a_cell(name: str, message: str) -> str | None:
+    """What the error of a notebook's cell says of memory or disk, by its name and message; None: nothing."""
+    text = message.lower()
+    if name in ("MemoryError", "OutOfMemoryError") or (
+        name in ("RuntimeError", "OSError") and any(words in text for words in WORDS)
+    ):
+        return (
+            f"Memory ran out in this cell ({name}{': ' + message if message else ''}). Close other programs and run it "
+            "again, or take a smaller profile (--profile); `python -m genai_labs check` shows how much memory is free."
+        )
+    if any(words in message for words in FULL_DISK):
+        return f"The disk is full, so that this cell could not write ({message}). Make room and run it again."
+    return None
 
 
 @contextmanager
@@ -52,6 +67,10 @@ def in_words(doing: str, remedy: str = "", kept: Callable[[], str] = str) -> Ite
 
 def why(doing: str, error: BaseException) -> str:
     """What happened, and how much is free now."""
+    import torch
+
+    from genai_labs.devices import memory_free
+
     place = "GPU" if torch.cuda.is_available() else "machine"
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     first = re.sub(r"^\[enforce fail [^]]*\] err == 0\. |\.? Error code.*", "", first)  # torch's own place and number

@@ -17,20 +17,27 @@ from genai_labs.detox.measure import as_rows, measure, relative_fall
 from genai_labs.detox.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.finetuning import lora
 from genai_labs.helptext import plain
+from genai_labs.options import positive_number, whole_number
 from genai_labs.paths import BUILD
 from genai_labs.processes import here
 from genai_labs.profiles import load_profile
 
+
+def number_from_zero(text: str) -> float:
+    """A type for argparse: 0 or a number that :func:`positive_number` takes."""
+    return 0.0 if text.strip() in ("0", "0.0") else positive_number(1_000_000)(text)
+
+
 # Options of this command that are settings of PPO, under the names that they have there.
 TUNABLE = {
-    "updates": int,
-    "batch_size": int,
-    "minibatch": int,
-    "epochs": int,
-    "learning_rate": float,
-    "kl_coef": float,
-    "target_kl": float,
-    "seed": int,
+    "updates": whole_number(1),
+    "batch_size": whole_number(2),
+    "minibatch": whole_number(1),
+    "epochs": whole_number(1, 10_000),
+    "learning_rate": positive_number(1),
+    "kl_coef": number_from_zero,
+    "target_kl": positive_number(1_000_000),
+    "seed": whole_number(0, 2**32 - 1),
 }
 
 
@@ -54,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lora.save_adapter(run.model, out / "adapter")
         report(run, summarizer, tokenizer, judge, args.cases)
         print(f"The adapter is in {out / 'adapter'}; it stands on the summarizer that PPO started from.")
-    return 0 if run.finished else 1
+    return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -72,9 +79,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--train-summarizer", action="store_true", help="train such an adapter first, in OUT/summarizer"
     )
     parser.add_argument("--ship", action="store_true", help="put the adapter trained first in data/models, for all")
-    parser.add_argument("--rows", type=int, help="rows that it learns from (default: the profile's)")
-    parser.add_argument("--prompts", type=int, default=1000, help="dialogues for PPO (default: %(default)s)")
-    parser.add_argument("--cases", type=int, default=200, help="test dialogues of each kind (default: %(default)s)")
+    parser.add_argument("--rows", type=whole_number(16), help="rows that it learns from (default: the profile's)")
+    parser.add_argument(
+        "--prompts", type=whole_number(1), default=1000, help="dialogues for PPO (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cases", type=whole_number(1, 5000), default=200, help="test dialogues of each kind (default: %(default)s)"
+    )
     parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
     standard = ppo.Settings()
     for name, kind in TUNABLE.items():

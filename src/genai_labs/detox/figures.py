@@ -18,9 +18,9 @@ Point = tuple[float, float]
 
 # Name -> centre, what it is here, colour.
 PARTS: dict[str, tuple[Point, str, str]] = {
-    "prompt": ((0.11, 0.8), "a dialogue", "#f3f4f6"),
+    "prompt": ((0.11, 0.8), "a dialogue", "#ffffff"),
     "policy": ((0.37, 0.8), "summarizer + adapter,\nwhich learns", "#d6e9f8"),
-    "response": ((0.63, 0.8), "a sampled summary", "#f3f4f6"),
+    "response": ((0.63, 0.8), "a sampled summary", "#ffffff"),
     "reward model": ((0.89, 0.8), "a classifier of hate:\nits logit of nothate", "#fbe3d3"),
     "value head": ((0.11, 0.33), "learns to foresee\nthe reward", "#ecdff0"),
     "PPO update": ((0.37, 0.33), "makes likelier\nwhat paid", "#d6e9f8"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from genai_labs.allowed import above, between, check, or_none, whole
 from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.processes import here
@@ -25,6 +26,17 @@ Reward = Callable[[Sequence[str]], Any]  # texts to one number each, array or te
 # shape, and of another shape with products in bf16, where single tokens are off by much more. Dropout moves the mean by
 # more than a tenth.
 ROUNDING, ROUNDING_BF16 = 1e-4, 2e-2
+ALLOWED = {
+    **dict.fromkeys(("updates", "minibatch", "epochs", "rank", "max_new_tokens", "kl_horizon"), whole(1)),
+    **dict.fromkeys(("save_every", "judge_every"), whole(1)),
+    "batch_size": whole(2),  # the mean and spread of one score say nothing
+    "seed": whole(0, 2**32 - 1),
+    **dict.fromkeys(("learning_rate", "alpha", "clip"), above(0)),
+    **dict.fromkeys(("max_grad_norm", "value_clip", "most_kl"), above(0, infinite=True)),
+    **dict.fromkeys(("value_rate", "kl_coef", "value_coef"), between(0)),
+    **dict.fromkeys(("gamma", "lam"), between(0, 1)),
+    **dict.fromkeys(("target_kl", "score_clip"), or_none(above(0))),
+}
 
 
 def difference(a: Tensor, b: Tensor, mask: Tensor) -> float:
@@ -34,6 +46,16 @@ def difference(a: Tensor, b: Tensor, mask: Tensor) -> float:
 
 class Collapse(Exception):
     """The policy is lost; the message says by what one sees it."""
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise LabError for a setting that makes no sense."""
+    check(settings, ALLOWED)
+    if settings.batch_size % settings.minibatch:
+        raise LabError(
+            f"A batch of {settings.batch_size} cannot be cut into minibatches of {settings.minibatch}, because one "
+            "would be smaller and weigh too much. Choose a batch size that is a multiple of the minibatch."
+        )
 
 
 def check_plan(prompts: Sequence[str], settings: Settings) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from genai_labs import display, progress
+from genai_labs import display, files, progress
 from genai_labs.processes import here
 
 LOG_FILE = "log.csv"
@@ -63,10 +64,11 @@ class Log:
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(METRICS), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self.history)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(METRICS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        files.write_whole(path, text.getvalue())
 
     def write(self, row: Mapping[str, float]) -> None:
         """Add a row."""
@@ -96,7 +98,7 @@ def draw_curves(history: History) -> display.Plot:
         axes = figure.add_subplot(-(-len(names) // 3), 3, place + 1)
         axes.plot(*zip(*points, strict=True), color=display.COLORS[0], marker="o", ms=3, lw=1.6)
         axes.set(xlabel="update", ylabel=DRAWN[name], axisbelow=True)
-        axes.grid(color="#e1e4e8")
+        axes.grid(color=display.GRID)
         axes.spines[["top", "right"]].set_visible(False)
         lines.append(
             f"  {DRAWN[name]}: {points[0][1]:.2f} at update {points[0][0]:.0f}, "

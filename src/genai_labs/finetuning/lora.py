@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,12 +55,31 @@ def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", see
 
     peft puts its layers *into* the model it is given, which from then on answers with the adapter. So it is given
     a second set of modules around the same tensors: no memory is spent twice, and ``base`` still answers as before.
-    A is drawn by ``seed``.
+    A is drawn by ``seed``. Raises LabError where no matrix has such a name, or the rank is higher than theirs.
     """
+    _check_places(base, config)
     wrapped = shared_copy(base)
     torch.manual_seed(seed)
     with _about_checkpointing_silent():
         return get_peft_model(wrapped, config, adapter_name=name)
+
+
+def _check_places(base: PreTrainedModel, config: LoraConfig) -> None:
+    """Raise LabError where an adapter has no place to be put, or would be larger than what it adapts."""
+    pattern = re.compile(str(config.target_modules))
+    found = [m for name, m in base.named_modules() if pattern.fullmatch(name) and hasattr(m, "in_features")]
+    if not found:
+        there = sorted({n.rsplit(".", 1)[-1] for n, m in base.named_modules() if hasattr(m, "in_features")})
+        raise LabError(
+            f"No adapter can be put into this model: none of its matrices has a name like {config.target_modules}. Its "
+            f"matrices are called {', '.join(there)}. Choose targets among them."
+        )
+    highest = min(min(m.in_features, m.out_features) for m in found)
+    if config.r > highest:
+        raise LabError(
+            f"Rank {config.r} was asked for, but the smallest of the matrices that get an adapter has rank {highest} "
+            f"itself: a higher one adds numbers that can learn nothing more. Choose a rank of at most {highest}."
+        )
 
 
 def shared_copy(base: PreTrainedModel) -> PreTrainedModel:

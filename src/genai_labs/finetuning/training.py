@@ -8,6 +8,7 @@ best checkpoint by validation loss is what is kept.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import math
@@ -30,17 +31,29 @@ from transformers import (
     TrainerCallback,
     set_seed,
 )
+from transformers.trainer_utils import rotate_checkpoints
 
 from genai_labs import display, processes, progress, run_folder, shortage
+from genai_labs.allowed import above, between, check, whole
 from genai_labs.devices import best_device, has_bf16
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import FEWEST, MULTIPLES, Feature, check_size, collate
 from genai_labs.finetuning.trainer import ByLength, Trainer
 from genai_labs.processes import here
-from genai_labs.run_folder import DONE_FILE
 
+KEPT = 2  # checkpoints: the best one and the last one
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
+ALLOWED = {
+    "epochs": whole(1),
+    "learning_rate": above(0),
+    "batch_size": whole(1),
+    "rank": whole(1),
+    "alpha": above(0),
+    "warmup": between(0, 1),
+    "dropout": between(0, 1),
+    "seed": whole(0, 2**32 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.method not in ("full", "lora"):
             raise LabError(f"There is no method {self.method!r}. The methods are full and lora. Choose one of them.")
+        check(self, ALLOWED)
 
 
 @dataclass
@@ -80,7 +94,7 @@ class Run:
 
     history: one row an epoch: ``epoch``, ``train_loss`` (mean of the epoch) and ``validation_loss``, nats a token.
     seconds: training and validation. peak: bytes above what was taken before. memory: bytes of weights, gradients
-    and optimizer state as they were. best_epoch: whose weights the model has. finished: False if it was interrupted.
+    and optimizer state as they were. best_epoch: whose weights the model has.
     """
 
     model: PreTrainedModel | PeftModel
@@ -92,7 +106,6 @@ class Run:
     peak: int = 0
     memory: memory.Memory | None = None
     best_epoch: int = 0
-    finished: bool = True
 
     @property
     def throughput(self) -> float:
@@ -106,13 +119,31 @@ class Run:
     def last(self) -> PreTrainedModel | PeftModel:
         """A copy with the weights after the last epoch, which need not be the best ones that ``model`` has."""
         checkpoint, model = last_checkpoint(self.folder), copy.deepcopy(self.model)
-        if checkpoint is None:
-            raise LabError(f"There is no checkpoint in {self.folder.name}: it was deleted. Run the training again.")
-        if isinstance(model, PeftModel):
-            set_peft_model_state_dict(model, load_file(Path(checkpoint) / "adapter_model.safetensors"))
-        else:  # tied weights stand in the file once
-            model.load_state_dict(load_file(Path(checkpoint) / "model.safetensors"), strict=False)
+        if checkpoint is None or run_folder.damage(Path(checkpoint)):
+            raise LabError(
+                f"There is no checkpoint left in {self.folder.name}: it was deleted or damaged. Run the training again."
+            )
+        load_weights(model, Path(checkpoint))
         return model
+
+    def measured(self) -> dict[str, Any]:
+        """What is noted beside the checkpoints, so that the run can be handed out again."""
+        return {
+            "history": self.history,
+            "seconds": self.seconds,
+            "peak": self.peak,
+            "memory": asdict(self.memory) if self.memory else None,
+            "best_epoch": self.best_epoch,
+            "best": _best_checkpoint(Path(last_checkpoint(self.folder) or "")),
+        }
+
+
+def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into a model of the same plan."""
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    else:  # tied weights stand in the file once
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
 
 
 def finetune(
@@ -127,28 +158,45 @@ def finetune(
 ) -> Run:
     """Train a copy of ``base`` by ``plan``; ``base`` itself is left alone.
 
-    ``folder`` holds the checkpoints, one after each epoch. If a run of the same plan on the same examples was
-    interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken run would have;
-    a finished one starts anew. With several processes each reads its share of every batch, so that the steps are those
-    of one process, and one of them writes. Raises LabError for fewer than ``fewest`` examples to train on, a loss that
-    diverges, a full disk, memory that runs out, another process that ends, and for a folder in which a run of another
-    plan was left unfinished.
+    ``folder`` holds the checkpoints, one after each epoch. If a run of the same plan, on the same examples and from the
+    same weights, was interrupted there, at any moment, it goes on from its last checkpoint and ends as an unbroken run
+    would have; if it was finished there, its result is handed out again and nothing is trained. resume: False trains
+    anew. With several processes each reads its share of every batch, so that the steps are those of one process, and
+    one of them writes. Raises LabError for fewer than ``fewest`` examples to train on, a loss that diverges, a full
+    disk, memory that runs out, another process that ends, and for a folder in which another run is running or a run of
+    another plan was left unfinished; Interrupted, a KeyboardInterrupt that says what is kept, if somebody stops it.
     """
     check_size(train, plan.batch_size, fewest)
     if not validation:
         raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
     _check_processes(plan)
-    with here().main_process_first():
-        if here().is_main_process:
-            run_folder.prepare(folder, _signature(plan, train, validation), "checkpoint-*", _whole_checkpoints, resume)
-            _check_disk(folder, base)
-    set_seed(plan.seed)
-    memory.release()  # what was generated before has left gaps
-    with shortage.in_words("making room to train", _less_memory(plan)):
-        model = prepare(base, plan)
+    with run_folder.locked(folder):
+        with here().main_process_first():
+            if here().is_main_process:
+                asked = _signature(base, plan, train, validation)
+                run_folder.prepare(folder, asked, "checkpoint-*", _whole_checkpoints, resume)
+                _check_disk(folder, base)
+        set_seed(plan.seed)
+        memory.release()  # what was generated before has left gaps
+        with shortage.in_words("making room to train", _less_memory(plan)):
+            model = prepare(base, plan)
+        if measured := run_folder.result(folder):
+            return _finished_before(measured, model, base, plan, folder, len(train))
+        return _train(model, base, tokenizer, train, validation, plan, folder)
+
+
+def _train(
+    model: PreTrainedModel | PeftModel,
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    train: Sequence[Feature],
+    validation: Sequence[Feature],
+    plan: Plan,
+    folder: Path,
+) -> Run:
     watch = Watch(plan.epochs, len(train), folder)
     trainer = make_trainer(model, tokenizer, train, validation, plan, folder, watch)
-    finished, start = True, time.perf_counter()
+    start = time.perf_counter()
     with memory.watching() as peak, _about_tied_weights_silent():
         try:
             with (
@@ -157,17 +205,14 @@ def finetune(
             ):
                 trainer.train(resume_from_checkpoint=last_checkpoint(folder))
         except KeyboardInterrupt:
-            finished = False
-            print(f"Interrupted after {len(watch.history)} of {plan.epochs} epochs; the same call goes on from there.")
+            raise Interrupted(_interrupted(watch, folder)) from None
         finally:
             watch.close()
-            _unwrap(trainer, model, plan)
-            _set_reading(model, base.get_encoder().config._attn_implementation)
+            trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            _set_to_rest(model, base, plan)
             memory.release()
     watch.check(folder)
-    if finished and trainer.is_world_process_zero():
-        (folder / DONE_FILE).write_text(json.dumps({"history": watch.history}) + "\n", encoding="utf-8")
-    return Run(
+    run = Run(
         model=model,
         plan=plan,
         folder=folder,
@@ -177,8 +222,26 @@ def finetune(
         peak=peak.bytes,
         memory=memory.measured(model, trainer.optimizer, watch.gradients) if trainer.optimizer else None,
         best_epoch=_best_epoch(watch.history),
-        finished=finished,
     )
+    if trainer.is_world_process_zero():
+        run_folder.finish(folder, run.measured(), _whole_checkpoints)
+    return run
+
+
+def _finished_before(
+    measured: dict[str, Any],
+    model: PreTrainedModel | PeftModel,
+    base: PreTrainedModel,
+    plan: Plan,
+    folder: Path,
+    examples: int,
+) -> Run:
+    """The run that was finished in the folder, its best weights put into ``model``, which is fresh."""
+    load_weights(model, folder / measured.pop("best"))
+    _set_to_rest(model, base, plan)
+    names = ("history", "seconds", "peak", "best_epoch")
+    taken = memory.Memory(**measured["memory"]) if measured["memory"] else None
+    return Run(model, plan, folder, examples, memory=taken, **{name: measured[name] for name in names})
 
 
 def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
@@ -251,7 +314,6 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         ddp_find_unused_parameters=False,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=2,  # the best one and the last one
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
@@ -284,6 +346,9 @@ class Watch(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.history = _history(state.log_history)
         self.earlier_seconds = max((row.get("seconds", 0.0) for row in state.log_history), default=0.0)
+        self.gradients = max((row.get("gradients", 0) for row in state.log_history), default=0)
+        if state.best_global_step:  # where it lies now, should the folder have been moved
+            state.best_model_checkpoint = str(self.folder / f"checkpoint-{state.best_global_step}")
         self.started = time.perf_counter()
         what = f"training on {self.examples} examples, {self.epochs} epochs"
         self.bar = progress.bar(state.max_steps, what, done=state.global_step, shown=state.is_world_process_zero)
@@ -306,7 +371,14 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
             control.should_save = False
         if state.log_history:
-            state.log_history[-1]["seconds"] = self.earlier_seconds + time.perf_counter() - self.started
+            seconds = self.earlier_seconds + time.perf_counter() - self.started
+            state.log_history[-1] |= {"seconds": seconds, "gradients": self.gradients}
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Seal the checkpoint, and only then remove those that are no longer needed."""
+        if state.is_world_process_zero:
+            run_folder.seal(self.folder / f"checkpoint-{state.global_step}")
+            rotate_checkpoints(str(self.folder), KEPT, state.best_model_checkpoint)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.history = _history(state.log_history)
@@ -359,12 +431,12 @@ def _best_epoch(history: Sequence[dict[str, float]]) -> int:
     return round(best["epoch"])
 
 
-def _signature(plan: Plan, train: Sequence[Feature], validation: Sequence[Feature]) -> dict[str, Any]:
-    """What must be equal for a run to go on: the plan and the examples."""
-    import hashlib
-
+def _signature(
+    base: PreTrainedModel, plan: Plan, train: Sequence[Feature], validation: Sequence[Feature]
+) -> dict[str, Any]:
+    """What must be equal for a run to go on: the plan, the examples and the weights it starts from."""
     digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
-    return json.loads(json.dumps({"plan": asdict(plan), "examples": len(train), "digest": digest}))
+    return {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -373,9 +445,35 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def _whole_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints by step. The trainer writes its state last, so one that was being written at a kill lacks it."""
-    whole = [path for path in folder.glob("checkpoint-*") if run_folder.reads(path / "trainer_state.json")]
-    return sorted(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    """Checkpoints that were written to their end, and the best one up to them too, by step."""
+    sealed = [path for path in folder.glob("checkpoint-*") if run_folder.sealed(path)]
+    names = {path.name for path in sealed}
+    return sorted((path for path in sealed if _best_checkpoint(path) in names), key=_steps)
+
+
+def _steps(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def _state(checkpoint: Path) -> dict[str, Any]:
+    return run_folder.read(checkpoint / "trainer_state.json") or {}
+
+
+def _best_checkpoint(checkpoint: Path) -> str:
+    """The name of the best checkpoint up to this one, which may be itself."""
+    return f"checkpoint-{_state(checkpoint).get('best_global_step')}"
+
+
+def _interrupted(watch: Watch, folder: Path) -> str:
+    """What an interruption leaves, in words."""
+    here_it_was = f"Interrupted in epoch {min(len(watch.history) + 1, watch.epochs)} of {watch.epochs}."
+    last = last_checkpoint(folder)
+    if last is None:
+        return f"{here_it_was} The first epoch was not at its end, so nothing is kept: the same cell starts anew."
+    return (
+        f"{here_it_was} What was trained up to the end of epoch {round(_state(Path(last))['epoch'])} is kept in the "
+        f"folder {folder.name}: run the same cell (or command) again, and it goes on from there."
+    )
 
 
 def _kept(folder: Path) -> str:
@@ -438,11 +536,11 @@ def _about_tied_weights_silent() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _unwrap(trainer: Trainer, model: PreTrainedModel | PeftModel, plan: Plan) -> None:
-    """Undo what training left on the model: bf16 autocast around forward, checkpointing, no cache, training mode."""
-    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+def _set_to_rest(model: PreTrainedModel | PeftModel, base: PreTrainedModel, plan: Plan) -> None:
+    """Undo what training leaves on a model: bf16 autocast around forward, checkpointing, no cache, training mode."""
     if plan.checkpointing:
         model.activation_checkpointing_disable()
     model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
     model.config.use_cache = True
     model.eval()
+    _set_reading(model, base.get_encoder().config._attn_implementation)

@@ -1,0 +1,74 @@
+"""Files that are there whole or not at all, locks between processes, and what is said when a file cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from genai_labs.errors import LabError
+
+LOCK_FILE = ".lock"  # of a folder that one process at a time may work in
+LESSONS_LOCK = ".lessons.lock"  # beside lessons.json: held by whoever changes it
+FULL = {errno.ENOSPC, errno.EDQUOT}
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) so that its old text or all of the new one is there, whenever the writer is killed.
+
+    Raises OSError, and leaves the old file as it was, where there is no room or no right to write.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a loss of power could leave an empty file under the new name
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(path: Path, in_use: str | None = None) -> Iterator[None]:
+    """Hold the lock that the file ``path`` stands for; the system frees it when its holder ends, however it ends.
+
+    in_use: what to say, as a LabError, if another process (or another run in this one) holds it; None: wait for it.
+    """
+    lock = FileLock(path, timeout=-1 if in_use is None else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LabError(in_use or "") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def in_words(folder: Path) -> Iterator[None]:
+    """Say in words that ``folder`` cannot be written to: raises LabError instead of OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError(_in_words(folder, error)) from error
+
+
+def _in_words(folder: Path, error: OSError) -> str:
+    if error.errno in FULL:
+        return f"The disk is full, so that nothing more can be written to {folder}. Make room and run it again."
+    if error.errno in FORBIDDEN:
+        why = "this user, or this file system, may only read there"
+    elif error.errno in NO_FOLDER:
+        why = "it, or what it lies in, is a file and not a folder"
+    else:
+        why = str(error.strerror or error)
+    return f"Nothing can be written to {folder}: {why}. Name another folder to write to (--out DIR, or GENAI_LABS_OUT)."

@@ -1,0 +1,278 @@
+"""The labs as a learner runs them: JupyterLab in a real browser, with progress bars and without the variables of tests.
+
+One server and one page serve all tests, in the order of the file. Screenshots go to build/screens. Without a browser
+(Chromium, Chrome) or the package `playwright` the tests are skipped.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from genai_labs.notebooks import WIDGET
+from genai_labs.paths import BUILD, ROOT
+from genai_labs.progress import MARK
+from genai_labs.runner import HEADLESS, LAB_NOTEBOOKS
+from genai_labs.working_copy import read_notebook
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+if BROWSER is None:
+    pytest.skip("there is no browser: Chromium and Chrome are looked for", allow_module_level=True)
+
+SCREENS = BUILD / "screens"
+SCREEN = {"width": 1280, "height": 900}
+MINUTES = 15  # a lab may take on a slow machine
+RESTARTED = (1,)  # labs that are run a second time, from "Restart Kernel and Run All Cells"
+FLAGS = ("--disable-background-networking", "--disable-quic", "--no-first-run", "--disable-component-update")
+
+# What others' code writes into the browser's console as an error, and why that is none of the labs' business.
+FOREIGN = {
+    "Could not restore the debugger state: Canceled future": "JupyterLab's debugger asked a kernel that is closed",
+}
+
+
+@dataclass
+class Learner:
+    """A folder with the course, JupyterLab serving it, and the page of a browser that shows it."""
+
+    course: Path
+    address: str
+    page: Any
+    complaints: list[str] = field(default_factory=list)  # errors in the console that are not foreign, and the like
+
+    def copy_of(self, lab: int) -> Path:
+        return self.course / "work" / LAB_NOTEBOOKS[lab]
+
+    def choose(self, *names: str) -> None:
+        """Choose an entry of the menus, such as "Run", "Run All Cells"."""
+        bar = self.page.locator(".lm-MenuBar-item, .lm-MenuBar-itemLabel")
+        bar.get_by_text(names[0], exact=True).first.click()
+        for name in names[1:]:
+            self.page.locator(".lm-Menu-itemLabel").get_by_text(re.compile(f"^{re.escape(name)}…?$")).last.click()
+
+    def open(self, lab: int) -> None:
+        """Double click on the lab in the file browser."""
+        self.page.locator(".jp-DirListing-item").filter(has_text=LAB_NOTEBOOKS[lab]).dblclick()
+        self.wait_until_open()
+
+    def wait_until_open(self) -> None:
+        """Wait for the notebook in front and its kernel, which says its version: that marks the file as changed."""
+        self.page.locator(".jp-Notebook:visible .jp-Cell").first.wait_for()
+        self.page.locator(".jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+
+    def close(self) -> None:
+        """Save the notebook that is in front and close it."""
+        self.save()
+        self.choose("File", "Close Tab")
+        self.page.locator(".jp-Notebook:visible").wait_for(state="detached")
+
+    def save(self) -> None:
+        with self.page.expect_response(
+            lambda answer: answer.request.method == "PUT" and "/api/contents/" in answer.url
+        ):
+            self.choose("File", "Save Notebook")
+        self.page.locator(".lm-TabBar-tab.jp-mod-current:not(.jp-mod-dirty)").first.wait_for()
+
+    def wait_until_run(self, count: int) -> list[float]:
+        """Wait until the last of `count` code cells has its number. Returns how far the bars seen meanwhile were."""
+        last = self.page.locator(".jp-Notebook:visible .jp-InputPrompt").get_by_text(f"[{count}]:", exact=True)
+        seen: list[float] = []
+        end = time.monotonic() + 60 * MINUTES
+        while not last.count():
+            assert time.monotonic() < end, f"the lab is not at its end after {MINUTES} minutes"
+            seen += self.page.evaluate("[...document.querySelectorAll('.jp-OutputArea progress')].map(x => x.value)")
+            self.page.wait_for_timeout(200)
+        return seen
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository as it is now, as somebody who cloned it has it."""
+    folder = tmp_path_factory.mktemp("course")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "--all")
+    git(folder, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "-m", "The course")
+    return folder
+
+
+def git(folder: Path, *line: str) -> str:
+    return subprocess.run(["git", *line], cwd=folder, capture_output=True, check=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def address(course: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`lab` runs; the address that it printed."""
+    own = tmp_path_factory.mktemp("jupyter")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("GENAI_LABS", "HF_"))}
+    environment = {
+        **{name: value for name, value in plain.items() if name not in HEADLESS},
+        "PYTHONPATH": str(course / "src"),
+        **{f"JUPYTER_{kind}_DIR": str(own / kind) for kind in ("CONFIG", "DATA", "RUNTIME")},
+    }
+    root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    line = [sys.executable, "-m", "genai_labs", "lab", "--", "--no-browser", "--ip=127.0.0.1", "--port=0", *root]
+    with (own / "log").open("w", encoding="utf-8") as log:
+        server = subprocess.Popen(line, cwd=course, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield printed_address(own / "log", server)
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def printed_address(log: Path, server: "subprocess.Popen[bytes]") -> str:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and server.poll() is None:
+        if found := re.search(r"http://127\.0\.0\.1:\d+/\S+", log.read_text(encoding="utf-8")):
+            return found[0]
+        time.sleep(0.2)
+    raise AssertionError(log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def learner(course: Path, address: str) -> Iterator[Learner]:
+    flags = [*FLAGS, *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else [])]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        page = browser.new_page(viewport=SCREEN)
+        made = Learner(course, address, page)
+        page.on("console", lambda message: listen(made, message.type, message.text))
+        page.on("pageerror", lambda error: listen(made, "error", str(error)))
+        page.on("request", lambda request: watch(made, request.url))
+        yield made
+        browser.close()
+
+
+def listen(learner: Learner, kind: str, text: str) -> None:
+    if kind == "error" and not any(re.search(foreign, text) for foreign in FOREIGN):
+        learner.complaints.append(text)
+
+
+def watch(learner: Learner, address: str) -> None:
+    if address.startswith(("http", "ws")) and urlsplit(address).hostname != "127.0.0.1":
+        learner.complaints.append(f"the page asks the network for {address}")
+
+
+def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: Learner) -> None:
+    page = learner.page
+    page.goto(learner.address)
+    page.locator(".jp-NotebookPanel").get_by_role("heading", name="Lab 1").wait_for(timeout=120_000)
+    learner.wait_until_open()
+    assert sorted(page.locator(".jp-DirListing-itemText").all_inner_texts()) == sorted(LAB_NOTEBOOKS.values())
+    page.locator(".jp-Notebook").get_by_role("link", name="model card").first.click()
+    page.locator(".jp-FileEditor:visible, .jp-MarkdownViewer:visible").get_by_text("t5-mini").first.wait_for()
+    page.locator(".lm-TabBar-tab.lm-mod-current").filter(has_text="README.md").wait_for()
+    learner.choose("File", "Close Tab")
+    learner.close()
+    assert not learner.complaints
+
+
+@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+def test_a_lab_runs_to_its_end_and_is_found_again_as_it_was_left(learner: Learner, lab: int) -> None:
+    blank = read_notebook(learner.copy_of(lab))
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in blank["cells"])
+    learner.open(lab)
+    learner.choose("Run", "Run All Cells")
+    bars = learner.wait_until_run(sum(cell["cell_type"] == "code" for cell in blank["cells"]))
+    assert len(set(bars)) > 5, f"no bar moved: {sorted(set(bars))}"
+
+    learner.close()
+    check_saved(learner, lab)
+    learner.open(lab)
+    take_screenshots(learner, f"lab{lab}")
+    check_shown(learner, lab)
+    if lab in RESTARTED:
+        restart(learner, blank)
+    learner.choose("Kernel", "Shut Down Kernel")  # gives its memory back
+    learner.close()
+    check_saved(learner, lab)
+    assert not learner.complaints
+    assert git(learner.course, "status", "--porcelain") == ""
+
+
+def restart(learner: Learner, blank: dict[str, Any]) -> None:
+    learner.choose("Kernel", "Restart Kernel and Run All Cells")
+    learner.page.locator(".jp-Dialog-button.jp-mod-accept").click()
+    learner.page.locator(".jp-InputPrompt").get_by_text("[*]:", exact=True).first.wait_for()
+    learner.wait_until_run(sum(cell["cell_type"] == "code" for cell in blank["cells"]))
+
+
+def check_saved(learner: Learner, lab: int) -> None:
+    """The file holds what the committed one shows, cell by cell, and nothing that only a running kernel shows."""
+    saved, committed = (
+        read_notebook(folder / LAB_NOTEBOOKS[lab]) for folder in (learner.course / "work", learner.course / "notebooks")
+    )
+    for mine, theirs in zip(saved["cells"], committed["cells"], strict=True):
+        assert kinds(mine) == kinds(theirs), mine["source"]
+        assert mine.get("execution_count") == theirs.get("execution_count")
+    assert not any(word in json.dumps(saved) for word in (MARK, WIDGET, '"widgets"'))
+
+
+def check_shown(learner: Learner, lab: int) -> None:
+    """Every card and plot of the file is in the page."""
+    outputs = [output for cell in read_notebook(learner.copy_of(lab))["cells"] for output in cell.get("outputs", [])]
+    formats = [key for output in outputs for key in output.get("data", {})]
+    notebook = learner.page.locator(".jp-Notebook:visible")
+    cards = notebook.locator(".jp-OutputArea-output.jp-RenderedHTML")
+    plots = notebook.locator(".jp-OutputArea-output.jp-RenderedImage img")
+    assert formats.count("text/html") > 0 < formats.count("image/png")
+    sync_api.expect(cards).to_have_count(formats.count("text/html"), timeout=30_000)
+    sync_api.expect(plots).to_have_count(formats.count("image/png"), timeout=30_000)
+    assert all(plots.evaluate_all("all => all.map(x => x.naturalWidth > 0)"))
+
+
+def kinds(cell: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What a cell shows: errors and streams by name, cards and plots by their formats."""
+    shown = [
+        (output["output_type"], output.get("name") or output.get("ename") or sorted(output["data"]))
+        for output in cell.get("outputs", [])
+    ]
+    return [kind for kind, _ in groupby(shown)]  # what is printed comes in pieces, of whatever size
+
+
+def take_screenshots(learner: Learner, name: str) -> None:
+    """The whole notebook in both themes, a screen at a time; what it shows is in the page."""
+    page = learner.page
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    page.set_viewport_size({"width": 1280, "height": 1800})
+    for theme in ("Light", "Dark"):
+        learner.choose("Settings", "Theme", f"JupyterLab {theme}")
+        page.locator(f"body[data-jp-theme-name='JupyterLab {theme}']").wait_for(state="attached")
+        for old in SCREENS.glob(f"{name}-{theme.lower()}-*.png"):
+            old.unlink()
+        for number, _ in enumerate(scroll(learner), start=1):
+            page.screenshot(path=SCREENS / f"{name}-{theme.lower()}-{number:02}.png")
+    learner.choose("Settings", "Theme", "JupyterLab Light")
+    page.set_viewport_size(SCREEN)
+
+
+def scroll(learner: Learner) -> Iterator[None]:
+    panel = learner.page.locator(".jp-NotebookPanel:visible .jp-WindowedPanel-outer")
+    panel.evaluate("panel => panel.scrollTo(0, 0)")
+    while True:
+        learner.page.wait_for_timeout(300)
+        assert not learner.page.get_by_text("Error displaying widget").count()
+        yield
+        before, after = panel.evaluate(
+            "panel => [panel.scrollTop, (panel.scrollBy(0, panel.clientHeight - 40), panel.scrollTop)]"
+        )
+        if before == after:
+            return
