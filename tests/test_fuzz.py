@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzzing import cells, damage, files, lines, models, settings_of, shown  # noqa: F401 (they fill TARGETS)
+from tests.fuzzing import cells, damage, files, folders, lines, settings_of, shown  # noqa: F401 (they fill TARGETS)
 from tests.fuzzing.inputs import TARGETS, Target
 
 QUICK, LONG = 500, 10_000  # inputs in all

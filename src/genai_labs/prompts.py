@@ -94,11 +94,7 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
     The instruction and the exemplars stay whole: cutting at the end, as tokenizers do, would take away the very
     instruction. Raises LabError if the prompt is too long even with two turns left.
     """
-    if not callable(make) or not callable(tokenizer):
-        raise LabError(
-            "A prompt is fitted by a function that makes it and a tokenizer, and something else was given. Call it as "
-            "fit(zero_shot, dialogue, tokenizer): the function itself, without brackets behind it."
-        )
+    _check_makers(make, tokenizer)
     window = _window(tokenizer, window)
     turns = as_text(dialogue, "The dialogue").splitlines()
     over = _length(make(dialogue), tokenizer) - window
@@ -129,6 +125,7 @@ def fit_all(
     LabError if what stands around a dialogue is too long by itself.
     """
     dialogues = as_texts(dialogues, "dialogues")
+    _check_makers(make, tokenizer)
     fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
     if cut:
@@ -175,6 +172,14 @@ def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exempl
     by_length = sorted(train, key=lambda row: (len(row.dialogue), row.id))
     rows = random.Random(seed).sample(by_length[: max(count, len(train) // 50)], count)
     return [Exemplar(row.dialogue, row.summary, row.id) for row in rows]
+
+
+def _check_makers(make: Any, tokenizer: Any) -> None:
+    if not callable(make) or not callable(tokenizer):
+        raise LabError(
+            "A prompt is fitted by a function that makes it and a tokenizer, and something else was given. Call it as "
+            "fit(zero_shot, dialogue, tokenizer): the function itself, without brackets behind it."
+        )
 
 
 def _window(tokenizer: Tokenizer, window: int | None) -> int:

@@ -16,7 +16,7 @@ from genai_labs.errors import LabError
 from tests.mutations import ODD, damaged_bytes, damaged_tree
 
 Check = Callable[[Any, Path], None]  # an input and an empty folder; raises where what comes of it is wrong
-USUAL, SLOW, SLOWEST = 12, 4, 1  # shares of the inputs
+MANY, USUAL, SLOW, SLOWEST = 80, 12, 4, 2  # shares of the inputs
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 from hypothesis import strategies as st
 
 from genai_labs import __main__ as cli
-from genai_labs import bench, bench_eval, bench_ppo, experiments, fetching, machine, models, runner, scale
+from genai_labs import bench, bench_eval, bench_ppo, experiments, fetching, lab, machine, models, runner, scale
 from genai_labs.corpus import check
 from genai_labs.detox import cli as detox
 from genai_labs.finetuning import cli as finetune
 from genai_labs.finetuning import sweep
 from genai_labs.pretraining import build
 from tests.fuzzing.files import TOKENIZER
-from tests.fuzzing.inputs import target, texts
+from tests.fuzzing.inputs import MANY, target, texts
 
 NONSENSE = ("nan", "-1", "inf", "-inf", "1e400", "", " ", "x", "²", "0x1", "1,5", "1e-400", "--", "None", "1 2")
 NO_WHOLE = (*NONSENSE, "1.5", "0.5", "1e3", "9" * 30, "9" * 5000)
@@ -68,7 +68,10 @@ def command_lines(draw: st.DrawFn) -> tuple[str, list[str], bool]:
     command = draw(st.sampled_from(sorted(OPTIONS)))
     line, wrong = [], False
     options = OPTIONS[command]
-    for name in draw(st.lists(st.sampled_from(sorted(options)), max_size=4, unique=True)) if options else []:
+    chosen = draw(st.lists(st.sampled_from(sorted(options)), max_size=4, unique=True)) if options else []
+    if "" in options and "" not in chosen and draw(st.integers(0, 3)):
+        chosen.insert(0, "")
+    for name in chosen:
         right, odd = options[name]
         if not right:
             line += [name]
@@ -98,8 +101,8 @@ def reached(*_: object, **__: object) -> None:
 def harmless(folder: Path) -> Iterator[None]:
     """Whatever would load, train, open or write into the repository is put out of reach."""
     work = (
-        *((runner, "run_labs"), (runner, "refresh_notebooks"), (machine, "check_machine"), (fetching, "fetch_part")),
-        *((models, "load_model"), (finetune, "features"), (sweep, "run"), (scale, "page"), (torch, "set_num_threads")),
+        *((runner, "run_labs"), (runner, "refresh_notebooks"), (machine, "check_machine"), (lab, "find_notebooks")),
+        *((fetching, "fetch_part"), (models, "load_model"), (finetune, "features"), (sweep, "run"), (scale, "page"), (torch, "set_num_threads")),
         *((experiments, "run_with_seed"), (bench, "measure"), (bench_eval, "measure"), (bench_ppo, "measure")),
         *((bench, "versions"), (build, "build_corpus"), (subprocess, "call"), (subprocess, "run"), (subprocess, "Popen")),
     )
@@ -111,6 +114,7 @@ def harmless(folder: Path) -> Iterator[None]:
         for owner in (scale, sweep, experiments, bench, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
+        stack.enter_context(mock.patch.object(lab, "refuse_root", lambda _: None))
         stack.enter_context(contextlib.chdir(folder))
         yield
 
@@ -129,7 +133,7 @@ def status_of(command: str, line: list[str]) -> tuple[int | None, str]:
             return end.code, said.getvalue()
 
 
-@target(command_lines() | any_lines(), found=(("sweep", ["--dialogues=0"], True), ("seeds", ["9"], True)))
+@target(command_lines() | any_lines(), MANY, found=(("sweep", ["--dialogues=0"], True), ("seeds", ["9"], True)))
 def a_command_line_is_taken_or_refused(given: tuple[str, list[str], bool], folder: Path) -> None:
     command, line, wrong = given
     (folder / "mine.csv").write_text("dialogue,summary\nAnna: Hi.,Anna greets.\n", encoding="utf-8")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs.arguments import as_list_of
+from genai_labs.arguments import as_list_of, as_whole_number
 from genai_labs.corpus import tasks
 from genai_labs.corpus.tasks import Example
 from genai_labs.errors import LabError
@@ -103,7 +103,7 @@ def replay(
     examples = as_list_of(dict, examples, "examples")
     if not isinstance(share, Real) or not 0 <= share < 1:
         raise LabError(f"A share of {share} cannot be replayed: it must be at least 0 and below 1, such as 0.2.")
-    rng = random.Random(f"replay-{seed}")
+    rng = random.Random(f"replay-{as_whole_number(seed, 'The seed')}")
     count = round(len(examples) * share / (1 - share))
     old = [tasks.sample(REPLAYED_STAGE, rng, long_prompts=False) for _ in range(count)]
     return [*examples, *(encode([e.source for e in old], [e.target for e in old], tokenizer) if old else [])]
