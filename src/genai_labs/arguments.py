@@ -8,7 +8,6 @@ from typing import Any, ParamSpec, TypeVar
 
 from genai_labs.errors import LabError
 
-
 P = ParamSpec("P")
 R = TypeVar("R")
 Thing = TypeVar("Thing")

@@ -154,7 +154,7 @@ def group(records: Sequence[dict[str, Any]]) -> list[Row]:
 def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:
     """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing."""
     order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)
+    random.Random(as_whole_number(seed, "The seed")).shuffle(order)
     successor = dict(zip(order, order[1:] + order[:1], strict=True))
     return [rows[successor[i]].summary for i in range(len(rows))]
 
@@ -168,4 +168,6 @@ def first_turns(dialogue: str, count: int = 3) -> str:
 
 def longest_turn(dialogue: str) -> str:
     """The longest turn, without its tag; empty if there is none."""
-    return max((line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()), key=len, default="")
+    return max(
+        (line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()), key=len, default=""
+    )

@@ -11,6 +11,7 @@ counts. So the HTML holds no random ids, and each figure carries its numbers as 
 compared, the numbers in it are.
 """
 
+import contextlib
 import difflib
 import html
 import io
@@ -21,7 +22,7 @@ import re
 import string
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -119,9 +120,7 @@ class Plot:
         """The picture as a PNG file, the same bytes each time."""
         if not self._png:
             buffer = io.BytesIO()
-            with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-                # A model may emit any character, and a warning would fail the comparison of outputs.
-                warnings.filterwarnings("ignore", message="Glyph .* missing")
+            with matplotlib.rc_context(STYLE), _any_letter():
                 _lay_on_paper(self.figure)
                 self.figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
             self._png.append(buffer.getvalue())
@@ -140,6 +139,14 @@ def _lay_on_paper(figure: Figure) -> None:
     layout = figure.get_layout_engine()
     if isinstance(layout, ConstrainedLayoutEngine):
         layout.set(w_pad=0.12, h_pad=0.12)
+
+
+@contextlib.contextmanager
+def _any_letter() -> Iterator[None]:
+    """A model may emit any character, and a warning that the font lacks it would fail the comparison of outputs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
 
 
 Shown = TypeVar("Shown", Card, Plot)
@@ -463,7 +470,8 @@ def sweep_plot(
         _draw_family(axes, number, family, list(settings.values()))
     axes.margins(0.1)
     _legend(axes)
-    _label_points(axes, [(name, (x[0], y[0])) for each in families.values() for name, (x, y) in each.items()])
+    with _any_letter():
+        _label_points(axes, [(name, (x[0], y[0])) for each in families.values() for name, (x, y) in each.items()])
     lines = [
         f"{family}, {label}: {xlabel} {_estimate(x, digits)}; {ylabel} {_estimate(y, digits)}"
         for family, settings in families.items()

@@ -56,7 +56,8 @@ def generate(
     """
     _check_arguments(model, tokenizer, batch_size=batch_size, max_length=max_length)
     _check_settings({"config": GREEDY if config is None else config}, seed)
-    config = complete(GREEDY if config is None else config, model)
+    with _settings_in_words():
+        config = complete(GREEDY if config is None else config, model)
     batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
@@ -186,7 +187,7 @@ def _settings_in_words() -> Iterator[None]:
             raise
         raise LabError(
             f"Nothing can be written with these settings: {' '.join(str(error).split())[:300]} Change the "
-            "GenerationConfig: temperature above 0, top_p above 0 and at most 1, max_new_tokens and num_beams from 1 on."
+            "GenerationConfig: temperature above 0, top_p above 0 and at most 1, max_new_tokens and num_beams above 0."
         ) from error
 
 

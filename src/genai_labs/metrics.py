@@ -188,7 +188,7 @@ def paired_bootstrap(
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise LabError(f"{name}={value!r} is not known; what is known: {', '.join(choices)}. Choose one of them.")
 
 

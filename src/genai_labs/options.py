@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 MOST = 1_000_000
@@ -38,6 +39,17 @@ def positive_number(most: float) -> Callable[[str], float]:
         return number
 
     return read
+
+
+def words_of(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> list[str]:
+    """The words of a command line, by default of this process; ends it where an option's value is two dashes.
+
+    Before Python 3.13, argparse takes `--seed=--` for an empty list, and asks no type whether that is allowed.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if odd := [word for word in words if word.startswith("--") and word.endswith("=--")]:
+        parser.error(f"{odd[0]} has no value behind the sign =")
+    return words
 
 
 def writable_folder(text: str) -> Path:

@@ -77,9 +77,7 @@ class Classifier:
         if not as_texts(texts, "texts"):
             return np.zeros((0, self.model.config.num_labels))
         texts = [without_surrogates(text) for text in as_texts(texts, "texts")]
-        encoded = self.tokenizer(texts, truncation=True, max_length=window(self.model, self.tokenizer))[
-            "input_ids"
-        ]
+        encoded = self.tokenizer(texts, truncation=True, max_length=window(self.model, self.tokenizer))["input_ids"]
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
         rows: list[torch.Tensor] = []
         with shortage.in_words("classifying", f"Load the classifier with a batch_size below {self.batch_size}."):
@@ -199,7 +197,9 @@ def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries
 
 def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:
     """1 for each text that holds a word of the list of hostile words, else 0; shape (n,). A baseline to beat."""
-    return np.array([float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in as_texts(texts, "texts")])
+    return np.array(
+        [float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in as_texts(texts, "texts")]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ probe

@@ -13,11 +13,26 @@ from hypothesis import strategies as st
 from genai_labs import data, facts, lessons, metrics, preferences, prompts, reasoning, retrieval, text
 from genai_labs.scoreboard import Scoreboard
 from tests.fuzzing.files import TOKENIZER, saved
-from tests.fuzzing.inputs import PIECES, REFUSED, SLOW, answer, calls, damaged, is_whole, numbers, said, target, texts, wild
+from tests.fuzzing.inputs import (
+    PIECES,
+    REFUSED,
+    SLOW,
+    answer,
+    calls,
+    damaged,
+    is_whole,
+    numbers,
+    said,
+    target,
+    texts,
+    wild,
+)
 
 rows = st.builds(data.Row, texts, said, st.lists(said, min_size=1, max_size=3).map(tuple), texts)
 exemplars = st.builds(prompts.Exemplar, said, said)
-instructions = st.sampled_from([*prompts.INSTRUCTIONS, "{dialogue}", "{dialogue} or {dialogue}", "Say: {topic}"]) | texts
+instructions = (
+    st.sampled_from([*prompts.INSTRUCTIONS, "{dialogue}", "{dialogue} or {dialogue}", "Say: {topic}"]) | texts
+)
 makers = st.sampled_from([prompts.zero_shot, prompts.no_instruction, lambda d: prompts.few_shot(d, [EXEMPLAR])])
 EXEMPLAR = prompts.Exemplar("#Person1#: Hello.\n#Person2#: Hi.", "They greet.")
 lists = st.lists(said, max_size=4)
@@ -96,7 +111,14 @@ def encoded_texts_have_nothing_unknown(given: dict[str, Any], folder: Path) -> N
 kinds = st.sampled_from([*metrics.ROUGE_TYPES, "rouge3"])
 
 
-@target(calls(predictions=lists, references=lists | st.lists(lists, max_size=4), kind=kinds, combine=st.sampled_from(["best", "mean"])))
+@target(
+    calls(
+        predictions=lists,
+        references=lists | st.lists(lists, max_size=4),
+        kind=kinds,
+        combine=st.sampled_from(["best", "mean"]),
+    )
+)
 def rouge_is_a_share(given: dict[str, Any], folder: Path) -> None:
     scores = answer(metrics.rouge_scores, **given)
     if scores is not REFUSED:
@@ -118,7 +140,10 @@ def an_interval_holds_what_was_measured(given: dict[str, Any], folder: Path) -> 
     if found is not REFUSED:
         assert all(map(math.isfinite, found))
         assert found.low <= found.high
-        a, b = (np.zeros(found.n) if x is None else np.asarray(x, float).reshape(found.n, -1).mean(1) for x in (given["a"], given["b"]))
+        a, b = (
+            np.zeros(found.n) if x is None else np.asarray(x, float).reshape(found.n, -1).mean(1)
+            for x in (given["a"], given["b"])
+        )
         assert math.isclose(found.effect, (a - b).mean(), abs_tol=1e-9)
         assert (a - b).min() - 1e-9 <= found.low
         assert found.high <= (a - b).max() + 1e-9
@@ -215,7 +240,11 @@ def what_shares_a_rare_word_is_found(given: dict[str, Any], folder: Path) -> Non
 pairs = st.builds(preferences.Preference, st.sampled_from("abcdef"), said, said, st.just((1, 0, 1)))
 
 
-@target(calls(rows=st.integers(0, 260).flatmap(lambda n: st.lists(pairs, min_size=1, max_size=3).map(lambda some: some * n))))
+@target(
+    calls(
+        rows=st.integers(0, 260).flatmap(lambda n: st.lists(pairs, min_size=1, max_size=3).map(lambda some: some * n))
+    )
+)
 def no_dialogue_is_learned_from_and_measured_on(given: dict[str, Any], folder: Path) -> None:
     found = answer(preferences.split_preferences, **given)
     if found is not REFUSED:

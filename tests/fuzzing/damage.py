@@ -7,7 +7,6 @@ import io
 import json
 import os
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import yaml
@@ -15,10 +14,9 @@ from hypothesis import strategies as st
 
 from genai_labs import data, profiles, run_folder, sources
 from genai_labs.corpus import check
-from genai_labs.errors import LabError
 from genai_labs.paths import CONTENT
 from tests.fuzzing.files import saved
-from tests.fuzzing.inputs import PIECES, REFUSED, SLOW, answer, damaged, damaged_parts, target, texts
+from tests.fuzzing.inputs import REFUSED, SLOW, answer, damaged, damaged_parts, target, texts
 
 SCENARIOS = (CONTENT / "scenarios" / "work_and_money.yaml").read_text(encoding="utf-8")
 WORDS = ["{A}", "{x}", "{a slot}", "{", "[says|said]", "[a", "\n", "{A's}", "{price}", "on", "- x", [], {}, None, "", 7]
@@ -93,7 +91,9 @@ def a_folder_of_a_run_is_made_ready(given: tuple[dict[str, bytes], bool], folder
 
 VARIABLES = ("PROFILE", "SEED", "MODEL", "REWARD_MODEL", "JUDGE", "DATASET", "FOLDER")
 words = st.one_of(
-    st.sampled_from(["mini", "flan-t5-small", "0", "²", "-1", "1e3", "~nobodyhere", "~", ".", "..", "a/b", "a/b@c", "@"]),
+    st.sampled_from(
+        ["mini", "flan-t5-small", "0", "²", "-1", "1e3", "~nobodyhere", "~", ".", "..", "a/b", "a/b@c", "@"]
+    ),
     st.sampled_from(["a" * 300, "a/" + "b" * 300, "/", "//", "/nonexistent", "owner/na me", "a/b/c", "\udc80\udcff"]),
     texts.map(lambda text: text.encode("utf-8", "ignore").decode().replace("\x00", "")),
 )

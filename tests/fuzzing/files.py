@@ -61,7 +61,9 @@ def own_files(draw: st.DrawFn, endings: tuple[str, ...] = (".csv", ".jsonl")) ->
         rows = draw(json_rows | st.lists(st.fixed_dictionaries({"dialogue": said, "summary": said}), max_size=12))
         written = "\n".join(json.dumps(row, ensure_ascii=True) for row in rows)
     elif ending == ".csv":
-        written = as_csv(draw(csv_tables(own_columns, said.map(whole))), draw(st.booleans()), draw(st.sampled_from(",,,;\t")))
+        written = as_csv(
+            draw(csv_tables(own_columns, said.map(whole))), draw(st.booleans()), draw(st.sampled_from(",,,;\t"))
+        )
     else:
         written = whole(draw(said))
     coding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"]))

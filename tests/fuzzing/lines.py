@@ -25,7 +25,17 @@ from tests.fuzzing.inputs import MANY, target, texts
 
 NONSENSE = ("nan", "-1", "inf", "-inf", "1e400", "", " ", "x", "²", "0x1", "1,5", "1e-400", "--", "None", "1 2")
 NO_WHOLE = (*NONSENSE, "1.5", "0.5", "1e3", "9" * 30, "9" * 5000)
-FILES = ("mine.csv", "folder", "missing", "no/such/folder", "a" * 300, "~nobodyhere/x", "ü b.jsonl", "mine.txt", "\udcff")
+FILES = (
+    "mine.csv",
+    "folder",
+    "missing",
+    "no/such/folder",
+    "a" * 300,
+    "~nobodyhere/x",
+    "ü b.jsonl",
+    "mine.txt",
+    "\udcff",
+)
 # For each command its options: what makes sense, and what does not.
 WHOLE, RATE, ANY = (("1", "2", "16"), NO_WHOLE), (("1e-3", "0.5"), NONSENSE), (FILES, ())
 SWITCH: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -36,8 +46,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lab": {"": (("1", "3"), ("0", "x", "1.0"))},
     "check": {},
     "refresh": {"": (("1", "3"), ("0", "x"))},
-    "summarize": {"": ANY, "--shots": (("0", "1"), (*NO_WHOLE, "21")), "--profile": PROFILE, "--adapter": ANY, "--out": ANY,
-                  "--weights": (("fp32",), ("fp64", "4"))},
+    "summarize": {"": ANY, "--shots": (("0", "1"), (*NO_WHOLE, "21")), "--profile": PROFILE, "--adapter": ANY,
+                  "--out": ANY, "--weights": (("fp32",), ("fp64", "4"))},
     "finetune": {"--method": (("full", "lora"), ("", "x")), "--data": ANY, "--out": ANY, "--rows": WHOLE,
                  "--held-out": WHOLE, "--epochs": WHOLE, "--rate": RATE, "--batch-size": WHOLE, "--rank": WHOLE,
                  "--seed": SEED, "--fresh": SWITCH, "--checkpointing": SWITCH, "--profile": PROFILE},
@@ -87,7 +97,10 @@ def command_lines(draw: st.DrawFn) -> tuple[str, list[str], bool]:
 def any_lines(draw: st.DrawFn) -> tuple[str, list[str], bool]:
     """A line in which words stand where they should not."""
     command, line, _ = draw(command_lines())
-    words = st.sampled_from(["--", "-", "-h", "--help", "--no-such", "--out", "--seed", "--p", "-x", "@file", "run"]) | texts
+    words = (
+        st.sampled_from(["--", "-", "-h", "--help", "--no-such", "--out", "--seed", "--p", "-x", "@file", "run"])
+        | texts
+    )
     for word in draw(st.lists(words, max_size=3)):
         line.insert(draw(st.integers(0, len(line))), word.replace("\x00", "").lstrip("/"))
     return command, line, False
@@ -102,19 +115,32 @@ def harmless(folder: Path) -> Iterator[None]:
     """Whatever would load, train, open or write into the repository is put out of reach."""
     work = (
         *((runner, "run_labs"), (runner, "refresh_notebooks"), (machine, "check_machine"), (lab, "find_notebooks")),
-        *((fetching, "fetch_part"), (models, "load_model"), (finetune, "features"), (sweep, "run"), (scale, "page"), (torch, "set_num_threads")),
+        *(
+            (fetching, "fetch_part"),
+            (models, "load_model"),
+            (finetune, "features"),
+            (sweep, "run"),
+            (scale, "page"),
+            (torch, "set_num_threads"),
+        ),
         *((experiments, "run_with_seed"), (bench, "measure"), (bench_eval, "measure"), (bench_ppo, "measure")),
-        *((bench, "versions"), (build, "build_corpus"), (subprocess, "call"), (subprocess, "run"), (subprocess, "Popen")),
+        *(
+            (bench, "versions"),
+            (build, "build_corpus"),
+            (subprocess, "call"),
+            (subprocess, "run"),
+            (subprocess, "Popen"),
+        ),
     )
     with contextlib.ExitStack() as stack:
         for owner, name in work:
             stack.enter_context(mock.patch.object(owner, name, reached))
-        stack.enter_context(mock.patch.object(models, "load_tokenizer", lambda _: TOKENIZER))
+        stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
         for owner in (scale, sweep, experiments, bench, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
-        stack.enter_context(mock.patch.object(lab, "refuse_root", lambda _: None))
+        stack.enter_context(mock.patch.object(lab, "refuse_root"))
         stack.enter_context(contextlib.chdir(folder))
         yield
 
@@ -129,8 +155,7 @@ def status_of(command: str, line: list[str]) -> tuple[int | None, str]:
         except Reached:
             return None, ""
         except SystemExit as end:
-            assert isinstance(end.code, int), end.code
-            return end.code, said.getvalue()
+            return int(end.code or 0), said.getvalue()
 
 
 @target(command_lines() | any_lines(), MANY, found=(("sweep", ["--dialogues=0"], True), ("seeds", ["9"], True)))

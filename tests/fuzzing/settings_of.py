@@ -10,14 +10,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from genai_labs.detox.conflict import insulting_turn, reported
-from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, forgetting
 from genai_labs.finetuning.training import Plan
 from genai_labs.ppo import Settings
 from genai_labs.profiles import PROFILES, load_profile
 from tests.fuzzing.cells import rows
 from tests.fuzzing.files import TOKENIZER
-from tests.fuzzing.inputs import REFUSED, SLOW, answer, calls, is_whole, numbers, said, target, texts, wild
+from tests.fuzzing.inputs import REFUSED, SLOW, answer, calls, is_whole, said, target, texts
 
 rates = st.sampled_from([1e-4, 1e-3, 0.1])
 counts = st.integers(1, 8)

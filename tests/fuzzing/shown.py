@@ -118,7 +118,9 @@ def marked_pieces_join_to_the_text(given: dict[str, Any], folder: Path) -> None:
 
 
 shares = st.floats(0, 1) | st.sampled_from([float("nan"), -1, 2, float("inf")])
-estimates = st.tuples(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1)).map(lambda t: (t[0], t[0] - t[1], t[0] + t[2]))
+estimates = st.tuples(st.floats(-1, 1), st.floats(0, 1), st.floats(0, 1)).map(
+    lambda t: (t[0], t[0] - t[1], t[0] + t[2])
+)
 odd_estimates = estimates | estimates | st.tuples(numbers, numbers, numbers)
 
 
@@ -131,7 +133,9 @@ def draws(figure: Any) -> None:
             figure.figure.draw_without_rendering()
 
 
-@target(calls(tokens=st.lists(texts, max_size=4), probabilities=st.lists(shares, max_size=4), title=st.none() | texts), SLOW)
+@target(
+    calls(tokens=st.lists(texts, max_size=4), probabilities=st.lists(shares, max_size=4), title=st.none() | texts), SLOW
+)
 def bars_of_tokens_are_drawn(given: dict[str, Any], folder: Path) -> None:
     draws(answer(display.token_bars, **given))
 

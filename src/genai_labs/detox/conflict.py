@@ -71,7 +71,14 @@ def repeated(summaries: Sequence[str]) -> NDArray[np.float64]:
 
 def insulting_turn(dialogue: str) -> str:
     """The first turn of a dialogue that holds an authored insult, tag and all; empty where none does."""
-    return next((line for line in as_text(dialogue, "The dialogue").splitlines() if any(insult in line for insult in insults())), "")
+    return next(
+        (
+            line
+            for line in as_text(dialogue, "The dialogue").splitlines()
+            if any(insult in line for insult in insults())
+        ),
+        "",
+    )
 
 
 @cache
