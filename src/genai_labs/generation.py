@@ -173,7 +173,7 @@ def _check_settings(configs: Any, seed: Any) -> None:
             f"Settings of writing were given as a {type(odd[0]).__name__}, and a GenerationConfig is needed, such as "
             "greedy(60) or GenerationConfig(do_sample=True, temperature=0.7); for several, each under its name."
         )
-    if seed is not None and (not isinstance(seed, Integral) or not -(2**63) <= seed < 2**63):
+    if seed is not None and (not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63):
         raise LabError(f"The seed is {str(seed)[:40]!r}, and has to be a whole number such as 0 or 1. Change it.")
 
 

@@ -104,8 +104,8 @@ def find(source: str, kind: Kind = "model") -> Path:
         folder = folder_of(source)
         if folder is None:
             raise LabError(
-                f"There is no folder {_shown(source)}, from which the {kind} is to be loaded. Check the name; a model or "
-                'data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
+                f"There is no folder {_shown(source)}, from which the {kind} is to be loaded. Check the name; a "
+                'model or data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
             )
         return folder
     return cached(source, kind) or fetch(source, kind)

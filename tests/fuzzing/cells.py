@@ -29,16 +29,17 @@ from tests.fuzzing.inputs import (
 )
 
 rows = st.builds(data.Row, texts, said, st.lists(said, min_size=1, max_size=3).map(tuple), texts)
+HELLO = "#Person1#: Hello."
+EXEMPLAR = prompts.Exemplar("#Person1#: Hello.\n#Person2#: Hi.", "They greet.")
 exemplars = st.builds(prompts.Exemplar, said, said)
 instructions = (
     st.sampled_from([*prompts.INSTRUCTIONS, "{dialogue}", "{dialogue} or {dialogue}", "Say: {topic}"]) | texts
 )
 makers = st.sampled_from([prompts.zero_shot, prompts.no_instruction, lambda d: prompts.few_shot(d, [EXEMPLAR])])
-EXEMPLAR = prompts.Exemplar("#Person1#: Hello.\n#Person2#: Hi.", "They greet.")
 lists = st.lists(said, max_size=4)
 
 
-@target(calls(dialogue=said, instruction=instructions))
+@target(calls(dialogue=said, instruction=instructions), found=({"dialogue": HELLO, "instruction": []},))
 def a_prompt_holds_its_dialogue(given: dict[str, Any], folder: Path) -> None:
     made = answer(prompts.zero_shot, **given)
     if made is not REFUSED:
@@ -48,7 +49,10 @@ def a_prompt_holds_its_dialogue(given: dict[str, Any], folder: Path) -> None:
         )
 
 
-@target(calls(dialogue=said, exemplars=st.lists(exemplars, max_size=3), instruction=instructions))
+@target(
+    calls(dialogue=said, exemplars=st.lists(exemplars, max_size=3), instruction=instructions),
+    found=({"dialogue": HELLO, "exemplars": None, "instruction": "plain"},),
+)
 def exemplars_stand_before_the_dialogue(given: dict[str, Any], folder: Path) -> None:
     made = answer(prompts.few_shot, **given)
     if made is not REFUSED:
@@ -60,7 +64,16 @@ def tokens(prompt: str) -> int:
     return len(TOKENIZER(text.without_surrogates(prompt), verbose=False)["input_ids"])
 
 
-@target(calls(make=makers, dialogue=said, tokenizer=st.just(TOKENIZER), window=st.integers(1, 80) | st.none()))
+def fitting(
+    make: Any = prompts.zero_shot, dialogue: Any = HELLO, tokenizer: Any = TOKENIZER, window: Any = None
+) -> Any:
+    return {"make": make, "dialogue": dialogue, "tokenizer": tokenizer, "window": window}
+
+
+@target(
+    calls(make=makers, dialogue=said, tokenizer=st.just(TOKENIZER), window=st.integers(1, 80) | st.none()),
+    found=(fitting(window=0), fitting(dialogue="\ud800"), fitting(make="plain"), fitting(tokenizer=None)),
+)
 def a_fitted_prompt_fits(given: dict[str, Any], folder: Path) -> None:
     made = answer(prompts.fit, **given)
     if made is not REFUSED:
@@ -79,7 +92,10 @@ def all_fitted_prompts_fit(given: dict[str, Any], folder: Path) -> None:
         assert all(tokens(prompt) <= window for prompt in made)
 
 
-@target(calls(train=st.lists(rows, max_size=6), count=st.integers(-1, 7), seed=st.integers(-3, 3)))
+@target(
+    calls(train=st.lists(rows, max_size=6), count=st.integers(-1, 7), seed=st.integers(-3, 3)),
+    found=({"train": None, "count": 0, "seed": 0}, {"train": [], "count": 0, "seed": []}),
+)
 def exemplars_are_rows_of_the_training_split(given: dict[str, Any], folder: Path) -> None:
     made = answer(prompts.choose_exemplars, **given)
     if made is not REFUSED:
@@ -88,7 +104,7 @@ def exemplars_are_rows_of_the_training_split(given: dict[str, Any], folder: Path
         assert all((each.dialogue, each.summary) in pairs for each in made)
 
 
-@target(calls(dialogue=said, count=st.integers(-2, 5)))
+@target(calls(dialogue=said, count=st.integers(-2, 5)), found=({"dialogue": HELLO, "count": None},))
 def first_and_longest_turns_are_of_the_dialogue(given: dict[str, Any], folder: Path) -> None:
     first, longest = answer(data.first_turns, **given), answer(data.longest_turn, given["dialogue"])
     if first is not REFUSED:
@@ -117,7 +133,8 @@ kinds = st.sampled_from([*metrics.ROUGE_TYPES, "rouge3"])
         references=lists | st.lists(lists, max_size=4),
         kind=kinds,
         combine=st.sampled_from(["best", "mean"]),
-    )
+    ),
+    found=({"predictions": [], "references": [], "kind": "rouge1", "combine": np.array([1, 2])},),
 )
 def rouge_is_a_share(given: dict[str, Any], folder: Path) -> None:
     scores = answer(metrics.rouge_scores, **given)
@@ -149,7 +166,7 @@ def an_interval_holds_what_was_measured(given: dict[str, Any], folder: Path) -> 
         assert found.high <= (a - b).max() + 1e-9
 
 
-@target(calls(samples=st.lists(lists, max_size=3)), weight=6)
+@target(calls(samples=st.lists(lists, max_size=3)), weight=6, found=({"samples": np.array(3)},))
 def diversity_is_a_share(given: dict[str, Any], folder: Path) -> None:
     found = answer(metrics.diversity, **given)
     if found is not REFUSED:
@@ -159,7 +176,11 @@ def diversity_is_a_share(given: dict[str, Any], folder: Path) -> None:
         assert all(abs(score) < 1e-9 for score, same in zip(found, alike, strict=True) if same)
 
 
-@target(calls(rows=st.lists(rows, max_size=4), seed=st.integers(0, 3), name=texts, outputs=lists), weight=6)
+@target(
+    calls(rows=st.lists(rows, max_size=4), seed=st.integers(0, 3), name=texts, outputs=lists),
+    weight=6,
+    found=({"rows": [], "seed": np.int64(4), "name": [], "outputs": []},),
+)
 def a_scoreboard_scores_each_dialogue(given: dict[str, Any], folder: Path) -> None:
     board = answer(Scoreboard, given["rows"], given["seed"])
     if board is REFUSED or answer(board.add, given["name"], given["outputs"]) is REFUSED:
@@ -169,7 +190,7 @@ def a_scoreboard_scores_each_dialogue(given: dict[str, Any], folder: Path) -> No
     answer(board.table)
 
 
-@target(calls(text=texts | said))
+@target(calls(text=texts | said), found=({"text": None},))
 def small_questions_about_a_text_are_answered(given: dict[str, Any], folder: Path) -> None:
     assert answer(metrics.is_turn, **given) in (True, False, REFUSED)
     number = answer(reasoning.final_number, **given)
@@ -192,7 +213,7 @@ def facts_are_shares(given: dict[str, Any], folder: Path) -> None:
     assert itself is REFUSED or (itself == 1).all()
 
 
-@target(calls(summary=said, source=said))
+@target(calls(summary=said, source=said), found=({"summary": HELLO, "source": None},))
 def what_is_said_in_the_source_is_supported(given: dict[str, Any], folder: Path) -> None:
     found = answer(facts.unsupported, **given)
     if found is not REFUSED:
@@ -200,7 +221,7 @@ def what_is_said_in_the_source_is_supported(given: dict[str, Any], folder: Path)
         assert set(found) <= set(facts._facts(given["summary"], given["source"]))
 
 
-@target(calls(text=said, seed=st.integers(-2, 5)))
+@target(calls(text=said, seed=st.integers(-2, 5)), found=({"text": "At 6:30.", "seed": None},))
 def an_exchanged_fact_is_another(given: dict[str, Any], folder: Path) -> None:
     found = answer(facts.exchange_one, **given)
     if found is not REFUSED and found is not None:
@@ -211,7 +232,7 @@ def an_exchanged_fact_is_another(given: dict[str, Any], folder: Path) -> None:
 sums = st.tuples(st.integers(0, 10**20), st.sampled_from("+-*"), st.integers(0, 999), st.integers(0, 99))
 
 
-@target(st.lists(sums, max_size=4) | calls(text=texts))
+@target(st.lists(sums, max_size=4) | calls(text=texts), found=({"text": None},))
 def a_calculator_reckons_right(given: Any, folder: Path) -> None:
     if isinstance(given, dict):
         found = answer(reasoning.with_calculator, **given)
@@ -243,7 +264,8 @@ pairs = st.builds(preferences.Preference, st.sampled_from("abcdef"), said, said,
 @target(
     calls(
         rows=st.integers(0, 260).flatmap(lambda n: st.lists(pairs, min_size=1, max_size=3).map(lambda some: some * n))
-    )
+    ),
+    found=({"rows": None},),
 )
 def no_dialogue_is_learned_from_and_measured_on(given: dict[str, Any], folder: Path) -> None:
     found = answer(preferences.split_preferences, **given)
@@ -310,14 +332,26 @@ def lesson_files(draw: st.DrawFn) -> bytes:
     return draw(damaged(st.just(whole.encode())) | st.sampled_from(PIECES).map(lambda piece: piece.encode()))
 
 
-@target(lesson_files())
+@target(
+    lesson_files(),
+    found=(
+        b'[{"id": "1.1"}]',
+        b'[{"id": "1.1", "lab": Infinity}]',
+    ),
+)
 def damaged_lessons_are_refused(given: bytes, folder: Path) -> None:
     found = answer(lessons.read_lessons, saved(folder, "lessons.json", given))
     if found is not REFUSED:
         assert repr(lessons.lessons_table(found))
 
 
-@target(calls(rows=st.lists(st.just(LESSON) | st.dictionaries(st.sampled_from(sorted(LESSON)), wild), max_size=2)))
+@target(
+    calls(rows=st.lists(st.just(LESSON) | st.dictionaries(st.sampled_from(sorted(LESSON)), wild), max_size=2)),
+    found=(
+        {"rows": [{"id": "."}]},
+        {"rows": np.zeros((2, 0))},
+    ),
+)
 def a_table_of_lessons_is_shown(given: dict[str, Any], folder: Path) -> None:
     found = answer(lessons.lessons_table, **given)
     assert found is REFUSED or repr(found)

@@ -22,8 +22,9 @@ COLUMNS = ("dialogue", "summary", "id", "topic", "output", "summary1", "summary2
 def as_csv(rows: list[list[str]], all_quoted: bool, mark: str = ",") -> str:
     """Rows as Python's own writer puts them."""
     whole = io.StringIO(newline="")
-    quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
-    csv.writer(whole, quoting=quoting, lineterminator="\r\n", delimiter=mark).writerows(rows)
+    csv.writer(
+        whole, quoting=csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL, lineterminator="\r\n", delimiter=mark
+    ).writerows(rows)
     return whole.getvalue()
 
 

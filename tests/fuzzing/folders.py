@@ -120,6 +120,13 @@ def odd_configs(draw: st.DrawFn) -> Any:
 
 
 lists = st.lists(said, max_size=3)
+
+
+def generating(**changed: Any) -> dict[str, Any]:
+    given = {"model": tiny(), "tokenizer": TOKENIZER, "prompts": ["Hi."], "config": None, "batch_size": None, "seed": 0}
+    return {**given, "max_length": None, "progress": False, **changed}
+
+
 asked = {"model": st.builds(tiny), "tokenizer": st.just(TOKENIZER), "prompts": lists}
 
 
@@ -133,6 +140,11 @@ asked = {"model": st.builds(tiny), "tokenizer": st.just(TOKENIZER), "prompts": l
         progress=st.just(False),
     ),
     SLOW,
+    found=(
+        generating(config={"max_new_tokens": 2}),
+        generating(seed="one"),
+        generating(config=GenerationConfig(max_new_tokens=2, do_sample=True, temperature=-1.0)),
+    ),
 )
 def each_prompt_gets_one_text(given: dict[str, Any], folder: Path) -> None:
     config = given["config"]
@@ -157,6 +169,18 @@ def each_prompt_gets_one_text(given: dict[str, Any], folder: Path) -> None:
         progress=st.just(False),
     ),
     SLOW,
+    found=(
+        {
+            "model": tiny(),
+            "tokenizer": TOKENIZER,
+            "prompts": ["Hi."],
+            "configs": None,
+            "count": 1,
+            "seed": 0,
+            "batch_size": None,
+            "progress": False,
+        },
+    ),
 )
 def each_prompt_gets_its_samples(given: dict[str, Any], folder: Path) -> None:
     written = answer(generation.sample, **given)
@@ -178,6 +202,7 @@ def each_prompt_gets_its_samples(given: dict[str, Any], folder: Path) -> None:
         temperature=st.sampled_from([1.0, 0.5, 2, 0, -1]),
     ),
     SLOW,
+    found=({"model": tiny(), "tokenizer": TOKENIZER, "prompt": "\ud800", "so_far": "", "temperature": 0},),
 )
 def next_tokens_have_probabilities(given: dict[str, Any], folder: Path) -> None:
     found = answer(generation.next_token_probabilities, **given)
@@ -198,6 +223,7 @@ def next_tokens_have_probabilities(given: dict[str, Any], folder: Path) -> None:
         most=st.integers(-1, 9),
     ),
     SLOW,
+    found=({"model": tiny(), "tokenizer": TOKENIZER, "prompt": "Hi.", "so_far": "", "layer": 7, "most": 3},),
 )
 def attention_is_shared_out(given: dict[str, Any], folder: Path) -> None:
     found = answer(generation.attention_to_prompt, **given)
@@ -215,7 +241,13 @@ def classifier() -> toxicity.Classifier:
     return toxicity.load_classifier()
 
 
-@target(calls(texts=lists))
+@target(
+    calls(texts=lists),
+    found=(
+        {"texts": None},
+        {"texts": ["\ud800"]},
+    ),
+)
 def toxicity_is_a_probability(given: dict[str, Any], folder: Path) -> None:
     scores = answer(classifier().probabilities, **given)
     if scores is not REFUSED:
@@ -249,7 +281,14 @@ rewards = st.one_of(
 )
 
 
-@target(rewards)
+@target(
+    rewards,
+    found=(
+        None,
+        lambda texts: 1,
+        lambda texts: [1],
+    ),
+)
 def a_reward_is_probed(given: Any, folder: Path) -> None:
     found = answer(toxicity.check_reward, given, classifier())
     if found is not REFUSED:

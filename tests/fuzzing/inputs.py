@@ -94,7 +94,7 @@ ENGLISH = st.sampled_from(
 )
 whole_texts = st.one_of(  # of whole characters, as a file in UTF-8 holds them
     ENGLISH,
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=40),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
     st.lists(st.sampled_from(PIECES) | st.text(st.characters(codec="ascii"), max_size=6), max_size=8).map("".join),
 )
 texts = whole_texts | st.lists(st.sampled_from(PIECES) | HALVES, min_size=1, max_size=6).map("".join)
@@ -156,4 +156,4 @@ def damaged_parts(draw: st.DrawFn, make: Callable[[], Any], odd: list[Any] = ODD
 
 def is_whole(number: Any, least: float, most: float = float("inf")) -> bool:
     """Whether something is a whole number in a range, said independently of the package."""
-    return isinstance(number, (int, np.integer)) and least <= number <= most
+    return isinstance(number, (int, np.integer)) and bool(least <= number <= most)

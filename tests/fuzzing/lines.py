@@ -158,7 +158,15 @@ def status_of(command: str, line: list[str]) -> tuple[int | None, str]:
             return int(end.code or 0), said.getvalue()
 
 
-@target(command_lines() | any_lines(), MANY, found=(("sweep", ["--dialogues=0"], True), ("seeds", ["9"], True)))
+FOUND = (
+    *(("sweep", ["--dialogues=0"], True), ("sweep", ["--seed=-1"], True), ("seeds", ["9"], True)),
+    *(("seeds", ["--seeds=-1"], True), ("build-world", ["--threads=0"], True), ("bench eval", ["--rounds=-1"], True)),
+    *(("bench train", ["--rounds=--"], True), ("corpus.check", ["missing", "--seed=--"], True)),
+    ("scale", ["--out=mine.csv"], True),
+)
+
+
+@target(command_lines() | any_lines(), MANY, found=FOUND)
 def a_command_line_is_taken_or_refused(given: tuple[str, list[str], bool], folder: Path) -> None:
     command, line, wrong = given
     (folder / "mine.csv").write_text("dialogue,summary\nAnna: Hi.,Anna greets.\n", encoding="utf-8")

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
+from genai_labs.data import Row
 from genai_labs.detox.conflict import insulting_turn, reported
 from genai_labs.finetuning import examples, forgetting
 from genai_labs.finetuning.training import Plan
@@ -18,6 +20,7 @@ from tests.fuzzing.cells import rows
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import REFUSED, SLOW, answer, calls, is_whole, said, target, texts
 
+ROWS = [Row("1", "#Person1#: Hello.", ("They greet.",), "")]
 rates = st.sampled_from([1e-4, 1e-3, 0.1])
 counts = st.integers(1, 8)
 plans = calls(
@@ -65,14 +68,27 @@ def settings_that_are_taken_make_sense(given: dict[str, Any], folder: Path) -> N
         assert is_whole(taken["seed"], 0, 2**32 - 1)
 
 
-@target(calls(name=st.sampled_from([*PROFILES, "tiny"]) | st.none() | texts))
+@target(
+    calls(name=st.sampled_from([*PROFILES, "tiny"]) | st.none() | texts),
+    found=(
+        {"name": np.zeros((2, 0))},
+        {"name": ""},
+    ),
+)
 def a_profile_is_one_of_those_there_are(given: dict[str, Any], folder: Path) -> None:
     profile = answer(load_profile, **given)
     assert profile is REFUSED or profile.name == ("mini" if given["name"] is None else given["name"])
     load_profile("mini")  # the last one loaded is what other messages speak of
 
 
-@target(calls(rows=st.lists(rows, max_size=4), longest_summary=st.integers(1, 9)))
+@target(
+    calls(rows=st.lists(rows, max_size=4), longest_summary=st.integers(1, 9)),
+    found=(
+        {"rows": np.zeros((2, 0)), "longest_summary": 1},
+        {"rows": ROWS, "longest_summary": -1},
+        {"rows": ROWS, "longest_summary": 10**30},
+    ),
+)
 def features_end_with_what_is_to_be_learned(given: dict[str, Any], folder: Path) -> None:
     made = answer(examples.features, **given, tokenizer=TOKENIZER)
     if made is REFUSED:
@@ -85,13 +101,21 @@ def features_end_with_what_is_to_be_learned(given: dict[str, Any], folder: Path)
     assert (batch["labels"] != examples.MASKED).sum() == sum(len(each["labels"]) for each in made)
 
 
-@target(calls(examples=st.just([]), share=st.sampled_from([0, 0.2, 0.5, 1]), seed=counts), SLOW)
+@target(
+    calls(examples=st.just([]), share=st.sampled_from([0, 0.2, 0.5, 1]), seed=counts),
+    SLOW,
+    found=(
+        {"examples": [], "share": None, "seed": 0},
+        {"examples": None, "share": 0, "seed": 0},
+        {"examples": [], "share": 0, "seed": "\ud800"},
+    ),
+)
 def a_share_of_old_tasks_is_replayed(given: dict[str, Any], folder: Path) -> None:
     made = answer(forgetting.replay, **given, tokenizer=TOKENIZER)
     assert made is REFUSED or (0 <= given["share"] < 1 and isinstance(made, list))
 
 
-@target(calls(dialogue=said))
+@target(calls(dialogue=said), found=({"dialogue": None},))
 def a_quarrel_is_looked_for_in_any_text(given: dict[str, Any], folder: Path) -> None:
     if not isinstance(given["dialogue"], str):
         assert answer(insulting_turn, **given) is REFUSED

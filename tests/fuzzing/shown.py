@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from genai_labs import display
 from genai_labs.metrics import Interval
-from tests.fuzzing.inputs import REFUSED, SLOW, answer, calls, numbers, said, target, texts
+from tests.fuzzing.inputs import REFUSED, SLOW, Odd, answer, calls, numbers, said, target, texts
 
 OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "b", "u", "span"}
 
@@ -76,7 +76,13 @@ tables = st.one_of(
 )
 
 
-@target(calls(rows=tables, caption=st.none() | shown, digits=st.integers(-1, 6)))
+@target(
+    calls(rows=tables, caption=st.none() | shown, digits=st.integers(-1, 6)),
+    found=(
+        {"rows": None, "caption": None, "digits": 3},
+        {"rows": [], "caption": Odd(), "digits": 3},
+    ),
+)
 def a_table_shows_texts_as_texts(given: dict[str, Any], folder: Path) -> None:
     card = answer(display.show_table, given["rows"], given["caption"], digits=given["digits"])
     if card is not REFUSED:
@@ -85,7 +91,10 @@ def a_table_shows_texts_as_texts(given: dict[str, Any], folder: Path) -> None:
         shows(card, *[str(given["caption"])] * bool(given["caption"]), *inside)
 
 
-@target(calls(dialogue=escaped(said), summary=st.none() | shown | st.lists(shown, max_size=3)))
+@target(
+    calls(dialogue=escaped(said), summary=st.none() | shown | st.lists(shown, max_size=3)),
+    found=({"dialogue": None, "summary": None},),
+)
 def a_dialogue_is_shown_whole(given: dict[str, Any], folder: Path) -> None:
     card = answer(display.show_dialogue, **given)
     if card is not REFUSED:
@@ -101,7 +110,10 @@ def columns(draw: st.DrawFn) -> Any:
     return draw(st.dictionaries(st.sampled_from(["a", "b"]) | shown, column, max_size=3))
 
 
-@target(calls(columns=columns(), reference=st.none() | st.sampled_from(["a", "b"]) | shown))
+@target(
+    calls(columns=columns(), reference=st.none() | st.sampled_from(["a", "b"]) | shown),
+    found=({"columns": None, "reference": None},),
+)
 def texts_side_by_side_are_whole(given: dict[str, Any], folder: Path) -> None:
     card = answer(display.side_by_side, **given)
     if card is not REFUSED:
@@ -109,7 +121,7 @@ def texts_side_by_side_are_whole(given: dict[str, Any], folder: Path) -> None:
         shows(card, *given["columns"], *(each for column in columns for each in column))
 
 
-@target(calls(text=texts, reference=texts))
+@target(calls(text=texts, reference=texts), found=({"text": None, "reference": ""},))
 def marked_pieces_join_to_the_text(given: dict[str, Any], folder: Path) -> None:
     pieces = answer(display.mark_changes, **given)
     if pieces is not REFUSED:
@@ -134,7 +146,12 @@ def draws(figure: Any) -> None:
 
 
 @target(
-    calls(tokens=st.lists(texts, max_size=4), probabilities=st.lists(shares, max_size=4), title=st.none() | texts), SLOW
+    calls(tokens=st.lists(texts, max_size=4), probabilities=st.lists(shares, max_size=4), title=st.none() | texts),
+    SLOW,
+    found=(
+        {"tokens": ["\ud800"], "probabilities": [0.5], "title": "\ud800"},
+        {"tokens": [], "probabilities": None, "title": None},
+    ),
 )
 def bars_of_tokens_are_drawn(given: dict[str, Any], folder: Path) -> None:
     draws(answer(display.token_bars, **given))
@@ -162,6 +179,7 @@ def bars_of_scores_are_drawn(given: dict[str, Any], folder: Path) -> None:
         ylabel=texts,
     ),
     SLOW,
+    found=({"x": [1], "series": {}, "xlabel": "x", "ylabel": "\ud800"},),
 )
 def lines_with_bands_are_drawn(given: dict[str, Any], folder: Path) -> None:
     draws(answer(display.line_with_band, **given))
