@@ -8,6 +8,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from genai_labs.errors import Interrupted, LabError
+from genai_labs.options import words_of
 from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
@@ -29,7 +30,7 @@ EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 failed or does not hold, 2 asked wrongly, 130 stopped."""
     parser = make_parser()
-    line = list(sys.argv[1:] if argv is None else argv)
+    line = words_of(parser, argv)
     if not line:
         parser.print_help()
         return 0

@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench eval", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("eval",), default="eval", help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
-    parser.add_argument("--rounds", type=int, default=5, help="how often to measure (default: %(default)s)")
+    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
     parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
     parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
     parser.add_argument("--alone", choices=tuple(RECIPES), help=argparse.SUPPRESS)

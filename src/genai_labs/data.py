@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genai_labs import sources
+from genai_labs.arguments import as_text, as_whole_number
 from genai_labs.errors import LabError
 from genai_labs.tables import Table, complain, read_table, text_problem
 from genai_labs.text import without_surrogates
@@ -153,18 +154,20 @@ def group(records: Sequence[dict[str, Any]]) -> list[Row]:
 def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:
     """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing."""
     order = list(range(len(rows)))
-    random.Random(seed).shuffle(order)
+    random.Random(as_whole_number(seed, "The seed")).shuffle(order)
     successor = dict(zip(order, order[1:] + order[:1], strict=True))
     return [rows[successor[i]].summary for i in range(len(rows))]
 
 
 def first_turns(dialogue: str, count: int = 3) -> str:
     """The first ``count`` turns, without tags: the baseline that is hard to beat in news, and easy in dialogues."""
-    if count < 0:
+    if as_whole_number(count, "The number of turns") < 0:
         raise LabError(f"The first {count} turns were asked for. There cannot be fewer than 0. Ask for 1 or more.")
-    return " ".join(line.split(": ", 1)[-1] for line in dialogue.splitlines()[:count])
+    return " ".join(line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()[:count])
 
 
 def longest_turn(dialogue: str) -> str:
     """The longest turn, without its tag; empty if there is none."""
-    return max((line.split(": ", 1)[-1] for line in dialogue.splitlines()), key=len, default="")
+    return max(
+        (line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()), key=len, default=""
+    )

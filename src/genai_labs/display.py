@@ -11,6 +11,7 @@ counts. So the HTML holds no random ids, and each figure carries its numbers as 
 compared, the numbers in it are.
 """
 
+import contextlib
 import difflib
 import html
 import io
@@ -21,7 +22,7 @@ import re
 import string
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -33,11 +34,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from genai_labs.arguments import explained
 from genai_labs.errors import LabError
 from genai_labs.metrics import Interval
+from genai_labs.text import without_surrogates
 
 Estimate: TypeAlias = Interval | tuple[float, float, float]  # (mean, low, high) of a 95 % interval
 
@@ -116,9 +120,7 @@ class Plot:
         """The picture as a PNG file, the same bytes each time."""
         if not self._png:
             buffer = io.BytesIO()
-            with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-                # A model may emit any character, and a warning would fail the comparison of outputs.
-                warnings.filterwarnings("ignore", message="Glyph .* missing")
+            with matplotlib.rc_context(STYLE), _any_letter():
                 _lay_on_paper(self.figure)
                 self.figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
             self._png.append(buffer.getvalue())
@@ -137,6 +139,14 @@ def _lay_on_paper(figure: Figure) -> None:
     layout = figure.get_layout_engine()
     if isinstance(layout, ConstrainedLayoutEngine):
         layout.set(w_pad=0.12, h_pad=0.12)
+
+
+@contextlib.contextmanager
+def _any_letter() -> Iterator[None]:
+    """A model may emit any character, and a warning that the font lacks it would fail the comparison of outputs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
 
 
 Shown = TypeVar("Shown", Card, Plot)
@@ -174,6 +184,7 @@ def box(*parts: str, style: str = "") -> str:
 # Tables
 
 
+@explained
 def show_table(
     rows: pd.DataFrame | Iterable[Mapping[str, Any]] | Mapping[str, Sequence[Any]],
     caption: str | None = None,
@@ -253,6 +264,7 @@ def _text_table(heads: list[str], cells: list[list[str]], right: list[bool], cap
 # Texts
 
 
+@explained
 def show_dialogue(dialogue: str, summary: str | Sequence[str] | None = None) -> Card:
     """A dialogue turn by turn, with its summary or summaries below."""
     summaries = [summary] if isinstance(summary, str) else list(summary or [])
@@ -275,6 +287,7 @@ def _labelled(label: str, text: str, background: str) -> str:
     return f"<tr>{''.join(_html_cell(cell, background=background) for cell in cells)}</tr>"
 
 
+@explained
 def side_by_side(columns: Mapping[str, str | Sequence[str]], reference: str | None = None) -> Card:
     """Texts next to each other; the words that differ from the reference's are bold and underlined.
 
@@ -297,6 +310,7 @@ def side_by_side(columns: Mapping[str, str | Sequence[str]], reference: str | No
 Pieces = list[tuple[str, bool]]  # (text, is it marked), in order; the texts joined are the whole text
 
 
+@explained
 def mark_changes(text: str, reference: str) -> Pieces:
     """The text in pieces, each with whether it differs from the reference: new, or in another place."""
     words = re.findall(r"\S+", text)
@@ -363,6 +377,7 @@ def _text_pieces(pieces: Pieces) -> str:
 # Figures
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str | None = None) -> Plot:
     """The probabilities in [0, 1] of candidates for the next token, the first one on top."""
@@ -382,6 +397,7 @@ def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str
     return _plot(axes, title or "probability of the next token", lines)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def score_bars(
     scores: Mapping[str, Estimate],
@@ -409,6 +425,7 @@ def score_bars(
     return _plot(axes, title or xlabel, lines)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def line_with_band(
     x: Sequence[float],
@@ -438,6 +455,7 @@ def line_with_band(
 Settings: TypeAlias = Mapping[str, tuple[Estimate, Estimate]]  # label of a setting -> (x, y)
 
 
+@explained
 @matplotlib.rc_context(STYLE)
 def sweep_plot(
     families: Mapping[str, Settings], xlabel: str, ylabel: str, title: str | None = None, digits: int = 2
@@ -452,7 +470,8 @@ def sweep_plot(
         _draw_family(axes, number, family, list(settings.values()))
     axes.margins(0.1)
     _legend(axes)
-    _label_points(axes, [(name, (x[0], y[0])) for each in families.values() for name, (x, y) in each.items()])
+    with _any_letter():
+        _label_points(axes, [(name, (x[0], y[0])) for each in families.values() for name, (x, y) in each.items()])
     lines = [
         f"{family}, {label}: {xlabel} {_estimate(x, digits)}; {ylabel} {_estimate(y, digits)}"
         for family, settings in families.items()
@@ -558,7 +577,7 @@ def _axes(height: float, xlabel: str, ylabel: str, title: str | None, grid: Grid
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, 34) or " " for name in names])
+    axes.set_yticks(range(len(names)), [textwrap.fill(without_surrogates(name), 34) or " " for name in names])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
 
@@ -597,4 +616,6 @@ def _root(axes: Axes) -> Figure:
 
 
 def _plot(axes: Axes, title: str, lines: list[str]) -> Plot:
+    for text in _root(axes).findobj(Text):
+        text.set_text(without_surrogates(text.get_text()))  # which no font can draw
     return Plot(_root(axes), "\n".join([f"Figure: {title}", *(f"  {line}" for line in lines)]))

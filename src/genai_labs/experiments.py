@@ -12,6 +12,7 @@ from typing import Any
 
 from genai_labs.helptext import plain
 from genai_labs.lessons import versions
+from genai_labs.options import whole_number, writable_folder
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import SEED_VARIABLE
@@ -21,9 +22,9 @@ from genai_labs.runner import find_notebooks, kernel_environment, read_lessons, 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any."""
     parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
-    parser.add_argument("lab", nargs="?", type=int, default=1)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3), default=1)
+    parser.add_argument("--seeds", type=whole_number(0, 999_999_999), nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
     runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
     args.out.mkdir(parents=True, exist_ok=True)

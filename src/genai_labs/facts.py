@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from genai_labs.arguments import as_texts, is_list
+from genai_labs.arguments import as_text, as_texts, as_whole_number, is_list
 from genai_labs.errors import LabError
 
 DAY = "(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day"
@@ -85,7 +85,7 @@ def stated(text: str) -> list[str]:
     No facts: speaker tags, titles, "one" (mostly a pronoun) and "1", ordinals in words ("the first speaker"),
     morning or evening ("3 p.m." is "3:00").
     """
-    return _facts(text)
+    return _facts(as_text(text, "The text"))
 
 
 def unsupported(summary: str, source: str) -> list[str]:
@@ -93,7 +93,8 @@ def unsupported(summary: str, source: str) -> list[str]:
 
     A summary may say less than the source: "Elena" for "Elena Rossi", "May" for "May 3", "at six" for "six o'clock".
     """
-    return _missing(_facts(summary, source), source)
+    source = as_text(source, "The source")
+    return _missing(_facts(as_text(summary, "The summary"), source), source)
 
 
 def precision(summaries: Sequence[str], dialogues: Sequence[str]) -> NDArray[np.float64]:
@@ -127,10 +128,10 @@ def exchange_one(text: str, seed: int = 0) -> str | None:
 
     Which fact, and what it becomes, is drawn by ``seed``. None where the text states no such fact.
     """
-    found = [match for match in EXCHANGEABLE.finditer(text) if len(match[0]) <= LONGEST_NUMBER]
+    found = [match for match in EXCHANGEABLE.finditer(as_text(text, "The text")) if len(match[0]) <= LONGEST_NUMBER]
     if not found:
         return None
-    rng = random.Random(seed)
+    rng = random.Random(as_whole_number(seed, "The seed"))
     match = rng.choice(found)
     return text[: match.start()] + _another(match, rng) + text[match.end() :]
 

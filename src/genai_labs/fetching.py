@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genai_labs import checksums, sources
 from genai_labs.helptext import plain
+from genai_labs.options import writable_folder
 from genai_labs.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
 
 
@@ -15,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Fetch, check, and say what to do next."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=plain(__doc__))
     parser.add_argument("--profile", help="what to fetch for (default: GENAI_LABS_PROFILE)")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="a folder to carry away, instead of the hub's cache")
+    parser.add_argument(
+        "--to", type=writable_folder, metavar="DIR", help="a folder to carry away, instead of the hub's cache"
+    )
     parser.add_argument("--again", action="store_true", help="fetch even what is here already, which may be damaged")
     args = parser.parse_args(argv)
     profile = load_profile(args.profile)

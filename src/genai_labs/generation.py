@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs import devices, shortage, text
+from genai_labs.arguments import as_text
 from genai_labs.errors import LabError
 from genai_labs.progress import bar
 
@@ -53,7 +55,9 @@ def generate(
     Raises LabError where memory runs out, and where arguments are not what is written here.
     """
     _check_arguments(model, tokenizer, batch_size=batch_size, max_length=max_length)
-    config = complete(config or GREEDY, model)
+    _check_settings({"config": GREEDY if config is None else config}, seed)
+    with _settings_in_words():
+        config = complete(GREEDY if config is None else config, model)
     batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
@@ -61,7 +65,7 @@ def generate(
     if seed is not None:
         torch.manual_seed(seed)
     moved = bar(2 * len(ids), f"writing {len(ids)} texts", shown=progress)  # each prompt is read, each text written
-    with evaluating(model), _within_memory(batch_size), moved:
+    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
@@ -118,6 +122,7 @@ def sample(
     setting gives the same texts whichever others stand beside it.
     """
     _check_arguments(model, tokenizer, batch_size=batch_size, count=count)
+    _check_settings(configs, seed)
     batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
@@ -126,7 +131,7 @@ def sample(
         f" with each of {len(configs)} settings" if len(configs) > 1 else ""
     )
     moved = bar(len(ids) * (1 + len(configs)), wanted, shown=progress)
-    with evaluating(model), _within_memory(batch_size), moved:
+    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
@@ -157,6 +162,33 @@ def _check_arguments(model: Any, tokenizer: Any, **numbers: int | None) -> None:
             raise LabError(
                 f"{name}={number!r} is not possible: it is a whole number from 1 on. Leave it out, or raise it."
             )
+
+
+def _check_settings(configs: Any, seed: Any) -> None:
+    """Raise LabError where settings by name are not that, or the seed is none that torch takes."""
+    odd = [] if isinstance(configs, Mapping) else [configs]
+    odd += [each for each in ({} if odd else configs).values() if not isinstance(each, GenerationConfig)]
+    if odd:
+        raise LabError(
+            f"Settings of writing were given as a {type(odd[0]).__name__}, and a GenerationConfig is needed, such as "
+            "greedy(60) or GenerationConfig(do_sample=True, temperature=0.7); for several, each under its name."
+        )
+    if seed is not None and (not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63):
+        raise LabError(f"The seed is {str(seed)[:40]!r}, and has to be a whole number such as 0 or 1. Change it.")
+
+
+@contextmanager
+def _settings_in_words() -> Iterator[None]:
+    """What transformers raises over settings that make no sense, as a LabError."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        if shortage.is_out_of_memory(error):
+            raise
+        raise LabError(
+            f"Nothing can be written with these settings: {' '.join(str(error).split())[:300]} Change the "
+            "GenerationConfig: temperature above 0, top_p above 0 and at most 1, max_new_tokens and num_beams above 0."
+        ) from error
 
 
 def _note_cuts(lengths: Sequence[int], window: int) -> None:
@@ -268,6 +300,10 @@ def next_token_probabilities(
     temperature: float = 1.0,
 ) -> list[tuple[str, float]]:
     """The likeliest next tokens after ``so_far``, with their probabilities (all of them, falling, summing to 1)."""
+    _check_arguments(model, tokenizer)
+    if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
+        raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
+    prompt, so_far = _as_read(prompt, so_far)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -293,6 +329,11 @@ def attention_to_prompt(
     a prompt may hold it twice. The model needs to be loaded as :func:`genai_labs.models.load_model` does, with the
     decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
+    _check_arguments(model, tokenizer, most=most)
+    layers = model.config.num_decoder_layers
+    if not isinstance(layer, Integral) or not -layers <= layer < layers:
+        raise LabError(f"The decoder has {layers} layers, 0 to {layers - 1}, and {layer!r:.40} is none. Change layer.")
+    prompt, so_far = _as_read(prompt, so_far)
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     read = read.to(model.device)
     begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
@@ -306,6 +347,11 @@ def attention_to_prompt(
     weights = out.cross_attentions[layer][0, :, -1].mean(0)
     ids = read["input_ids"][0].tolist()
     return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
+
+
+def _as_read(prompt: str, so_far: str) -> list[str]:
+    named = {"The prompt": prompt, "What is written so far": so_far}
+    return [text.without_surrogates(as_text(given, what)) for what, given in named.items()]
 
 
 def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> str:

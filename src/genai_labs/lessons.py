@@ -5,6 +5,7 @@ so, and the run that contains it fails.
 """
 
 import json
+import math
 import platform
 import re
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from IPython.display import display
 from numpy.typing import ArrayLike
 
 from genai_labs import files, paths
+from genai_labs.arguments import as_text
 from genai_labs.display import ABOUT, NOTE, TEXT, Card, box, escape, show_table, tinted
 from genai_labs.errors import LabError
 from genai_labs.metrics import SEED, Interval, paired_bootstrap
@@ -41,6 +43,8 @@ LOOKS = {
     TOO_FEW: ("\N{HORIZONTAL ELLIPSIS}", "#57606a"),
 }
 
+ID = r"\d{1,9}\.\d{1,9}[a-z]?"
+TEXTS = ("id", "claim", "metric", "unit", "verdict")  # of a row of lessons.json
 FEWEST = 20
 DECIMALS = 4  # of the numbers in lessons.json; verdicts are passed on these numbers, too
 
@@ -254,7 +258,10 @@ def lesson(
 
 def lessons_table(rows: Iterable[Mapping[str, Any]] | None = None) -> Card:
     """The lessons measured in this notebook so far, or those of `rows` as read_lessons gives them."""
-    rows = [each.row() for each in _measured.values()] if rows is None else list(rows)
+    try:
+        rows = [each.row() for each in _measured.values()] if rows is None else _checked(rows)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise LabError(f"These are not rows of lessons ({error}). Pass what read_lessons gives.") from error
     if not rows:
         text = "No lesson has been measured yet: run the cells above first."
         return Card(box(escape(text)), text)
@@ -273,14 +280,31 @@ def read_lessons(path: Path | None = None) -> list[dict[str, Any]]:
     """
     path = path or lessons_path()
     try:
-        return sorted(json.loads(path.read_text(encoding="utf-8")), key=_order)
+        return sorted(_checked(json.loads(path.read_text(encoding="utf-8"))), key=_order)
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise LabError(
             f"The lessons measured so far cannot be read: {path.name} is damaged ({error}). "
             f"Delete it ({path}) and run the lab again."
         ) from error
+
+
+def _checked(rows: Any) -> list[dict[str, Any]]:
+    """The rows; ValueError or TypeError at the first that is no row of a lesson."""
+    if not isinstance(rows, list):
+        raise TypeError("a list is wanted")
+    for row in rows:
+        if not isinstance(row, dict) or not re.fullmatch(ID, str(row.get("id")), re.ASCII):
+            raise ValueError(f"there is something that is no lesson: {row!r:.60}")
+        texts, numbers = (row.get(name) for name in TEXTS), [row.get(name) for name in Interval._fields]
+        if not all(isinstance(each, str) for each in texts) or row["verdict"] not in LOOKS:
+            raise ValueError(f"lesson {row['id']} lacks a text")
+        if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):
+            raise ValueError(f"lesson {row['id']} lacks a number")
+        if (row.get("lab"), row.get("holds")) != (int(row["id"].split(".")[0]), row["verdict"] == HOLDS):
+            raise ValueError(f"lesson {row['id']} contradicts itself")
+    return rows
 
 
 def _cell_run() -> str | None:
@@ -309,7 +333,7 @@ def _version(package: str) -> str:
 
 def _check_claim(id: str, expect: str, at_least: float, bounds: Bounds | None, single: bool) -> None:
     problem = ""
-    if not re.fullmatch(r"\d+\.\d+[a-z]?", id):
+    if not re.fullmatch(ID, as_text(id, "The id of a lesson"), re.ASCII):
         problem = 'its id must be lab and number, such as "1.4"'
     elif expect not in ("higher", "lower", "between"):
         problem = f'expect={expect!r} is none of "higher", "lower" and "between"'

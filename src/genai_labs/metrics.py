@@ -18,7 +18,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 from scipy.stats import bootstrap
 
-from genai_labs.arguments import as_texts, as_whole_number, is_list
+from genai_labs.arguments import as_text, as_texts, as_whole_number, is_list
 from genai_labs.errors import LabError
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
@@ -133,7 +133,7 @@ def diversity(samples: Sequence[Sequence[str]]) -> NDArray[np.float64]:
 
 def is_turn(text: str) -> bool:
     """Whether a text begins as a turn of a dialogue does, with "#Person1#:" or another number."""
-    return TURN.match(text) is not None
+    return TURN.match(as_text(text, "A turn")) is not None
 
 
 class Interval(NamedTuple):
@@ -188,7 +188,7 @@ def paired_bootstrap(
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise LabError(f"{name}={value!r} is not known; what is known: {', '.join(choices)}. Choose one of them.")
 
 

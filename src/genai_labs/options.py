@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 MOST = 1_000_000
 
@@ -37,3 +39,26 @@ def positive_number(most: float) -> Callable[[str], float]:
         return number
 
     return read
+
+
+def words_of(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> list[str]:
+    """The words of a command line, by default of this process; ends it where an option's value is two dashes.
+
+    Before Python 3.13, argparse takes `--seed=--` for an empty list, and asks no type whether that is allowed.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if odd := [word for word in words if word.startswith("--") and word.endswith("=--")]:
+        parser.error(f"{odd[0]} has no value behind the sign =")
+    return words
+
+
+def writable_folder(text: str) -> Path:
+    """A type for argparse: a folder to write to, which is there or can be made."""
+    path = Path(text)
+    try:
+        nearest = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text[:60]} cannot be a folder: {error.strerror}") from error
+    if not nearest.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be a folder, as {nearest} is a file")
+    return path

@@ -30,6 +30,7 @@ from transformers import (
 from transformers.utils import logging
 
 from genai_labs import pretrained, progress, sources
+from genai_labs.arguments import as_list_of
 from genai_labs.corpus.preferences import Preference, read_preferences, write_summary
 from genai_labs.detox.examples import played
 from genai_labs.devices import best_device
@@ -75,6 +76,7 @@ def split_preferences(rows: Sequence[Preference]) -> tuple[list[Preference], lis
 
     Raises LabError if nothing would be left to learn from.
     """
+    rows = as_list_of(Preference, rows, "preference pairs")
     if len(rows) <= HELD_OUT:
         raise LabError(
             f"There are {len(rows)} preference pairs, and {HELD_OUT} are held out to measure accuracy, so none is left "

@@ -230,7 +230,7 @@ def load_profile(name: str | None = None) -> Profile:
     What the variables of SOURCES and GENAI_LABS_FOLDER name takes the place of what the profile says.
     Raises LabError, with the names there are, if there is none of that name.
     """
-    wanted = name or os.environ.get(VARIABLE) or "mini"
+    wanted = os.environ.get(VARIABLE) or "mini" if name is None else name
     if not isinstance(wanted, str) or wanted not in PROFILES:
         raise LabError(
             f"There is no profile called {str(wanted)[:60]!r}. A profile says what a lab loads. There are: "

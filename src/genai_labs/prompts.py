@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from genai_labs.arguments import as_texts
+from genai_labs.arguments import as_list_of, as_text, as_texts, as_whole_number
 from genai_labs.data import Row
 from genai_labs.errors import LabError
+from genai_labs.text import without_surrogates
 
 # Wordings of the same instruction. The three "flan" ones are FLAN's own templates for dialogue summaries
 # (google-research/FLAN, flan/templates.py, "samsum"); the model has been pre-trained on all of these but "gist".
@@ -82,6 +83,7 @@ def few_shot(dialogue: str, exemplars: Sequence[Exemplar], instruction: str = DE
     """The exemplars, each inside the instruction and followed by its summary, then the dialogue to be summarized."""
     if isinstance(exemplars, Exemplar):
         raise LabError("One exemplar was given where a list of them is wanted. Put it in brackets: [exemplar].")
+    exemplars = as_list_of(Exemplar, exemplars, "exemplars")
     solved = [f"{zero_shot(e.dialogue, instruction)} {e.summary}" for e in exemplars]
     return "\n\n\n".join([*solved, zero_shot(dialogue, instruction)])
 
@@ -92,8 +94,9 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
     The instruction and the exemplars stay whole: cutting at the end, as tokenizers do, would take away the very
     instruction. Raises LabError if the prompt is too long even with two turns left.
     """
-    window = window or tokenizer.model_max_length
-    turns = dialogue.splitlines()
+    _check_makers(make, tokenizer)
+    window = _window(tokenizer, window)
+    turns = as_text(dialogue, "The dialogue").splitlines()
     over = _length(make(dialogue), tokenizer) - window
 
     def without(cut: int) -> str:
@@ -122,6 +125,7 @@ def fit_all(
     LabError if what stands around a dialogue is too long by itself.
     """
     dialogues = as_texts(dialogues, "dialogues")
+    _check_makers(make, tokenizer)
     fitted = [_fit_turns_or_words(make, dialogue, tokenizer, window) for dialogue in dialogues]
     cut = [each for each in fitted if each.turns_cut]
     if cut:
@@ -136,7 +140,7 @@ def _fit_turns_or_words(make: Callable[[str], str], dialogue: str, tokenizer: To
     try:
         return fit(make, dialogue, tokenizer, window)
     except LabError:
-        window = window or tokenizer.model_max_length
+        window = _window(tokenizer, window)
         words = dialogue.split(" ")
 
         def without_middle(kept: int) -> str:
@@ -158,22 +162,41 @@ def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exempl
     prompt; the same for every test dialogue, so that prompts differ in nothing else. They are drawn from the shortest
     fiftieth of the split, because an exemplar costs window and time.
     """
-    if not isinstance(count, int) or count < 0:
-        raise LabError(f"{count!r} exemplars were asked for. Ask for a whole number of them: 0, 1, 2, ...")
-    if count > len(train):
-        raise LabError(
-            f"{count} exemplars were asked for, but the training split has {len(train)} rows. Ask for fewer."
-        )
+    _check_draw(train, count, seed)
     by_length = sorted(train, key=lambda row: (len(row.dialogue), row.id))
     rows = random.Random(seed).sample(by_length[: max(count, len(train) // 50)], count)
     return [Exemplar(row.dialogue, row.summary, row.id) for row in rows]
 
 
+def _check_draw(train: Sequence[Row], count: int, seed: int) -> None:
+    rows = as_list_of(Row, train, "training rows")
+    if not isinstance(count, int) or count < 0:
+        raise LabError(f"{count!r:.40} exemplars were asked for. Ask for a whole number of them: 0, 1, 2, ...")
+    if count > len(rows):
+        raise LabError(f"{count} exemplars were asked for, but the training split has {len(rows)} rows. Ask for fewer.")
+    if not isinstance(seed, int):
+        raise LabError(f"The seed is a {type(seed).__name__}, and has to be a whole number (int). Change it.")
+
+
+def _check_makers(make: Any, tokenizer: Any) -> None:
+    if not callable(make) or not callable(tokenizer):
+        raise LabError(
+            "A prompt is fitted by a function that makes it and a tokenizer, and something else was given. Call it as "
+            "fit(zero_shot, dialogue, tokenizer): the function itself, without brackets behind it."
+        )
+
+
+def _window(tokenizer: Tokenizer, window: int | None) -> int:
+    return tokenizer.model_max_length if window is None else as_whole_number(window, "The window", 1)
+
+
 def _length(prompt: str, tokenizer: Tokenizer) -> int:
-    return len(tokenizer(prompt, verbose=False)["input_ids"])
+    whole = without_surrogates(as_text(prompt, "What the function made of a dialogue"))
+    return len(tokenizer(whole, verbose=False)["input_ids"])
 
 
 def _template(instruction: str) -> str:
+    instruction = as_text(instruction, "The instruction")
     template = INSTRUCTIONS.get(instruction, instruction)
     if "{dialogue}" not in template:
         raise LabError(

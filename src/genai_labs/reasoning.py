@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 
+from genai_labs.arguments import as_text
 from genai_labs.corpus import tasks
 from genai_labs.corpus.tasks import Example
 
@@ -24,7 +25,7 @@ def problems(count: int = 200, worked: bool = True, seed: int = 0, split: str = 
 
 def final_number(text: str) -> int | None:
     """The last whole number of an answer, None if it holds none, or one of more than MOST_DIGITS digits."""
-    found = re.findall(r"\d+", text)
+    found = re.findall(r"\d+", as_text(text, "The answer"))
     return _number(found[-1]) if found else None
 
 
@@ -36,7 +37,7 @@ def with_calculator(text: str) -> int | None:
     """
     mended: dict[int, int] = {}
     result = None
-    for left, sign, right, wrote in SUM.findall(text):
+    for left, sign, right, wrote in SUM.findall(as_text(text, "The solution")):
         written, numbers = _number(wrote), [_number(left), _number(right)]
         result = written
         if None not in numbers:

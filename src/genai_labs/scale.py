@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from genai_labs.finetuning.memory import BYTES, predicted
 from genai_labs.helptext import plain
+from genai_labs.options import writable_folder
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 
@@ -70,7 +70,7 @@ SHAPES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Write ``results/scale.md``."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs scale", description=plain(__doc__))
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "scale.md").write_text(page(), encoding="utf-8")

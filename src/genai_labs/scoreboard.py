@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from genai_labs.arguments import as_list_of, as_text
 from genai_labs.data import Row, first_turns, longest_turn, other_summaries
 from genai_labs.display import Card, Plot, score_bars, show_table
 from genai_labs.metrics import Interval, paired_bootstrap, rouge_scores
@@ -23,7 +24,7 @@ class Scoreboard:
     """
 
     def __init__(self, rows: Sequence[Row], seed: int = 0) -> None:
-        self.rows = list(rows)
+        self.rows = as_list_of(Row, rows, "rows of a data set")
         self.outputs: dict[str, list[str]] = {}
         self.scores: dict[str, dict[str, NDArray[np.float64]]] = {}
         self.add(BASELINES[0], [first_turns(row.dialogue) for row in self.rows])
@@ -33,8 +34,8 @@ class Scoreboard:
     def add(self, name: str, outputs: Sequence[str]) -> None:
         """Score one output a dialogue under a name; the same name again replaces it."""
         references = [list(row.references) for row in self.rows]
+        self.scores[as_text(name, "The name")] = {kind: rouge_scores(outputs, references, kind) for kind in KINDS}
         self.outputs[name] = list(outputs)
-        self.scores[name] = {kind: rouge_scores(outputs, references, kind) for kind in KINDS}
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """ROUGE-1 F of each dialogue, shape [dialogues]."""

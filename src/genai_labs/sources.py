@@ -103,13 +103,17 @@ def find(source: str, kind: Kind = "model") -> Path:
     if is_folder(source):
         folder = folder_of(source)
         if folder is None:
-            shown = source[:200] if source.isprintable() else repr(source[:200])
             raise LabError(
-                f"There is no folder {shown}, from which the {kind} is to be loaded. Check the name; a model or data "
-                'set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
+                f"There is no folder {_shown(source)}, from which the {kind} is to be loaded. Check the name; a "
+                'model or data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
             )
         return folder
     return cached(source, kind) or fetch(source, kind)
+
+
+def _shown(source: str) -> str:
+    """A name as it can be printed: what steers a terminal is written out."""
+    return source[:200] if source.strip() and source.isprintable() else repr(source[:200])
 
 
 def cached(source: str, kind: Kind = "model") -> Path | None:
@@ -179,10 +183,12 @@ def check_reachable(name: str) -> None:
         "take the embedded world, which needs none (GENAI_LABS_PROFILE=mini)."
     )
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise LabError(f"{name} is not on this machine, and the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}")
+        raise LabError(
+            f"{_shown(name)} is not on this machine, and the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}"
+        )
     host = hub_host()
     if not answers(endpoint()):
-        raise LabError(f"{name} is not on this machine, and the hub ({host}) does not answer. {remedy}")
+        raise LabError(f"{_shown(name)} is not on this machine, and the hub ({host}) does not answer. {remedy}")
 
 
 def answers(address: str, seconds: float = SECONDS) -> bool:

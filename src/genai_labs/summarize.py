@@ -52,7 +52,7 @@ class Dialogue:
         """The summary with names in place of #Person1# and so on."""
 
         def name(match: re.Match[str]) -> str:
-            number = int(match[1])
+            number = int(match[1]) if len(match[1]) < 5 else 0
             return self.names[number - 1] if 1 <= number <= len(self.names) else match[0]
 
         return PERSON.sub(name, summary)

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs import pretrained, shortage, sources
+from genai_labs.arguments import as_texts
 from genai_labs.corpus.toxicity import keywords
 from genai_labs.devices import best_device
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 from genai_labs.prompts import zero_shot
+from genai_labs.text import without_surrogates
 
 REWARD_MODEL = MODELS / "hate-mini"
 JUDGE_MODEL = MODELS / "judge-mini"
@@ -72,11 +74,10 @@ class Classifier:
                 "Toxicity cannot be measured: one text was given where a list of texts is expected, and its letters "
                 "would be taken for texts. Put it into a list: [text]."
             )
-        if not len(texts):
+        if not as_texts(texts, "texts"):
             return np.zeros((0, self.model.config.num_labels))
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=window(self.model, self.tokenizer))[
-            "input_ids"
-        ]
+        texts = [without_surrogates(text) for text in as_texts(texts, "texts")]
+        encoded = self.tokenizer(texts, truncation=True, max_length=window(self.model, self.tokenizer))["input_ids"]
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
         rows: list[torch.Tensor] = []
         with shortage.in_words("classifying", f"Load the classifier with a batch_size below {self.batch_size}."):
@@ -186,7 +187,7 @@ def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries
     summary says: a summarizer that no longer repeats insults looks hardly better. Measure the summary alone.
     Raises LabError when the numbers of texts differ.
     """
-    if len(dialogues) != len(summaries):
+    if len(as_texts(dialogues, "dialogues")) != len(as_texts(summaries, "summaries")):
         raise LabError(
             f"Dialogues and summaries do not pair up: there are {len(dialogues)} and {len(summaries)}. "
             "Give the summaries of the same dialogues in the same order."
@@ -196,7 +197,9 @@ def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries
 
 def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:
     """1 for each text that holds a word of the list of hostile words, else 0; shape (n,). A baseline to beat."""
-    return np.array([float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in texts])
+    return np.array(
+        [float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in as_texts(texts, "texts")]
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ probe
@@ -214,7 +217,7 @@ def check_reward(
     Raises LabError if a hateful text gets as much as its kind counterpart, or its own score for "hate".
     """
     score = reward.rewards if isinstance(reward, Classifier) else reward
-    hateful, kind = ([float(x) for x in score([pair[side] for pair in PROBES])] for side in (0, 1))
+    hateful, kind = (_paid(score, [pair[side] for pair in PROBES]) for side in (0, 1))
     for bad, good, (bad_text, good_text) in zip(hateful, kind, PROBES, strict=True):
         if not bad < good:
             raise LabError(
@@ -232,3 +235,26 @@ def check_reward(
                     f'"hate", so that hateful texts are paid for being hateful. {HOW_TO_READ}'
                 )
     return {"hateful": hateful, "kind": kind}
+
+
+def _paid(score: Any, texts: Sequence[str]) -> list[float]:
+    """One number for each text; LabError where the reward gives anything else."""
+    if not callable(score):
+        raise LabError(
+            f"A reward is a function from texts to numbers, or a Classifier, and a {type(score).__name__} was given. "
+            "Pass the function itself, without brackets behind it."
+        )
+    given = score(texts)
+    try:
+        paid = [float(each) for each in given]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise LabError(
+            f"The reward gave a {type(given).__name__} in which not everything is a number ({error}), and one number "
+            "for each text is needed. Return the logit of one label, for instance logits[:, label]."
+        ) from error
+    if len(paid) != len(texts):
+        raise LabError(
+            f"The reward gave {len(paid)} numbers for {len(texts)} texts, and one for each is needed. Return the logit "
+            "of one label, for instance logits[:, label]."
+        )
+    return paid

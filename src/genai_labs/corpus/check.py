@@ -13,6 +13,7 @@ from genai_labs.corpus.shape import shape_problems
 from genai_labs.corpus.styles import HOUSE, open_style
 from genai_labs.errors import LabError
 from genai_labs.helptext import plain
+from genai_labs.options import whole_number, words_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,10 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m genai_labs.corpus.check", description=plain(__doc__))
     parser.add_argument("file", type=Path)
-    parser.add_argument("--samples", type=int, default=3, help="dialogues to print (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="other samples (default: %(default)s)")
+    parser.add_argument("--samples", type=whole_number(0), default=3, help="dialogues to print (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=whole_number(0, 2**32 - 1), default=0, help="other samples (default: %(default)s)"
+    )
     parser.add_argument("--only", metavar="ID", help="samples of this scenario alone")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words_of(parser, argv))
     try:
         found, wrong = check_file(args.file.absolute())
         print(f"{len(found)} scenarios that can be read, {len(wrong)} problems", *wrong, sep="\n")

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genai_labs.arguments import as_text, as_texts
 from genai_labs.corpus.dialogue import hostility
 from genai_labs.detox.examples import Case
 
@@ -47,7 +48,7 @@ def reports(summary: str) -> list[Report]:
 
 def reported(summaries: Sequence[str]) -> NDArray[np.float64]:
     """Whether each summary reports a quarrel in neutral words, whatever it says of whom, 1 or 0, [texts]."""
-    return np.array([bool(reports(text)) for text in summaries], float)
+    return np.array([bool(reports(text)) for text in as_texts(summaries, "summaries")], float)
 
 
 def right_speaker(summaries: Sequence[str], cases: Sequence[Case]) -> NDArray[np.float64]:
@@ -70,7 +71,14 @@ def repeated(summaries: Sequence[str]) -> NDArray[np.float64]:
 
 def insulting_turn(dialogue: str) -> str:
     """The first turn of a dialogue that holds an authored insult, tag and all; empty where none does."""
-    return next((line for line in dialogue.splitlines() if any(insult in line for insult in insults())), "")
+    return next(
+        (
+            line
+            for line in as_text(dialogue, "The dialogue").splitlines()
+            if any(insult in line for insult in insults())
+        ),
+        "",
+    )
 
 
 @cache

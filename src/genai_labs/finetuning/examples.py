@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs import prompts, text
+from genai_labs.arguments import as_list_of, as_whole_number
 from genai_labs.data import Row
 from genai_labs.errors import LabError
 from genai_labs.generation import evaluating
@@ -18,6 +19,7 @@ from genai_labs.generation import evaluating
 MASKED = -100  # the label that torch's cross-entropy leaves out
 FEWEST = 16
 LONGEST_SUMMARY = 128  # tokens
+LONGEST = 1_000_000  # tokens that can be asked for; the tokenizer's own bound is that of a processor's integers
 # In training, widths are rounded up to a multiple. The libraries under torch prepare for each shape that they
 # meet and remember it: with fewer shapes a run took a tenth less time and half the memory, for a little more padding.
 MULTIPLES = (32, 8)
@@ -37,6 +39,7 @@ def features(
     middle of the dialogue where it is longer) and ``labels``, the token ids of the summary with its end mark.
     Raises LabError for no rows, and where a summary leaves nothing to learn.
     """
+    rows = as_list_of(Row, rows, "rows of a data set")
     if not rows:
         raise LabError(
             "There is nothing to train on: the data set is empty. Check that the split was read (and not filtered "
@@ -56,6 +59,7 @@ def encode(
 
     What the tokenizer does not know is replaced (:mod:`genai_labs.text`).
     """
+    longest_target = min(as_whole_number(longest_target, "The number of tokens of the longest summary", 1), LONGEST)
     read = text.encode(sources, tokenizer, truncation=True, max_length=tokenizer.model_max_length)
     labels = text.encode(targets, tokenizer, truncation=True, max_length=longest_target)["input_ids"]
     for number, row in enumerate(labels):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs.arguments import as_list_of, as_whole_number
 from genai_labs.corpus import tasks
 from genai_labs.corpus.tasks import Example
 from genai_labs.errors import LabError
@@ -98,9 +100,10 @@ def replay(
     examples: Sequence[Feature], share: float, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> list[Feature]:
     """The examples with old ones mixed in: ``share`` (0 to 1) of all come from the pre-training mixture."""
-    if not 0 <= share < 1:
+    examples = as_list_of(dict, examples, "examples")
+    if not isinstance(share, Real) or not 0 <= share < 1:
         raise LabError(f"A share of {share} cannot be replayed: it must be at least 0 and below 1, such as 0.2.")
-    rng = random.Random(f"replay-{seed}")
+    rng = random.Random(f"replay-{as_whole_number(seed, 'The seed')}")
     count = round(len(examples) * share / (1 - share))
     old = [tasks.sample(REPLAYED_STAGE, rng, long_prompts=False) for _ in range(count)]
     return [*examples, *(encode([e.source for e in old], [e.target for e in old], tokenizer) if old else [])]

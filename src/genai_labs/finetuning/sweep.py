@@ -23,6 +23,7 @@ from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.helptext import plain
 from genai_labs.lessons import versions
 from genai_labs.metrics import paired_bootstrap, rouge_scores
+from genai_labs.options import whole_number, writable_folder
 from genai_labs.paths import RESULTS
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import Profile, load_profile
@@ -48,9 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=plain(__doc__))
     parser.add_argument("--profile")
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dialogues", type=int, default=200, help="validation dialogues (default: %(default)s)")
+    parser.add_argument("--out", type=writable_folder, default=RESULTS)
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
+    parser.add_argument(
+        "--dialogues", type=whole_number(2), default=200, help="validation dialogues (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     profile = load_profile(args.profile)
     record = run(profile, variants(profile, args.seed), args.dialogues, args.seed)

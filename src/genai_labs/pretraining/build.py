@@ -17,6 +17,7 @@ from genai_labs import checksums
 from genai_labs.corpus import splits, tasks
 from genai_labs.corpus.styles import KNOWN
 from genai_labs.helptext import plain
+from genai_labs.options import whole_number, writable_folder
 from genai_labs.paths import BUILD, DIALOGUES, MODELS
 from genai_labs.pretraining import cards, classifiers, heldout, model, tokenizer, training
 
@@ -28,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for (all by default); a pre-training that was interrupted goes on from its last pool."""
     parser = argparse.ArgumentParser(prog="genai_labs build-world", description=plain(__doc__))
     parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
-    parser.add_argument("--work", type=Path, default=BUILD / "world", help="folder for checkpoints and logs")
+    parser.add_argument("--work", type=writable_folder, default=BUILD / "world", help="folder for checkpoints and logs")
     parser.add_argument("--again", action="store_true", help="train the classifiers even if they are there")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=whole_number(1), default=torch.get_num_threads())
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
