@@ -52,4 +52,7 @@ def check(settings: object, rules: Mapping[str, Allowed]) -> None:
 def _is_number(value: object, infinite: bool = False) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) or (infinite and value == math.inf)
+    try:
+        return math.isfinite(value) or (infinite and value == math.inf)
+    except OverflowError:  # a whole number beyond all floats
+        return False

@@ -33,6 +33,7 @@ from genai_labs.finetuning.examples import MASKED, MULTIPLES, Feature, check_siz
 from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
 from genai_labs.helptext import plain
 from genai_labs.lessons import versions
+from genai_labs.options import whole_number
 from genai_labs.paths import RESULTS, ROOT
 from genai_labs.pretraining.cards import table
 from genai_labs.profiles import load_profile
@@ -42,6 +43,7 @@ MODELS = ("mini", "flan-small")
 FLAN_FILES = ("flan-t5-small/config.json", "flan-t5-small/tokenizer.json", "dialogsum/train.csv")
 ROWS = 800  # at most; as many as `finetune` trains on by default
 SEED = 0
+_positive = whole_number(1)  # a type for argparse
 MATRIX, SECONDS = 2048, 1.0  # rows and columns, and time, in the measurement of the peak
 
 
@@ -533,12 +535,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="where to write (default: results/)")
     parser.add_argument("--alone", choices=[recipe.name for recipe in RECIPES], help=argparse.SUPPRESS)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-    return int(text)
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -182,7 +182,7 @@ def _settings_in_words() -> Iterator[None]:
     """What transformers raises over settings that make no sense, as a LabError."""
     try:
         yield
-    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
         if shortage.is_out_of_memory(error):
             raise
         raise LabError(

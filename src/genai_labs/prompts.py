@@ -179,7 +179,7 @@ def _check_draw(train: Sequence[Row], count: int, seed: int) -> None:
 
 
 def _check_makers(make: Any, tokenizer: Any) -> None:
-    if not callable(make) or not callable(tokenizer):
+    if not callable(make) or not (callable(tokenizer) and hasattr(tokenizer, "model_max_length")):
         raise LabError(
             "A prompt is fitted by a function that makes it and a tokenizer, and something else was given. Call it as "
             "fit(zero_shot, dialogue, tokenizer): the function itself, without brackets behind it."

@@ -60,7 +60,7 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     if resume and not noted and (folder / PLAN_FILE).exists():
         print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
     damaged = _drop_damaged(folder, checkpoints) if noted else []
-    done, left = read(folder / DONE_FILE), list(whole(folder)) if noted else []
+    done, left = _done(folder), list(whole(folder)) if noted else []
     same = bool(noted) and _same(noted, {**plan, "versions": noted.get("versions")})
     outdated = bool(noted) and noted.get("versions") != current
     interrupted = bool(left) and not (folder / DONE_FILE).exists()
@@ -86,7 +86,7 @@ def result(folder: Path) -> dict[str, Any] | None:
 
     Prints a line that says that nothing is trained again.
     """
-    done = read(folder / DONE_FILE)
+    done = _done(folder)
     if done is not None and here().is_main_process:
         print(
             f"This training was finished before, in the folder {folder.name}: here is its result, nothing is trained "
@@ -98,7 +98,17 @@ def result(folder: Path) -> dict[str, Any] | None:
 def finish(folder: Path, measured: dict[str, Any], whole: Whole) -> None:
     """Note that the run is finished, and what was measured; ``measured`` must be what JSON can hold."""
     noted = {**measured, "checkpoints": [path.name for path in whole(folder)], "made_by": made_by()}
-    files.write_whole(folder / DONE_FILE, json.dumps(noted) + "\n")
+    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": _sum(noted)}) + "\n")
+
+
+def _done(folder: Path) -> dict[str, Any] | None:
+    """What was noted when the run was finished; None where nothing was, or the note is no longer what was written."""
+    noted = read(folder / DONE_FILE)
+    return noted if noted and noted.pop("sum", None) == _sum(noted) else None
+
+
+def _sum(noted: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(noted).encode()).hexdigest()
 
 
 def seal(checkpoint: Path) -> None:

@@ -72,7 +72,13 @@ def fitting(
 
 @target(
     calls(make=makers, dialogue=said, tokenizer=st.just(TOKENIZER), window=st.integers(1, 80) | st.none()),
-    found=(fitting(window=0), fitting(dialogue="\ud800"), fitting(make="plain"), fitting(tokenizer=None)),
+    found=(
+        fitting(window=0),
+        fitting(dialogue="\ud800"),
+        fitting(make="plain"),
+        fitting(tokenizer=None),
+        fitting(tokenizer=print),
+    ),
 )
 def a_fitted_prompt_fits(given: dict[str, Any], folder: Path) -> None:
     made = answer(prompts.fit, **given)

@@ -72,8 +72,8 @@ def scenarios_are_checked(given: bytes, folder: Path) -> None:
 def noted(draw: st.DrawFn) -> tuple[dict[str, bytes], bool]:
     """The files of a run's folder, perhaps damaged, and whether to go on."""
     parts = {
-        "plan.json": {"plan": PLAN, "versions": {}},
-        "done.json": {"history": [], "checkpoints": ["step-1"], "made_by": {}},
+        "plan.json": {"plan": PLAN, "versions": run_folder.versions()},
+        "done.json": DONE | {"sum": run_folder._sum(DONE)},
         "step-1/state.json": {"step": 1},
     }
     kept = {name: content for name, content in parts.items() if draw(st.integers(0, 3))}
@@ -82,6 +82,7 @@ def noted(draw: st.DrawFn) -> tuple[dict[str, bytes], bool]:
     return files, draw(st.booleans())
 
 
+DONE: dict[str, Any] = {"history": [], "checkpoints": ["step-1"], "made_by": run_folder.made_by()}
 PLAN = {"rate": 0.1, "rows": 5, "names": ["a"]}
 
 
@@ -94,7 +95,21 @@ def whole(folder: Path) -> list[Path]:
     return found
 
 
-@target(noted(), found=(({"plan.json": b""}, False), ({"plan.json": b"", "step-1/state.json": b"{}"}, True)))
+WITHOUT_CHECKPOINTS = {
+    "plan.json": json.dumps({"plan": PLAN, "versions": run_folder.versions()}).encode(),
+    "done.json": json.dumps({"made_by": run_folder.made_by()}).encode(),
+    "step-1/state.json": b"{}",
+}
+
+
+@target(
+    noted(),
+    found=(
+        ({"plan.json": b""}, False),
+        ({"plan.json": b"", "step-1/state.json": b"{}"}, True),
+        (WITHOUT_CHECKPOINTS, True),
+    ),
+)
 def a_folder_of_a_run_is_made_ready(given: tuple[dict[str, bytes], bool], folder: Path) -> None:
     files, resume = given
     for name, content in files.items():
@@ -106,6 +121,8 @@ def a_folder_of_a_run_is_made_ready(given: tuple[dict[str, bytes], bool], folder
         return
     assert json.loads((folder / "plan.json").read_text())["plan"] == PLAN
     assert resume or not list(folder.glob("step-*"))
+    done = run_folder.result(folder)
+    assert done is None or (resume and done == DONE)
 
 
 VARIABLES = ("PROFILE", "SEED", "MODEL", "REWARD_MODEL", "JUDGE", "DATASET", "FOLDER")

@@ -122,6 +122,12 @@ def odd_configs(draw: st.DrawFn) -> Any:
 lists = st.lists(said, max_size=3)
 
 
+def without_beams() -> GenerationConfig:
+    config = GenerationConfig(max_new_tokens=1)
+    config.num_beams = 0
+    return config
+
+
 def generating(**changed: Any) -> dict[str, Any]:
     given = {"model": tiny(), "tokenizer": TOKENIZER, "prompts": ["Hi."], "config": None, "batch_size": None, "seed": 0}
     return {**given, "max_length": None, "progress": False, **changed}
@@ -143,6 +149,7 @@ asked = {"model": st.builds(tiny), "tokenizer": st.just(TOKENIZER), "prompts": l
     found=(
         generating(config={"max_new_tokens": 2}),
         generating(seed="one"),
+        generating(config=without_beams()),
         generating(config=GenerationConfig(max_new_tokens=2, do_sample=True, temperature=-1.0)),
     ),
 )

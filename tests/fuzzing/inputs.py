@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
+import operator
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,19 +58,6 @@ def answer(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
         assert said == said.strip(), said
         assert "Traceback" not in said, said
         return REFUSED
-
-
-@contextlib.contextmanager
-def put(owner: Any, **values: Any) -> Any:
-    """Puts values in the place of attributes for a while."""
-    before = {name: getattr(owner, name) for name in values}
-    try:
-        for name, value in values.items():
-            setattr(owner, name, value)
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
 
 
 # Texts. Pieces that mean something to some reader of them.
@@ -150,10 +138,13 @@ def damaged_parts(draw: st.DrawFn, make: Callable[[], Any], odd: list[Any] = ODD
     """A tree of lists and names, with up to three parts damaged."""
     tree, rng = make(), random.Random(draw(st.integers(0, 2**32)))
     for _ in range(draw(st.integers(0, 3))):
-        tree = damaged_tree(tree, rng, deepest=6, odd=odd)
+        tree = damaged_tree(tree, rng, deepest=6, odd=copy.deepcopy(odd))
     return tree
 
 
 def is_whole(number: Any, least: float, most: float = float("inf")) -> bool:
     """Whether something is a whole number in a range, said independently of the package."""
-    return isinstance(number, (int, np.integer)) and bool(least <= number <= most)
+    try:
+        return least <= operator.index(number) <= most
+    except TypeError:
+        return False

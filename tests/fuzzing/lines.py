@@ -163,6 +163,7 @@ FOUND = (
     *(("seeds", ["--seeds=-1"], True), ("build-world", ["--threads=0"], True), ("bench eval", ["--rounds=-1"], True)),
     *(("bench train", ["--rounds=--"], True), ("corpus.check", ["missing", "--seed=--"], True)),
     ("scale", ["--out=mine.csv"], True),
+    ("bench grow", [f"--rounds={10**30}"], True),
 )
 
 
