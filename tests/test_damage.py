@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -366,3 +367,10 @@ def test_transformers_is_told_everywhere_to_run_no_foreign_code() -> None:
 def test_the_shipped_summarizer_is_the_one_that_is_checked() -> None:
     assert sources.is_shipped(SUMMARIZER)
     assert pretrained.read_json(SUMMARIZER / lora.BASE_FILE, "adapter")["base"] == "t5-mini"
+
+
+def test_a_whole_adapter_is_loaded_without_a_warning() -> None:
+    base, _ = models.load_model(load_profile("mini"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it would stand in a committed notebook
+        lora.load_adapter(base, SUMMARIZER)
