@@ -25,11 +25,12 @@ from genai_labs.paths import BUILD, ROOT
 from genai_labs.progress import MARK
 from genai_labs.runner import HEADLESS, LAB_NOTEBOOKS
 from genai_labs.working_copy import read_notebook
+from tests.browsers import find_browser
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+BROWSER = find_browser()
 if BROWSER is None:
-    pytest.skip("there is no browser: Chromium and Chrome are looked for", allow_module_level=True)
+    pytest.skip("there is no browser (Chromium or Chrome), or no playwright to drive it", allow_module_level=True)
+from playwright import sync_api  # noqa: E402
 
 SCREENS = BUILD / "screens"
 SCREEN = {"width": 1280, "height": 900}

@@ -14,6 +14,7 @@ from genai_labs.notebooks import find_problems, strip_progress
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.progress import MARK
 from genai_labs.runner import HEADLESS, KEEP_MEMORY, LAB_NOTEBOOKS, own_kernel
+from tests.browsers import find_browser
 
 TRAIN_REWARD_MODEL = """
 from genai_labs import preferences
@@ -88,6 +89,7 @@ def test_what_headless_runs_set_hides_bars_and_keeps_memory_and_nothing_else() -
     assert set(HEADLESS) == bars | {"HF_HUB_DISABLE_TELEMETRY"} | set(KEEP_MEMORY)
 
 
+@pytest.mark.skipif(find_browser() is not None, reason="test_browser.py runs the labs in such a kernel, in JupyterLab")
 @pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
 def test_a_lab_runs_to_its_end_with_bars_that_move_and_leave_nothing_behind(lab: int, tmp_path: Path) -> None:
     committed = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4)
