@@ -33,7 +33,7 @@ if BROWSER is None:
 from playwright import sync_api  # noqa: E402
 
 SCREENS = BUILD / "screens"
-SCREEN = {"width": 1280, "height": 900}
+SCREEN: sync_api.ViewportSize = {"width": 1280, "height": 900}
 MINUTES = 15  # a lab may take on a slow machine
 QUICK = (1,)  # labs that `make test`, too, runs a second time, from "Restart Kernel and Run All Cells"
 FLAGS = ("--disable-background-networking", "--disable-quic", "--no-first-run", "--disable-component-update")
