@@ -39,7 +39,8 @@ def right(classifier: Classifier, rows: list[Row]) -> np.ndarray:
 def test_files_are_small_and_hold_no_code(name: str) -> None:
     files = list((MODELS / name).iterdir())
     assert {f.name for f in files} == {
-        "README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "training.json",
+        "README.md", "config.json", "model.safetensors", "sha256.txt", "tokenizer.json", "tokenizer_config.json",
+        "training.json",
     }  # fmt: skip
     assert sum(f.stat().st_size for f in files if f.suffix == ".safetensors") <= MOST_BYTES
     config = json.loads((MODELS / name / "config.json").read_text(encoding="utf-8"))
