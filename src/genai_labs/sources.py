@@ -112,8 +112,9 @@ def find(source: str, kind: Kind = "model") -> Path:
 
 
 def _shown(source: str) -> str:
-    """A name as it can be printed: what steers a terminal is written out."""
-    return source[:200] if source.strip() and source.isprintable() else repr(source[:200])
+    """A name as it can be printed: what steers a terminal is written out, and blanks at its ends can be seen."""
+    plain = source.strip() == source != "" and source.isprintable()
+    return source[:200] if plain else repr(source[:200])
 
 
 def cached(source: str, kind: Kind = "model") -> Path | None:

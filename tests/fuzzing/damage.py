@@ -140,6 +140,7 @@ words = st.one_of(
     found=(
         {"FOLDER": "@"},
         {"DATASET": "\r/x"},
+        {"FOLDER": " "},
     ),
 )
 def the_environment_is_read(given: dict[str, str], folder: Path) -> None:
