@@ -240,7 +240,8 @@ def check_rewards_3(shown: str, lab: dict[str, Any]) -> None:
     assert "what stands behind the end is padding" in shown
     right, turned = numbers(r"KL (\S+) after 8 updates", shown)
     assert turned > 2 * right
-    assert lab["ppo"].response_mask is lab["mask"], "the package is left as it was"
+    left = lab["ppo"].response_mask, lab["ppo"].token_rewards
+    assert left == (lab["mask"], lab["rewards"]), "the package is left as it was"
 
 
 PROMISES = {

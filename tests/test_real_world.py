@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from genai_labs import data, models, runner, toxicity
+from genai_labs.checksums import SUMS
 from genai_labs.errors import LabError
 from genai_labs.metrics import rouge_scores
 from genai_labs.paths import MODELS, ROOT
@@ -49,7 +50,7 @@ def flan_stand_in(folder: Path) -> Path:
 
 def classifier_stand_in(folder: Path, pickle: bool = False) -> Path:
     """A random RoBERTa with the labels of the hub's hate-speech model, the first seed that the probe lets pass."""
-    shutil.copytree(MODELS / "hate-mini", folder)
+    shutil.copytree(MODELS / "hate-mini", folder, ignore=shutil.ignore_patterns(SUMS))  # it is changed on purpose
     shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = RobertaConfig(
         **{name: shape[name] for name in ("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id")}
