@@ -179,7 +179,7 @@ def numbers(pattern: str, text: str) -> list[float]:
 
 
 def check_prompting_1(shown: str, lab: dict[str, Any]) -> None:
-    assert re.fullmatch(r"-0\.457 \[.*\], n = 100\n", shown), "the text says that it loses 0.46"
+    assert re.fullmatch(r"-0\.457 \[.*\], n = 100", shown.strip()), "the text says that it loses 0.46"
 
 
 def check_prompting_2(shown: str, lab: dict[str, Any]) -> None:
