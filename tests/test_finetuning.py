@@ -444,3 +444,8 @@ def test_as_many_as_were_asked_for_are_few_enough(loaded: Loaded, made: list[Fea
     assert finetune(*loaded, made[:3], made[32:34], plan, tmp_path, fewest=3).history
     with pytest.raises(LabError, match="fewer than 16"):
         finetune(*loaded, made[:3], made[32:34], plan, tmp_path)
+
+
+def test_a_method_that_is_no_text_is_refused_in_words() -> None:
+    with pytest.raises(LabError, match="The methods are full and lora"):
+        Plan(method=torch.zeros(2, 0).numpy())  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ class Plan:
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if self.method not in ("full", "lora"):
+        if not isinstance(self.method, str) or self.method not in ("full", "lora"):
             raise LabError(f"There is no method {self.method!r}. The methods are full and lora. Choose one of them.")
         check(self, ALLOWED)
 
