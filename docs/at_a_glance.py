@@ -12,11 +12,11 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import sync_playwright
 
-from genai_labs.detox import examples
-from genai_labs.display import FONT, escape, show_dialogue
+from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.loading.profiles import PROFILES
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.profiles import PROFILES
-from genai_labs.runner import LAB_NOTEBOOKS
+from genai_labs.rlhf import dialogues
+from genai_labs.show.display import FONT, escape, show_dialogue
 
 WIDTH = 1180  # pixels of a page, drawn at twice that
 COLUMN = "flex:1;border:1px solid #c4c9d0;border-radius:6px;padding:10px 14px;"
@@ -48,7 +48,7 @@ def main() -> int:
     notebook = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[3], as_version=4)
     texts = shown_by(notebook, '"after": summarize(run.model, shown)')["text/plain"]
     before, after = (re.search(rf"^{name}: (.*)$", texts, re.MULTILINE)[1] for name in ("before", "after"))  # type: ignore[index]
-    cases = examples.evaluation_cases(*PROFILES["mini"].detox_cases)
+    cases = dialogues.evaluation_cases(*PROFILES["mini"].detox_cases)
     page = PAGE.format(
         font=FONT,
         column=COLUMN,

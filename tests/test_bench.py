@@ -11,12 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5ForConditionalGeneration
 
+from benchmarks import alone as bench_alone
+from benchmarks import training as bench
 from genai_labs import __main__ as cli
-from genai_labs import bench, bench_alone
-from genai_labs.devices import has_bf16
 from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import Feature, collate
 from genai_labs.finetuning.training import ByLength, Plan, prepare
+from genai_labs.system.devices import has_bf16
 
 SIZE = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_decoder_layers": 3, "num_heads": 2}
 

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from genai_labs import bench, bench_alone, bench_eval, models, prompts
-from genai_labs.profiles import load_profile
+from benchmarks import alone as bench_alone
+from benchmarks import evaluation as bench_eval
+from benchmarks import training as bench
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting import prompts
 
 
 @pytest.fixture

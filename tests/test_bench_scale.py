@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from genai_labs import bench, bench_gpu, bench_grow
+from benchmarks import gpu as bench_gpu
+from benchmarks import growth as bench_grow
+from benchmarks import training as bench
+from benchmarks.on_paper import SHAPES
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
-from genai_labs.scale import SHAPES
 
 
 def test_growth_is_measured_for_each_quantity_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from genai_labs.notebooks import WIDGET
+from genai_labs.course.notebooks import WIDGET
+from genai_labs.course.runner import HEADLESS, LAB_NOTEBOOKS
+from genai_labs.course.working_copy import read_notebook
 from genai_labs.paths import BUILD, ROOT
-from genai_labs.progress import MARK
-from genai_labs.runner import HEADLESS, LAB_NOTEBOOKS
-from genai_labs.working_copy import read_notebook
+from genai_labs.system.progress import MARK
 from tests.browsers import find_browser
 
 BROWSER = find_browser()

@@ -9,13 +9,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from genai_labs.corpus import toxicity as texts
-from genai_labs.corpus.styles import HOUSE
-from genai_labs.corpus.toxicity import Row
-from genai_labs.metrics import paired_bootstrap
+from embedded_world.corpus import hate_texts as texts
+from embedded_world.corpus.hate_texts import Row
+from embedded_world.corpus.styles import HOUSE
+from embedded_world.pretraining import cards, classifiers
 from genai_labs.paths import MODELS
-from genai_labs.pretraining import cards, classifiers
-from genai_labs.toxicity import Classifier, keyword_toxicity, load_classifier
+from genai_labs.scoring.metrics import paired_bootstrap
+from genai_labs.scoring.toxicity import Classifier, keyword_toxicity, load_classifier
 
 NAMES = [plan.name for plan in classifiers.PLANS]
 MOST_BYTES = 2_000_000

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from genai_labs import __main__ as cli
-from genai_labs import runner
+from genai_labs.course import runner
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import BUILD
 

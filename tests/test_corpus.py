@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from genai_labs.corpus import content, splits, tasks
-from genai_labs.corpus.dialogue import Dialogue, bucket
-from genai_labs.corpus.language import articles, conjugate, sentence_case, starts_with_vowel_sound
-from genai_labs.corpus.styles import HELD_OUT, HOUSE, KNOWN, NAMINGS, Style, open_style
+from embedded_world.corpus import content, splits, tasks
+from embedded_world.corpus.dialogue import Dialogue, bucket
+from embedded_world.corpus.language import articles, conjugate, sentence_case, starts_with_vowel_sound
+from embedded_world.corpus.styles import HELD_OUT, HOUSE, KNOWN, NAMINGS, Style, open_style
 from genai_labs.paths import DIALOGUES
 
 GENERATED = ("validation", "test", "unseen")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from genai_labs.corpus import check, content
-from genai_labs.corpus.dialogue import draw_values
-from genai_labs.corpus.shape import shape_problems
+from embedded_world.corpus import check, content
+from embedded_world.corpus.dialogue import draw_values
+from embedded_world.corpus.shape import shape_problems
 from genai_labs.errors import LabError
 from genai_labs.paths import CONTENT
 from tests.mutations import damaged_bytes, damaged_tree

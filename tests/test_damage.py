@@ -17,15 +17,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import checksums, generation, machine, models, preferences, pretrained, sources
-from genai_labs.detox import cli as detox_cli
-from genai_labs.detox.summarizer import SUMMARIZER
+from embedded_world.pretraining import build, classifiers
+from genai_labs.course import machine
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
+from genai_labs.loading import checksums, models, pretrained, sources
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import MODELS, ROOT
-from genai_labs.pretraining import build, classifiers
-from genai_labs.profiles import load_profile
-from genai_labs.toxicity import load_classifier
+from genai_labs.prompting import generation
+from genai_labs.rlhf import command as detox_cli
+from genai_labs.rlhf import reward_model
+from genai_labs.rlhf.summarizer import SUMMARIZER
+from genai_labs.scoring.toxicity import load_classifier
 from tests.mutations import damaged_bytes, damaged_json
 
 SHIPPED = ("harsh-lora", "hate-mini", "judge-mini", "t5-mini")
@@ -251,10 +254,10 @@ def test_weights_that_are_missing_left_over_or_no_numbers_are_refused(
 
 def test_only_the_head_of_a_reward_model_may_be_new(tmp_path: Path) -> None:
     folder = own("hate-mini", tmp_path)
-    preferences.new_reward_model(folder, fresh=False, seed=0)
+    reward_model.new_reward_model(folder, fresh=False, seed=0)
     edit_json("config.json", num_hidden_layers=3)(folder)
     with pytest.raises(LabError, match="weights that its file does not hold"):
-        preferences.new_reward_model(folder, fresh=False, seed=0)
+        reward_model.new_reward_model(folder, fresh=False, seed=0)
 
 
 # Whatever happens to a file.
@@ -328,8 +331,8 @@ def test_code_that_comes_with_a_model_is_never_run_whatever_is_typed(
         lambda: models.load_model(profile),
         lambda: load_classifier(folder),
         lambda: pretrained.read_config(folder),
-        lambda: preferences.new_reward_model(folder, fresh=True, seed=0),
-        lambda: preferences.new_reward_model(folder, fresh=False, seed=0),
+        lambda: reward_model.new_reward_model(folder, fresh=True, seed=0),
+        lambda: reward_model.new_reward_model(folder, fresh=False, seed=0),
     ):
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 20))
         try:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from genai_labs import data
 from genai_labs.errors import LabError
-from genai_labs.profiles import load_profile
+from genai_labs.loading import data
+from genai_labs.loading.profiles import load_profile
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "dialogsum"
 

@@ -15,18 +15,21 @@ import psutil
 import pytest
 import torch
 
+from benchmarks import alone as bench_alone
+from benchmarks import ppo as bench_ppo
+from embedded_world.corpus import splits
+from embedded_world.corpus.dialogue import hostility
+from embedded_world.corpus.styles import HOUSE
 from genai_labs import __main__ as command_line
-from genai_labs import bench_alone, bench_ppo, data, generation, models, prompts
-from genai_labs.corpus import splits
-from genai_labs.corpus.dialogue import hostility
-from genai_labs.corpus.styles import HOUSE
-from genai_labs.detox import cli as detox_cli
-from genai_labs.detox import conflict, examples, measure, summarizer
-from genai_labs.detox.conflict import Report
-from genai_labs.detox.examples import Case
 from genai_labs.finetuning import lora
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import DIALOGUES
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import generation, prompts
+from genai_labs.rlhf import command as detox_cli
+from genai_labs.rlhf import conflict, dialogues, measure, summarizer
+from genai_labs.rlhf.conflict import Report
+from genai_labs.rlhf.dialogues import Case
 
 
 def by_length(texts: Sequence[str]) -> list[float]:
@@ -37,10 +40,10 @@ def by_length(texts: Sequence[str]) -> list[float]:
 
 
 def test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out() -> None:
-    rows = examples.harsh_rows(400)
-    assert rows == examples.harsh_rows(400)
-    assert [row.dialogue for row in rows] != [row.dialogue for row in examples.harsh_rows(400, seed=1)]
-    played = list(islice(examples.played("train", "harsh-0", 0.6), 400))
+    rows = dialogues.harsh_rows(400)
+    assert rows == dialogues.harsh_rows(400)
+    assert [row.dialogue for row in rows] != [row.dialogue for row in dialogues.harsh_rows(400, seed=1)]
+    played = list(islice(dialogues.played("train", "harsh-0", 0.6), 400))
     assert [dialogue.text for dialogue in played] == [row.dialogue for row in rows]
     quarrels = [row.summary for row, dialogue in zip(rows, played, strict=True) if dialogue.quarrel]
     assert 0.5 < len(quarrels) / 400 < 0.7
@@ -53,17 +56,17 @@ def test_nothing_of_the_test_split_is_learned_from() -> None:
     signatures = [
         dialogue.signature
         for name in ("harsh-0", "ppo-0")
-        for dialogue in islice(examples.played("train", name, 0.6), 300)
+        for dialogue in islice(dialogues.played("train", name, 0.6), 300)
     ]
     assert all(splits.belongs(signature, "train") for signature in signatures)
-    tested = {case.dialogue for case in examples.evaluation_cases()}
-    assert not tested & {row.dialogue for row in examples.harsh_rows(300)}
-    assert not tested & set(examples.ppo_dialogues(300))
-    assert all(splits.belongs(d.signature, "test") for d in islice(examples.played("test", "added", 1.0), 100))
+    tested = {case.dialogue for case in dialogues.evaluation_cases()}
+    assert not tested & {row.dialogue for row in dialogues.harsh_rows(300)}
+    assert not tested & set(dialogues.ppo_dialogues(300))
+    assert all(splits.belongs(d.signature, "test") for d in islice(dialogues.played("test", "added", 1.0), 100))
 
 
 def test_cases_are_test_dialogues_with_neutral_references() -> None:
-    cases = examples.evaluation_cases()
+    cases = dialogues.evaluation_cases()
     hostile, polite = cases[:200], cases[200:]
     assert all(case.quarrel for case in hostile)
     assert not any(case.quarrel for case in polite)
@@ -83,8 +86,8 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
 def test_every_authored_neutral_clause_is_found_and_no_harsh_one() -> None:
     rng = random.Random(0)
     seen = set()
-    for dialogue in islice(examples.played("train", "matcher", 0.8), 1500):
-        neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, examples.HARSH))
+    for dialogue in islice(dialogues.played("train", "matcher", 0.8), 1500):
+        neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, dialogues.HARSH))
         if dialogue.quarrel is None:
             assert conflict.reports(neutral) == []
             continue
@@ -113,7 +116,7 @@ def test_what_the_matcher_finds(summary: str, found: list[tuple[str, str]]) -> N
 
 
 def test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what() -> None:
-    cases = [case for case in examples.evaluation_cases() if case.quarrel and case.quarrel.category == "noisy"][:1]
+    cases = [case for case in dialogues.evaluation_cases() if case.quarrel and case.quarrel.category == "noisy"][:1]
     hostile = cases[0].hostile
     other = "#Person1#" if hostile == "#Person2#" else "#Person2#"
     texts = [f"{hostile} finds {other} too noisy.", f"{other} finds {hostile} too noisy.", f"{hostile} eats."]
@@ -132,7 +135,7 @@ def asked(cases: Sequence[Case]) -> list[str]:
 
 
 def test_several_summaries_of_a_dialogue_are_averaged() -> None:
-    cases = examples.evaluation_cases(2, 0)
+    cases = dialogues.evaluation_cases(2, 0)
     texts = [["abcd", "ab"], ["a", "a"]]
     scores = measure.averaged(texts, cases, {"letters": lambda given: [len(text) for text in given]})
     assert scores["toxicity, letters"].tolist() == [3, 1]
@@ -140,7 +143,7 @@ def test_several_summaries_of_a_dialogue_are_averaged() -> None:
 
 def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
-    cases = examples.evaluation_cases(6, 6)
+    cases = dialogues.evaluation_cases(6, 6)
     before, again, other = (
         measure.measure(model, tokenizer, cases, {"length": by_length}, measure.sampling(20), seed=seed)
         for seed in (1, 1, 2)
@@ -161,7 +164,7 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
 
 
 def test_neutral_references_score_as_they_should() -> None:
-    cases = examples.evaluation_cases(20, 0)
+    cases = dialogues.evaluation_cases(20, 0)
     scores = measure.scored([case.references[0] for case in cases], cases, {})
     assert scores["ROUGE-1"].min() == pytest.approx(1)
     assert scores["facts right"].min() == 1

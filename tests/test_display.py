@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from nbval.plugin import get_sanitize_patterns
 
-from genai_labs import display
-from genai_labs.display import Card, Plot
 from genai_labs.errors import LabError
-from genai_labs.metrics import Interval
 from genai_labs.paths import ROOT
+from genai_labs.scoring.metrics import Interval
+from genai_labs.show import display
+from genai_labs.show.display import Card, Plot
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 SCORE = Interval(0.612, 0.58, 0.64, 200)

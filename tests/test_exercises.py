@@ -20,10 +20,12 @@ from typing import Any
 import nbformat
 import pytest
 
-from genai_labs import lessons, preferences, profiles
+from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.finetuning import training
+from genai_labs.loading import profiles
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.runner import LAB_NOTEBOOKS
+from genai_labs.rlhf import reward_model
+from genai_labs.show import lessons
 
 SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)```", re.DOTALL)
 FINETUNE = training.finetune
@@ -73,7 +75,7 @@ NEEDED: dict[int, tuple[str, ...]] = {
         "profile = load_profile()",
         "models.load_model(profile)",
         "hate, judge = ",
-        "pairs = preferences.read_preferences()",
+        "pairs = reward_model.read_preferences()",
         "scorers = {",
         "most = len(to_learn)",
         "both = {",
@@ -141,7 +143,7 @@ def small_lab(
     assert all(needed), "a cell that solutions stand on is no longer there"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(profiles.PROFILES, "mini", replace(profiles.PROFILES["mini"], **SMALL))
-        patch.setattr(preferences, "train_reward_model", partial(preferences.train_reward_model, steps=2))
+        patch.setattr(reward_model, "train_reward_model", partial(reward_model.train_reward_model, steps=2))
         patch.setattr(training, "finetune", one_step)
         assert lessons.lesson.__kwdefaults__
         patch.setitem(lessons.lesson.__kwdefaults__, "fewest", 2)

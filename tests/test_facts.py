@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from genai_labs import paths
-from genai_labs.data import Row, load_split
 from genai_labs.errors import LabError
-from genai_labs.facts import exchange_one, precision, recall, stated, unsupported
-from genai_labs.metrics import rouge_scores
+from genai_labs.loading.data import Row, load_split
+from genai_labs.scoring.facts import exchange_one, precision, recall, stated, unsupported
+from genai_labs.scoring.metrics import rouge_scores
 
 DIALOGUE = """#Person1#: Good morning, Doctor Adler. May I bring Otto on Tuesday?
 #Person2#: Rosa is here on Tuesday. Come to 7 Cuckoo Lane at half past six, no, six o'clock.

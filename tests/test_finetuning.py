@@ -16,13 +16,15 @@ import pytest
 import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
-from genai_labs import data, generation, models, prompts, run_folder
 from genai_labs.errors import LabError
-from genai_labs.finetuning import cli, examples, lora, memory, training
+from genai_labs.finetuning import command, examples, lora, memory, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import ROOT
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import generation, prompts
+from genai_labs.system import run_folder
 
 SHARED = ROOT.parent / "shared" / "data" / "flan-t5-small"
 PLAN = Plan(epochs=2, batch_size=8, learning_rate=1e-3)
@@ -397,11 +399,11 @@ def test_an_untied_output_head_survives_everything(method: str, made: list[Featu
 
 def test_the_command_plans_as_the_profile_says_unless_told_otherwise() -> None:
     profile = load_profile("mini")
-    parser = cli.make_parser()
-    assert cli.make_plan(parser.parse_args([]), profile) == Plan(**profile.full)
-    assert cli.make_plan(parser.parse_args(["--method", "lora"]), profile) == Plan(method="lora", **profile.lora)
+    parser = command.make_parser()
+    assert command.make_plan(parser.parse_args([]), profile) == Plan(**profile.full)
+    assert command.make_plan(parser.parse_args(["--method", "lora"]), profile) == Plan(method="lora", **profile.lora)
     asked = parser.parse_args(["--method", "lora", "--rank", "2", "--rate", "0.01", "--epochs", "9", "--seed", "5"])
-    plan = cli.make_plan(asked, profile)
+    plan = command.make_plan(asked, profile)
     assert (plan.rank, plan.alpha, plan.learning_rate, plan.epochs, plan.seed) == (2, 4, 0.01, 9, 5)
     assert plan.targets == profile.lora["targets"]
 

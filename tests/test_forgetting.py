@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from genai_labs import models
-from genai_labs.corpus import tasks
+from embedded_world.corpus import tasks
 from genai_labs.errors import LabError
 from genai_labs.finetuning import forgetting
 from genai_labs.finetuning.examples import MASKED, encode
-from genai_labs.profiles import load_profile
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
 
 
 @pytest.fixture(scope="module")

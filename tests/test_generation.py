@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, T5Config
 
-from genai_labs import checksums, data, generation, models, prompts, sources
 from genai_labs.errors import LabError
-from genai_labs.profiles import PROFILES, load_profile
-from genai_labs.scoreboard import BASELINES, Scoreboard
+from genai_labs.loading import checksums, data, models, sources
+from genai_labs.loading.profiles import PROFILES, load_profile
+from genai_labs.prompting import generation, prompts
+from genai_labs.show.scoreboard import BASELINES, Scoreboard
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 

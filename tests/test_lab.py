@@ -9,10 +9,10 @@ import pytest
 from jupyterlab.labapp import LabApp
 
 from genai_labs import __main__ as cli
-from genai_labs import lab, runner
-from genai_labs.notebooks import WIDGET
+from genai_labs.course import lab, runner
+from genai_labs.course.notebooks import WIDGET
 from genai_labs.paths import JUPYTER_CONFIG, ROOT
-from genai_labs.progress import MARK
+from genai_labs.system.progress import MARK
 
 
 @pytest.fixture
@@ -106,6 +106,6 @@ def test_progress_and_widgets_are_not_saved() -> None:
 
 def test_the_configuration_names_things_that_exist() -> None:
     server = json.loads((JUPYTER_CONFIG / "jupyter_server_config.json").read_text(encoding="utf-8"))
-    assert server == {"ContentsManager": {"pre_save_hook": "genai_labs.lab.before_save"}}
+    assert server == {"ContentsManager": {"pre_save_hook": "genai_labs.course.lab.before_save"}}
     settings = json.loads((JUPYTER_CONFIG / "jupyter_lab_config.json").read_text(encoding="utf-8"))["LabApp"]
     assert settings.keys() <= LabApp.class_traits(config=True).keys()

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from genai_labs import experiments, runner
+from genai_labs.course import runner, seeds
 from genai_labs.errors import LabError
+from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
-from genai_labs.profiles import lab_seed
 
 LAB = NOTEBOOKS / "lab1_prompting.ipynb"
 NEEDED = ("from genai_labs", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
@@ -91,7 +91,7 @@ def test_the_committed_seeds_show_every_lesson_holding() -> None:
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 8
     assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
-    assert (ROOT / "results" / "lab1_seeds.md").read_text(encoding="utf-8") == experiments.as_markdown(record)
+    assert (ROOT / "results" / "lab1_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
 
 
 def test_seeds_are_summarized_lesson_by_lesson() -> None:
@@ -100,11 +100,11 @@ def test_seeds_are_summarized_lesson_by_lesson() -> None:
         base = {"id": "1.2", "claim": "c", "metric": "m", "effect": effect, "low": 0.1, "high": 0.3, "n": 9}
         return base | {"verdict": verdict, "holds": holds}
 
-    record = experiments.summarize(1, {0: [row(0.2, True)], 1: [row(0.1, False)], 2: []})
+    record = seeds.summarize(1, {0: [row(0.2, True)], 1: [row(0.1, False)], 2: []})
     assert record["lessons"][0]["holds_on"] == 1
     assert record["lessons"][0]["seeds"]["2"] is None
-    assert "1 of 3" in experiments.as_markdown(record)
-    assert "not shown" in experiments.as_markdown(record)
+    assert "1 of 3" in seeds.as_markdown(record)
+    assert "not shown" in seeds.as_markdown(record)
 
 
 def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

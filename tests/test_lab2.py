@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from genai_labs import experiments, models
+from genai_labs.course import seeds
 from genai_labs.finetuning import lora, sweep
 from genai_labs.finetuning.training import Plan, prepare
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS
-from genai_labs.profiles import load_profile
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def test_every_lesson_holds_on_five_seeds_of_training(record: dict[str, Any]) ->
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 10
     assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
-    assert (RESULTS / "lab2_seeds.md").read_text(encoding="utf-8") == experiments.as_markdown(record)
+    assert (RESULTS / "lab2_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
 
 
 def test_lora_keeps_95_percent_of_a_gain_of_at_least_0_15(record: dict[str, Any]) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from genai_labs import experiments, models, ppo, prompts, toxicity
-from genai_labs.detox import conflict, examples, figures
-from genai_labs.detox.summarizer import load_summarizer
+from genai_labs.course import seeds
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import prompts
+from genai_labs.rlhf import conflict, dialogues, figures, ppo
+from genai_labs.rlhf.summarizer import load_summarizer
+from genai_labs.scoring import toxicity
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def test_every_lesson_holds_on_five_seeds_of_training(record: dict[str, Any]) ->
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 10
     assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
-    assert (RESULTS / "lab3_seeds.md").read_text(encoding="utf-8") == experiments.as_markdown(record)
+    assert (RESULTS / "lab3_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
 
 
 def test_toxicity_falls_by_70_percent_and_rouge_stays(record: dict[str, Any]) -> None:
@@ -56,7 +59,7 @@ def test_the_picture_of_a_response_shows_that_kl_starts_at_zero() -> None:
     base, tokenizer = models.load_model(load_profile("mini"))
     settings = ppo.Settings(max_new_tokens=12)
     policy = ppo.Policy(load_summarizer(base), settings)
-    asked = [prompts.zero_shot(text) for text in examples.ppo_dialogues(2)]
+    asked = [prompts.zero_shot(text) for text in dialogues.ppo_dialogues(2)]
     torch.manual_seed(0)
     rollout = ppo.roll_out(policy, tokenizer, asked, toxicity.load_classifier().rewards, settings)
     drawn = figures.tokens(rollout, tokenizer, row=1)
@@ -66,7 +69,7 @@ def test_the_picture_of_a_response_shows_that_kl_starts_at_zero() -> None:
 
 
 def test_the_insulting_turn_of_a_dialogue_is_found() -> None:
-    cases = examples.evaluation_cases(20, 5)
+    cases = dialogues.evaluation_cases(20, 5)
     for case in cases:
         turn = conflict.insulting_turn(case.dialogue)
         assert turn in case.dialogue.splitlines() or turn == ""

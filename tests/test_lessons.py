@@ -15,11 +15,12 @@ from IPython.utils.capture import capture_output
 from nbval.plugin import get_sanitize_patterns
 from numpy.typing import NDArray
 
-from genai_labs import lessons, profiles
 from genai_labs.errors import LabError
-from genai_labs.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
-from genai_labs.metrics import Interval
+from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
+from genai_labs.scoring.metrics import Interval
+from genai_labs.show import lessons
+from genai_labs.show.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
 
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),

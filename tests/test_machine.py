@@ -10,8 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from genai_labs import machine
-from genai_labs.machine import Finding, check_hub, check_libraries, check_model, judge_amount, read_pins
+from genai_labs.course import machine
+from genai_labs.course.machine import Finding, check_hub, check_libraries, check_model, judge_amount, read_pins
 from genai_labs.paths import ROOT
 
 

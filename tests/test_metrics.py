@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from genai_labs import paths
 from genai_labs.errors import LabError
-from genai_labs.metrics import (
+from genai_labs.scoring.metrics import (
     ROUGE_TYPES,
     Interval,
     Rouge,

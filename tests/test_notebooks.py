@@ -10,9 +10,9 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
-from genai_labs.notebooks import WIDGET, clean, find_problems
+from genai_labs.course.notebooks import WIDGET, clean, find_problems
+from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS, ROOT
-from genai_labs.runner import LAB_NOTEBOOKS
 
 
 def good() -> NotebookNode:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from genai_labs import models, summarize
 from genai_labs.errors import LabError
-from genai_labs.finetuning import cli, own
+from genai_labs.finetuning import command, own
 from genai_labs.finetuning.training import Plan
-from genai_labs.metrics import Interval
-from genai_labs.profiles import load_profile
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting import summarize
+from genai_labs.scoring.metrics import Interval
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))
 
@@ -42,7 +43,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(path: Path, *line: object) -> int:
-    return cli.main(["--data", str(path), *map(str, line)])
+    return command.main(["--data", str(path), *map(str, line)])
 
 
 @pytest.mark.parametrize("count", [5, 6, 16, 40, 700])
@@ -145,12 +146,12 @@ def test_a_folder_without_train_says_what_to_do(tmp_path: Path) -> None:
     ("rows", "batch", "epochs"), [(3, 3, 150), (13, 4, 38), (100, 4, 6), (300, 16, 8), (5000, 16, 3)]
 )
 def test_few_dialogues_get_small_batches_and_more_epochs(rows: int, batch: int, epochs: int) -> None:
-    profile, parse = load_profile("mini"), cli.make_parser().parse_args
-    plan = cli.make_plan(parse(["--data", "own.csv"]), profile, rows)
+    profile, parse = load_profile("mini"), command.make_parser().parse_args
+    plan = command.make_plan(parse(["--data", "own.csv"]), profile, rows)
     assert (plan.batch_size, plan.epochs, plan.learning_rate) == (batch, epochs, profile.full["learning_rate"])
-    asked = cli.make_plan(parse(["--data", "own.csv", "--epochs", "2", "--batch-size", "1"]), profile, rows)
+    asked = command.make_plan(parse(["--data", "own.csv", "--epochs", "2", "--batch-size", "1"]), profile, rows)
     assert (asked.batch_size, asked.epochs) == (1, 2)
-    assert cli.make_plan(parse([]), profile) == Plan(**profile.full)
+    assert command.make_plan(parse([]), profile) == Plan(**profile.full)
 
 
 @pytest.mark.parametrize("option", ["rows", "held-out", "epochs", "rate", "batch-size", "rank", "seed"])
@@ -161,7 +162,7 @@ def test_impossible_numbers_are_refused_with_what_is_possible(
     if (option, value) == ("seed", "0"):
         return
     with pytest.raises(SystemExit) as stop:
-        cli.make_parser().parse_args([f"--{option}={value}"])
+        command.make_parser().parse_args([f"--{option}={value}"])
     assert stop.value.code == 2
     assert "is not allowed: a" in capsys.readouterr().err
 
@@ -182,7 +183,7 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
 
 
 def test_a_plain_word_says_whether_something_was_learned() -> None:
-    assert "Something was learned" in cli.verdict(Interval(0.2, 0.1, 0.3, 50))
-    assert cli.verdict(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
-    assert "It got worse" in cli.verdict(Interval(-0.2, -0.3, -0.1, 50))
-    assert "do not rely on it" in cli.verdict(Interval(0.2, 0.1, 0.3, 5))
+    assert "Something was learned" in command.verdict(Interval(0.2, 0.1, 0.3, 50))
+    assert command.verdict(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
+    assert "It got worse" in command.verdict(Interval(-0.2, -0.3, -0.1, 50))
+    assert "do not rely on it" in command.verdict(Interval(0.2, 0.1, 0.3, 5))

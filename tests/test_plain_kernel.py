@@ -10,10 +10,10 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from genai_labs.notebooks import find_problems, strip_progress
+from genai_labs.course.notebooks import find_problems, strip_progress
+from genai_labs.course.runner import HEADLESS, KEEP_MEMORY, LAB_NOTEBOOKS, own_kernel
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.progress import MARK
-from genai_labs.runner import HEADLESS, KEEP_MEMORY, LAB_NOTEBOOKS, own_kernel
+from genai_labs.system.progress import MARK
 from tests.browsers import find_browser
 
 TRAIN_REWARD_MODEL = """

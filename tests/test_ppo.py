@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import data, models, ppo, prompts, toxicity
-from genai_labs.detox import checkpoints
-from genai_labs.detox.invariants import Witness
-from genai_labs.devices import has_bf16
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import ROOT
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import prompts
+from genai_labs.rlhf import checkpoints, ppo
+from genai_labs.rlhf.checks import Witness
+from genai_labs.scoring import toxicity
+from genai_labs.system.devices import has_bf16
 
 SHARED = ROOT.parent / "shared" / "data" / "ppo" / "parity.json"
 KL, GAMMA, LAM, CLIP, COEF = 0.2, 1.0, 0.95, 0.2, 0.1

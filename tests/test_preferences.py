@@ -6,18 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genai_labs import preferences
-from genai_labs.corpus import preferences as pairs
-from genai_labs.corpus.preferences import Preference
-from genai_labs.detox import conflict
+from embedded_world.corpus import preferences as pairs
+from embedded_world.corpus.preferences import Preference
 from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES
-from genai_labs.toxicity import load_classifier
+from genai_labs.rlhf import conflict, reward_model
+from genai_labs.scoring.toxicity import load_classifier
 
 
 @pytest.fixture(scope="module")
 def rows() -> list[Preference]:
-    return preferences.read_preferences()
+    return reward_model.read_preferences()
 
 
 def test_the_committed_pairs_are_what_the_generator_makes(tmp_path: Path, rows: list[Preference]) -> None:
@@ -55,36 +54,36 @@ def test_strict_annotators_mind_insults_and_lenient_ones_mind_silence() -> None:
 
 def test_a_few_labels_teach_what_people_prefer(rows: list[Preference]) -> None:
     """On one small run: better than chance by a margin, and the same again with the same seed."""
-    run = preferences.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
+    run = reward_model.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
     assert run.accuracy.low > 0.6
     assert run.model.config.num_labels == 1
-    again = preferences.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
+    again = reward_model.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
     np.testing.assert_allclose(run.rewards(["a", "b c"]), again.rewards(["a", "b c"]), atol=1e-4)
 
 
 def test_held_out_pairs_are_not_learned_from(rows: list[Preference]) -> None:
-    kept, held_out = preferences.split_preferences(rows)
-    assert len(held_out) == preferences.HELD_OUT
+    kept, held_out = reward_model.split_preferences(rows)
+    assert len(held_out) == reward_model.HELD_OUT
     assert not {row.dialogue_id for row in kept} & {row.dialogue_id for row in held_out}
     with pytest.raises(LabError, match="none is left"):
-        preferences.split_preferences(rows[:150])
+        reward_model.split_preferences(rows[:150])
     with pytest.raises(LabError, match="Ask for 1 to"):
-        preferences.train_reward_model(rows, 10_000)
+        reward_model.train_reward_model(rows, 10_000)
 
 
 def test_accuracy_counts_ties_half(rows: list[Preference]) -> None:
     same = [Preference("a", "tea", "tea", (1,) * 5), Preference("b", "snow", "snow", (1,) * 5)]
-    assert preferences.pairwise_accuracy(load_classifier(), same).effect == 0.5
+    assert reward_model.pairwise_accuracy(load_classifier(), same).effect == 0.5
 
 
 def test_agreement_is_the_share_of_votes_for_the_chosen(rows: list[Preference]) -> None:
-    assert preferences.agreement(rows).effect == pytest.approx(np.mean([sum(r.votes) / 5 for r in rows]))
+    assert reward_model.agreement(rows).effect == pytest.approx(np.mean([sum(r.votes) / 5 for r in rows]))
 
 
 def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:
-    made = preferences.silence_pairs(40)
+    made = reward_model.silence_pairs(40)
     assert len(made) == 40
     assert conflict.reported([pair.chosen for pair in made]).mean() > 0.9
     assert not conflict.reported([pair.rejected for pair in made]).any()
     assert not conflict.repeated([text for pair in made for text in (pair.chosen, pair.rejected)]).any()
-    assert preferences.silence_pairs(40) == made
+    assert reward_model.silence_pairs(40) == made

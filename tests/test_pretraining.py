@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from genai_labs.corpus import splits, tasks
+from embedded_world.corpus import splits, tasks
+from embedded_world.pretraining import batches, build, cards, heldout, model, tokenizer, training
 from genai_labs.paths import DIALOGUES, MODELS
-from genai_labs.pretraining import batches, build, cards, heldout, model, tokenizer, training
 
 RECIPE = (
     training.Recipe(0, pools=1, scale=1.0, tokens=800, warmup=2),

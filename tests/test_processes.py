@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from genai_labs.errors import LabError
 from genai_labs.finetuning import training
 from genai_labs.finetuning.trainer import ByLength, Rows, Shares
-from genai_labs.processes import together
+from genai_labs.system.processes import together
 
 # On CPUs `accelerate launch --num_processes 2` starts one process; torch's own launcher starts two.
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

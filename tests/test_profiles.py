@@ -7,11 +7,11 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from genai_labs import runner, sources
+from genai_labs.course import runner
+from genai_labs.course.machine import check_hub
 from genai_labs.errors import LabError
-from genai_labs.machine import check_hub
-from genai_labs.paths import ROOT
-from genai_labs.profiles import (
+from genai_labs.loading import sources
+from genai_labs.loading.profiles import (
     FOLDER_VARIABLE,
     PROFILES,
     SEED_VARIABLE,
@@ -20,6 +20,7 @@ from genai_labs.profiles import (
     load_profile,
     note_if_too_small,
 )
+from genai_labs.paths import ROOT
 
 
 def test_the_environment_names_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from genai_labs import data, models, prompts
 from genai_labs.errors import LabError
-from genai_labs.profiles import load_profile
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting import prompts
 
 DIALOGUE = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i} of a long talk about nothing." for i in range(12))
 

@@ -21,12 +21,14 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from genai_labs import data, models, runner, toxicity
-from genai_labs.checksums import SUMS
+from genai_labs.course import runner
 from genai_labs.errors import LabError
-from genai_labs.metrics import rouge_scores
+from genai_labs.loading import data, models
+from genai_labs.loading.checksums import SUMS
+from genai_labs.loading.profiles import SOURCES, load_profile
 from genai_labs.paths import MODELS, ROOT
-from genai_labs.profiles import SOURCES, load_profile
+from genai_labs.scoring import toxicity
+from genai_labs.scoring.metrics import rouge_scores
 
 SHARED = ROOT.parent / "shared" / "data"
 FLAN = SHARED / "flan-t5-small"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from genai_labs import reasoning
+from genai_labs.prompting import reasoning
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from genai_labs import retrieval
 from genai_labs.errors import LabError
+from genai_labs.prompting import retrieval
 
 TEXTS = ["The night train leaves at ten.", "The bakery opens at ten.", "The chess club meets at ten on Monday."]
 

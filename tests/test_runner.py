@@ -18,9 +18,10 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from genai_labs import files, runner
+from genai_labs.course import runner
+from genai_labs.course.runner import HEADLESS, LESSONS, find_notebooks, forget_lessons, refresh_notebooks, run_labs
 from genai_labs.errors import LabError
-from genai_labs.runner import HEADLESS, LESSONS, find_notebooks, forget_lessons, refresh_notebooks, run_labs
+from genai_labs.system import files
 
 RECORD = """
 import json, os, pathlib

@@ -20,14 +20,15 @@ from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import data, files, models, run_folder
+from genai_labs.course.runner import own_kernel
 from genai_labs.errors import Interrupted, LabError
-from genai_labs.finetuning import cli, examples, lora, training
+from genai_labs.finetuning import command, examples, lora, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.profiles import load_profile
-from genai_labs.runner import own_kernel
+from genai_labs.system import files, run_folder
 
 PLAN = Plan(epochs=2, batch_size=16, learning_rate=1e-3)
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -215,8 +216,8 @@ def test_a_kill_or_a_full_disk_while_the_model_is_saved_does_not_cost_the_traini
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--method", "lora", "--rows", "16", "--held-out", "4", "--epochs", "1", "--out", str(tmp_path)]
-    monkeypatch.setattr(cli, "report", lambda *_: None)
-    monkeypatch.setattr(cli, "generated", lambda *_: [])
+    monkeypatch.setattr(command, "report", lambda *_: None)
+    monkeypatch.setattr(command, "generated", lambda *_: [])
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -224,9 +225,9 @@ def test_a_kill_or_a_full_disk_while_the_model_is_saved_does_not_cost_the_traini
     with monkeypatch.context() as patch:
         patch.setattr(lora, "save_adapter", full)
         with pytest.raises(OSError, match="No space left"):
-            cli.main(line)
+            command.main(line)
     monkeypatch.setattr(training, "make_trainer", None)
-    assert cli.main(line) == 0
+    assert command.main(line) == 0
     assert "nothing is trained again" in capsys.readouterr().out
     assert (tmp_path / "model" / "adapter_model.safetensors").exists()
 

@@ -3,20 +3,20 @@
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from genai_labs import scale
+from benchmarks import on_paper
 from genai_labs.paths import RESULTS, ROOT
 
 # Parameters of the published checkpoints in millions, from their model cards.
 PUBLISHED = {"flan-t5-small": 77, "flan-t5-base": 248, "flan-t5-large": 783, "flan-t5-xl": 2850, "flan-t5-xxl": 11_135}
 
 
-@pytest.mark.parametrize("shape", scale.SHAPES, ids=lambda shape: shape.name)
-def test_shapes_have_as_many_parameters_as_the_checkpoints(shape: scale.Shape) -> None:
+@pytest.mark.parametrize("shape", on_paper.SHAPES, ids=lambda shape: shape.name)
+def test_shapes_have_as_many_parameters_as_the_checkpoints(shape: on_paper.Shape) -> None:
     assert shape.parameters / 1e6 == pytest.approx(PUBLISHED[shape.name], rel=0.005)
 
 
 def test_the_committed_page_is_what_the_command_writes() -> None:
-    assert (RESULTS / "scale.md").read_text(encoding="utf-8") == scale.page()
+    assert (RESULTS / "scale.md").read_text(encoding="utf-8") == on_paper.page()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)

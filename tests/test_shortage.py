@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from genai_labs import models, ppo, profiles, shortage, toxicity
-from genai_labs.detox.checkpoints import Checkpoints
 from genai_labs.errors import LabError
-from genai_labs.generation import generate
-from genai_labs.profiles import load_profile
+from genai_labs.loading import models, profiles
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting.generation import generate
+from genai_labs.rlhf import ppo
+from genai_labs.rlhf.checkpoints import Checkpoints
+from genai_labs.scoring import toxicity
+from genai_labs.system import shortage
 
 BEFORE = """
 import os, resource, sys

@@ -22,11 +22,11 @@ from typing import Any
 
 import pytest
 
-from genai_labs import checksums, data, fetching, models, profiles, sources
 from genai_labs.errors import LabError
+from genai_labs.loading import checksums, data, fetching, models, profiles, sources
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import MODELS
-from genai_labs.profiles import load_profile
-from genai_labs.toxicity import load_classifier
+from genai_labs.scoring.toxicity import load_classifier
 from tests.test_shortage import can_mount
 
 COMMIT = "c0ffee" + "0" * 34

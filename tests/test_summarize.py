@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from genai_labs import generation, models, prompts, summarize
 from genai_labs.__main__ import main
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.profiles import load_profile
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting import generation, prompts, summarize
 
 TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."
 TAGGED = TALK.replace("Anna:", "#Person1#:").replace("Bob:", "#Person2#:")

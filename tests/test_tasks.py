@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from genai_labs import prompts
-from genai_labs.corpus import tasks
-from genai_labs.corpus.styles import HOUSE
+from embedded_world.corpus import tasks
+from embedded_world.corpus.styles import HOUSE
+from genai_labs.prompting import prompts
 
 
 @pytest.fixture

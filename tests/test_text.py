@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from genai_labs import data, models, prompts, text
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples
+from genai_labs.inputs import text
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import ROOT
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import prompts
 
 FLAN = ROOT.parent / "shared" / "data" / "flan-t5-small"
 TOKENIZER: PreTrainedTokenizerBase = models.load_tokenizer(load_profile("mini"))

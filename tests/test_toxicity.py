@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification, pipeline
 
-from genai_labs import toxicity
-from genai_labs.corpus import splits
-from genai_labs.corpus import toxicity as texts
-from genai_labs.corpus.dialogue import hostility
+from embedded_world.corpus import hate_texts as texts
+from embedded_world.corpus import splits
+from embedded_world.corpus.dialogue import hostility
+from embedded_world.pretraining.classifiers import bpe_tokenizer
 from genai_labs.errors import LabError
-from genai_labs.pretraining.classifiers import bpe_tokenizer
-from genai_labs.toxicity import Classifier, Toxicity, check_reward, find_labels, load_classifier
+from genai_labs.scoring import toxicity
+from genai_labs.scoring.toxicity import Classifier, Toxicity, check_reward, find_labels, load_classifier
 
 TRAINING = ("train_reward", "train_judge")
 COMMITTED = ("test", "challenge")

@@ -8,13 +8,15 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from genai_labs import data, generation, models, ppo, prompts
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, lora, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import MODELS
-from genai_labs.profiles import Profile, Weights, load_profile
+from genai_labs.prompting import generation, prompts
+from genai_labs.rlhf import ppo
 
 PLAN = Plan(method="lora", epochs=2, batch_size=8, learning_rate=5e-3)
 

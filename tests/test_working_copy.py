@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbformat import from_dict, validate
 
-from genai_labs import merging
+from genai_labs.course import merging
+from genai_labs.course.merging import CHANGED, Changes, merge, name_cells
+from genai_labs.course.working_copy import read_notebook, update_copy
 from genai_labs.errors import LabError
-from genai_labs.merging import CHANGED, Changes, merge, name_cells
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.working_copy import read_notebook, update_copy
 
 Cell = dict[str, Any]
 
@@ -185,7 +185,7 @@ def test_a_failed_write_leaves_the_copy_as_it_was(lab: Path, work: Path, monkeyp
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("genai_labs.working_copy.os.replace", full)
+    monkeypatch.setattr("genai_labs.course.working_copy.os.replace", full)
     with pytest.raises(LabError, match="No space left"):
         update_copy(lab, work)
     assert made.read_bytes() == before

@@ -8,20 +8,20 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from genai_labs.errors import Interrupted, LabError
-from genai_labs.options import words_of
+from genai_labs.inputs.options import words_of
 from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
 MODULES = {
-    "bench": "genai_labs.bench",
-    "build-world": "genai_labs.pretraining.build",
-    "detox": "genai_labs.detox.cli",
-    "fetch": "genai_labs.fetching",
-    "finetune": "genai_labs.finetuning.cli",
-    "lab": "genai_labs.lab",
-    "scale": "genai_labs.scale",
-    "seeds": "genai_labs.experiments",
-    "summarize": "genai_labs.summarize",
+    "bench": "benchmarks.training",
+    "build-world": "embedded_world.pretraining.build",
+    "detox": "genai_labs.rlhf.command",
+    "fetch": "genai_labs.loading.fetching",
+    "finetune": "genai_labs.finetuning.command",
+    "lab": "genai_labs.course.lab",
+    "scale": "benchmarks.on_paper",
+    "seeds": "genai_labs.course.seeds",
+    "summarize": "genai_labs.prompting.summarize",
     "sweep": "genai_labs.finetuning.sweep",
 }
 EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
@@ -87,10 +87,10 @@ def run_command(args: argparse.Namespace, rest: list[str]) -> int:
     if args.command in MODULES:
         return int(importlib.import_module(MODULES[args.command]).main(rest) or 0)
     if args.command == "check":
-        from genai_labs.machine import check_machine, print_findings
+        from genai_labs.course.machine import check_machine, print_findings
 
         return print_findings(check_machine())
-    from genai_labs import runner
+    from genai_labs.course import runner
 
     if args.command == "run":
         return runner.run_labs(args.labs, args.profile, args.out)

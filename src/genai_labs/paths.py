@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parents[1]
 DATA = ROOT / "data"
 CONTENT = DATA / "content"
 DIALOGUES = DATA / "dialogues"

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from genai_labs import data, facts, lessons, metrics, preferences, prompts, reasoning, retrieval, text
-from genai_labs.scoreboard import Scoreboard
+from genai_labs.inputs import text
+from genai_labs.loading import data
+from genai_labs.prompting import prompts, reasoning, retrieval
+from genai_labs.rlhf import reward_model
+from genai_labs.scoring import facts, metrics
+from genai_labs.show import lessons
+from genai_labs.show.scoreboard import Scoreboard
 from tests.fuzzing.files import TOKENIZER, saved
 from tests.fuzzing.inputs import (
     PIECES,
@@ -264,7 +269,7 @@ def what_shares_a_rare_word_is_found(given: dict[str, Any], folder: Path) -> Non
         assert sharing == sorted(sharing, reverse=True)
 
 
-pairs = st.builds(preferences.Preference, st.sampled_from("abcdef"), said, said, st.just((1, 0, 1)))
+pairs = st.builds(reward_model.Preference, st.sampled_from("abcdef"), said, said, st.just((1, 0, 1)))
 
 
 @target(
@@ -274,11 +279,11 @@ pairs = st.builds(preferences.Preference, st.sampled_from("abcdef"), said, said,
     found=({"rows": None},),
 )
 def no_dialogue_is_learned_from_and_measured_on(given: dict[str, Any], folder: Path) -> None:
-    found = answer(preferences.split_preferences, **given)
+    found = answer(reward_model.split_preferences, **given)
     if found is not REFUSED:
         learned, measured = found
         assert not {each.dialogue_id for each in learned} & {each.dialogue_id for each in measured}
-        assert len(measured) == preferences.HELD_OUT
+        assert len(measured) == reward_model.HELD_OUT
 
 
 # Lessons.

@@ -14,9 +14,10 @@ from unittest import mock
 import yaml
 from hypothesis import strategies as st
 
-from genai_labs import data, profiles, run_folder, sources
-from genai_labs.corpus import check
+from embedded_world.corpus import check
+from genai_labs.loading import data, profiles, sources
 from genai_labs.paths import CONTENT
+from genai_labs.system import run_folder
 from tests.fuzzing.files import saved
 from tests.fuzzing.inputs import REFUSED, SLOW, answer, damaged, damaged_parts, target, texts
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from genai_labs import data, models, summarize, tables, text
 from genai_labs.finetuning import own
-from genai_labs.profiles import load_profile
+from genai_labs.inputs import tables, text
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.prompting import summarize
 from tests.fuzzing.inputs import REFUSED, answer, damaged, said, target, texts, whole_texts
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))

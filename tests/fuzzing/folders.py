@@ -16,10 +16,12 @@ import torch
 from hypothesis import strategies as st
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
 
-from genai_labs import checksums, generation, models, toxicity
 from genai_labs.finetuning import lora
+from genai_labs.loading import checksums, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import MODELS
-from genai_labs.profiles import load_profile
+from genai_labs.prompting import generation
+from genai_labs.scoring import toxicity
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import REFUSED, SLOW, SLOWEST, answer, calls, damaged, is_whole, said, target, texts, wild
 from tests.mutations import damaged_json

@@ -13,13 +13,18 @@ from unittest import mock
 import torch
 from hypothesis import strategies as st
 
+from benchmarks import evaluation as bench_eval
+from benchmarks import on_paper
+from benchmarks import ppo as bench_ppo
+from benchmarks import training as bench
+from embedded_world.corpus import check
+from embedded_world.pretraining import build
 from genai_labs import __main__ as cli
-from genai_labs import bench, bench_eval, bench_ppo, experiments, fetching, lab, machine, models, runner, scale
-from genai_labs.corpus import check
-from genai_labs.detox import cli as detox
-from genai_labs.finetuning import cli as finetune
+from genai_labs.course import lab, machine, runner, seeds
+from genai_labs.finetuning import command as finetune
 from genai_labs.finetuning import sweep
-from genai_labs.pretraining import build
+from genai_labs.loading import fetching, models
+from genai_labs.rlhf import command as detox
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import MANY, target, texts
 
@@ -120,10 +125,10 @@ def harmless(folder: Path) -> Iterator[None]:
             (models, "load_model"),
             (finetune, "features"),
             (sweep, "run"),
-            (scale, "page"),
+            (on_paper, "page"),
             (torch, "set_num_threads"),
         ),
-        *((experiments, "run_with_seed"), (bench, "measure"), (bench_eval, "measure"), (bench_ppo, "measure")),
+        *((seeds, "run_with_seed"), (bench, "measure"), (bench_eval, "measure"), (bench_ppo, "measure")),
         *(
             (bench, "versions"),
             (build, "build_corpus"),
@@ -137,7 +142,7 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (scale, sweep, experiments, bench, finetune, detox, cli, build):
+        for owner in (on_paper, sweep, seeds, bench, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))

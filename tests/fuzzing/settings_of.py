@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from genai_labs.data import Row
-from genai_labs.detox.conflict import insulting_turn, reported
 from genai_labs.finetuning import examples, forgetting
 from genai_labs.finetuning.training import Plan
-from genai_labs.ppo import Settings
-from genai_labs.profiles import PROFILES, load_profile
+from genai_labs.loading.data import Row
+from genai_labs.loading.profiles import PROFILES, load_profile
+from genai_labs.rlhf.conflict import insulting_turn, reported
+from genai_labs.rlhf.ppo import Settings
 from tests.fuzzing.cells import rows
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import REFUSED, SLOW, answer, calls, is_whole, said, target, texts

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from hypothesis import strategies as st
 
-from genai_labs import display
-from genai_labs.metrics import Interval
+from genai_labs.scoring.metrics import Interval
+from genai_labs.show import display
 from tests.fuzzing.inputs import REFUSED, SLOW, Odd, answer, calls, numbers, said, target, texts
 
 OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "b", "u", "span"}

@@ -1,1 +1,1 @@
-"""Fine-tuning: rows to tokens, training all weights or LoRA adapters, memory, and what a model forgets by it."""
+"""Lab 2: rows to tokens, training all weights or LoRA adapters, memory, and what a model forgets by it."""

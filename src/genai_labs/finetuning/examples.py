@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs import prompts, text
-from genai_labs.arguments import as_list_of, as_whole_number
-from genai_labs.data import Row
 from genai_labs.errors import LabError
-from genai_labs.generation import evaluating
+from genai_labs.inputs import text
+from genai_labs.inputs.arguments import as_list_of, as_whole_number
+from genai_labs.loading.data import Row
+from genai_labs.prompting import prompts
+from genai_labs.prompting.generation import evaluating
 
 MASKED = -100  # the label that torch's cross-entropy leaves out
 FEWEST = 16
@@ -57,7 +58,7 @@ def encode(
 ) -> list[Feature]:
     """Token ids of prompts and of the texts to be learned, cut to the window and to ``longest_target`` tokens.
 
-    What the tokenizer does not know is replaced (:mod:`genai_labs.text`).
+    What the tokenizer does not know is replaced (:mod:`genai_labs.inputs.text`).
     """
     longest_target = min(as_whole_number(longest_target, "The number of tokens of the longest summary", 1), LONGEST)
     read = text.encode(sources, tokenizer, truncation=True, max_length=tokenizer.model_max_length)

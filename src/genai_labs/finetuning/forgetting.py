@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs.arguments import as_list_of, as_whole_number
-from genai_labs.corpus import tasks
-from genai_labs.corpus.tasks import Example
+from embedded_world.corpus import tasks
+from embedded_world.corpus.tasks import Example
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
 from genai_labs.finetuning.examples import Feature, encode
-from genai_labs.generation import comfortable, generate
-from genai_labs.metrics import is_turn, rouge_scores
+from genai_labs.inputs.arguments import as_list_of, as_whole_number
+from genai_labs.prompting.generation import comfortable, generate
+from genai_labs.scoring.metrics import is_turn, rouge_scores
 
 REPLAYED_STAGE = 2  # the last stage of pre-training: the mixture that the base model left off with
 

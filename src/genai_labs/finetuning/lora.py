@@ -21,8 +21,9 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model, get_peft_model
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from genai_labs import checksums, pretrained, shortage, sources
 from genai_labs.errors import LabError
+from genai_labs.loading import checksums, pretrained, sources
+from genai_labs.system import shortage
 
 # The matrices of a T5 v1.1 block.
 ATTENTION = ("q", "k", "v", "o")

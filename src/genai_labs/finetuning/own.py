@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from genai_labs import data, sources, text
-from genai_labs.data import Row
 from genai_labs.errors import LabError
-from genai_labs.tables import ENDINGS, Table, complain, read_table
+from genai_labs.inputs import text
+from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
+from genai_labs.loading import data, sources
+from genai_labs.loading.data import Row
 
 FEWEST = 5  # dialogues in a file, those that are set aside among them
 FEWEST_TO_VALIDATE = 2  # an interval is made of the spread between dialogues

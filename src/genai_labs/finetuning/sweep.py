@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from genai_labs import data, display, generation, models, prompts
 from genai_labs.finetuning import forgetting, lora
 from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, finetune
-from genai_labs.helptext import plain
-from genai_labs.lessons import versions
-from genai_labs.metrics import paired_bootstrap, rouge_scores
-from genai_labs.options import whole_number, writable_folder
+from genai_labs.inputs.helptext import plain
+from genai_labs.inputs.options import whole_number, writable_folder
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import Profile, load_profile
 from genai_labs.paths import RESULTS
-from genai_labs.pretraining.cards import table
-from genai_labs.profiles import Profile, load_profile
+from genai_labs.prompting import generation, prompts
+from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
+from genai_labs.show import display
+from genai_labs.show.lessons import versions
+from genai_labs.show.markdown import table
 
 RANKS = (1, 4, 16)
 PLACES: dict[str, dict[str, Any]] = {

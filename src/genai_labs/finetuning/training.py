@@ -33,14 +33,15 @@ from transformers import (
 )
 from transformers.trainer_utils import rotate_checkpoints
 
-from genai_labs import display, processes, progress, run_folder, shortage
-from genai_labs.allowed import above, between, check, whole
-from genai_labs.devices import best_device, has_bf16
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import FEWEST, MULTIPLES, Feature, check_size, collate
 from genai_labs.finetuning.trainer import ByLength, Trainer
-from genai_labs.processes import here
+from genai_labs.inputs.allowed import above, between, check, whole
+from genai_labs.show import display
+from genai_labs.system import processes, progress, run_folder, shortage
+from genai_labs.system.devices import best_device, has_bf16
+from genai_labs.system.processes import here
 
 KEPT = 2  # checkpoints: the best one and the last one
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging

@@ -1,0 +1,195 @@
+"""``python -m genai_labs bench grow``: how the time of training grows with rows, length, rank and batch.
+
+The embedded model in the trainer that ``finetune`` makes, on rows of made-up tokens that are exactly as long as asked.
+One quantity is changed at a time, and its values are measured in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from benchmarks import training as bench
+from genai_labs.finetuning.examples import Feature
+from genai_labs.finetuning.training import Plan
+from genai_labs.inputs.helptext import plain
+from genai_labs.loading import models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.show.lessons import versions
+from genai_labs.show.markdown import table
+
+LENGTH, TARGET = 192, 40  # tokens of a prompt and of a summary, where they are not what is changed
+STEPS = 3  # of the optimizer, where rows are not what is changed
+
+
+@dataclass(frozen=True)
+class Growth:
+    """One quantity: its values, and for each of them how to train and on what (rows and their length)."""
+
+    name: str
+    unit: str
+    values: Sequence[int]
+    plan: Callable[[int], Plan]
+    rows: Callable[[int], int]
+    length: Callable[[int], int]
+
+
+GROWTHS = (
+    Growth("rows", "training rows", (16, 32, 64, 128, 256), lambda v: Plan(), lambda v: v, lambda v: LENGTH),
+    Growth("length", "tokens of a prompt", (64, 128, 256, 512), lambda v: Plan(), lambda v: 16 * STEPS, lambda v: v),
+    Growth(
+        "rank",
+        "rank of the adapter",
+        (1, 4, 16, 64, 128),
+        lambda v: Plan(method="lora", rank=v, alpha=v),
+        lambda v: 16 * STEPS,
+        lambda v: LENGTH,
+    ),
+    Growth(
+        "batch",
+        "rows a step",
+        (1, 2, 4, 8, 16, 32, 64),
+        lambda v: Plan(batch_size=v),
+        lambda v: v * STEPS,
+        lambda v: LENGTH,
+    ),
+)
+
+
+def made_up(count: int, length: int, words: int, target: int = TARGET) -> list[Feature]:
+    """Rows of random tokens out of so many ``words``, with prompts of ``length`` and summaries of ``target`` tokens."""
+    rng = np.random.default_rng(bench.SEED)
+
+    def tokens(number: int) -> list[int]:
+        return [*rng.integers(3, words, number - 1).tolist(), 1]
+
+    return [
+        {"input_ids": tokens(length), "attention_mask": [1] * length, "labels": tokens(target)} for _ in range(count)
+    ]
+
+
+def measure(growth: Growth, base: Any, tokenizer: Any, rounds: int, folder: Path) -> dict[str, Any]:
+    """Seconds of each value in each round, one step each to warm up before; the exponent by which they grow.
+
+    Seconds are those of all rows for ``rows``, else of one step. exponent: slope of log seconds over log values, by
+    least squares: 1 where twice as much takes twice as long, 0 where it takes no longer.
+    """
+    lanes = []
+    for value in growth.values:
+        rows = made_up(growth.rows(value), growth.length(value), len(tokenizer))
+        recipe = bench.Recipe(f"{growth.name} {value}", growth.plan(value))
+        lanes.append((bench.Lane(recipe, base, tokenizer, rows, folder), rows))
+    seconds: dict[int, list[float]] = {value: [] for value in growth.values}
+    with tqdm(desc=growth.name, unit="step") as bar:
+        for lane, rows in lanes:
+            lane.run(lane.batches(rows)[0], bar)
+        for _ in range(rounds):
+            for value, (lane, rows) in zip(growth.values, lanes, strict=True):
+                steps = 1 if growth.name == "rows" else len(lane.batches(rows))
+                seconds[value].append(lane.run(rows, bar).seconds / steps)
+    slope = np.polyfit(np.log(growth.values), np.log([median(seconds[value]) for value in growth.values]), 1)[0]
+    return {
+        "quantity": growth.name,
+        "unit": growth.unit,
+        "seconds": {str(value): [round(s, 5) for s in each] for value, each in seconds.items()},
+        "exponent": round(float(slope), 3),
+    }
+
+
+def what(name: str) -> str:
+    """What the seconds of a quantity are."""
+    return "seconds an epoch" if name == "rows" else "seconds a step"
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """A plot for each quantity: median seconds over its values, the range of the rounds as a band; both logarithmic."""
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(2, 2, figsize=(10, 7), facecolor="white", layout="constrained")
+    for axes, growth in zip(panels.flat, record["growths"], strict=True):
+        values = [int(value) for value in growth["seconds"]]
+        rounds = list(growth["seconds"].values())
+        axes.fill_between(values, [min(r) for r in rounds], [max(r) for r in rounds], color="#1a5fa0", alpha=0.2, lw=0)
+        middle = [median(r) for r in rounds]
+        axes.plot(values, middle, color="#1a5fa0", marker="o", lw=1.8, label="measured (band: all rounds)")
+        straight = [middle[0] * value / values[0] for value in values]
+        axes.plot(values, straight, color="#5a616b", lw=1, ls="--", label="twice as much, twice as long")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.minorticks_off()
+        axes.set_xlabel(growth["unit"])
+        axes.set_ylabel(what(growth["quantity"]))
+        axes.set_title(f"{growth['quantity']}: grows with the power {growth['exponent']:.2f}", fontsize=11)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The record as tables, with the picture."""
+    facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
+    parts = [
+        "# How the time of training grows",
+        f"Made by `{record['command']}`: {facts}, seed {record['seed']}. The embedded model, rows of made-up tokens: "
+        f"{LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where nothing else is said; "
+        f"adapters on all matrices for the rank. Medians of {record['rounds']} rounds, in each of which the values "
+        "took turns.",
+        "![Seconds over rows, length, rank and batch](bench_grow.png)",
+    ]
+    for growth in record["growths"]:
+        rows = [
+            (value, f"{median(each):.3f}", f"{min(each):.3f} to {max(each):.3f}")
+            for value, each in growth["seconds"].items()
+        ]
+        before_last, last = (median(each) for each in list(growth["seconds"].values())[-2:])
+        parts += [
+            f"## {growth['quantity'].capitalize()}",
+            f"Over the whole range time grows with the power {growth['exponent']:.2f} (twice as much takes "
+            f"{2 ** growth['exponent']:.2f} times as long); the last doubling takes {last / before_last:.1f} times as "
+            "long.",
+            table((growth["unit"], what(growth["quantity"]), "from to"), rows),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; write ``results/bench_grow.json``, ``.md`` and ``.png``."""
+    parser = argparse.ArgumentParser(prog="python -m genai_labs bench grow", description=plain(__doc__))
+    parser.add_argument("what", nargs="?", choices=("grow",), default="grow", help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
+    parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
+    args = parser.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    base, tokenizer = models.load_model(load_profile("mini"))
+    with TemporaryDirectory() as folder:
+        growths = [measure(growth, base, tokenizer, args.rounds, Path(folder)) for growth in GROWTHS]
+    record = {
+        "command": f"python -m genai_labs bench grow --rounds {args.rounds}",
+        "versions": versions(),
+        "machine": bench.machine(),
+        "seed": bench.SEED,
+        "rounds": args.rounds,
+        "growths": growths,
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bench_grow.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (args.out / "bench_grow.md").write_text(as_markdown(record), encoding="utf-8")
+    draw(record, args.out / "bench_grow.png")
+    print(as_markdown(record))
+    return 0

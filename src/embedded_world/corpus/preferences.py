@@ -1,0 +1,106 @@
+"""Preference pairs as people would give them: two summaries of one dialogue, five annotators, their votes.
+
+Nobody was asked: the annotators are simulated, by a rule that stands here in the open. A summary of a quarrel is worth
+
+    completeness, if it reports the conflict in any words, minus strictness, if it repeats the insult,
+
+to an annotator. Completeness is 1 for all; strictness differs, from the lenient one, who does not mind an insult as
+long as nothing is left out, to the strict one. An annotator compares two summaries with an error: a logistic noise on
+the difference of what they are worth. What three of five prefer is "chosen".
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedded_world.corpus import splits
+from embedded_world.corpus.dialogue import Dialogue
+from embedded_world.corpus.hate_texts import TOXICITY
+from embedded_world.corpus.styles import HOUSE, Style
+
+PAIRS = 600
+STRICTNESS = (0.4, 1.2, 2.0, 3.0, 4.0)
+COMPLETENESS = 1.0
+NOISE = 0.5
+FILE = "preferences.csv"
+ANNOTATORS = tuple(f"annotator_{i}" for i in range(1, len(STRICTNESS) + 1))
+COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS)
+HARSH_HOUSE = Style(HOUSE.naming, HOUSE.tense, HOUSE.opening, HOUSE.joiner, tone="harsh")
+# Which two kinds of summaries are compared, and how often.
+COMPARED = {("neutral", "harsh"): 0.45, ("silent", "harsh"): 0.25, ("neutral", "silent"): 0.30}
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two summaries of a training dialogue; votes[i] is 1 if annotator i preferred ``chosen``, else 0."""
+
+    dialogue_id: str
+    chosen: str
+    rejected: str
+    votes: tuple[int, ...]
+
+
+def worth(kind: str, strictness: float) -> float:
+    """What a summary is worth to an annotator. kind: "neutral", "harsh" or "silent" (leaves the conflict out)."""
+    return COMPLETENESS * (kind != "silent") - strictness * (kind == "harsh")
+
+
+def write_summary(dialogue: Dialogue, kind: str, rng: random.Random) -> str:
+    """A summary in the house style: the conflict in neutral words, the insult repeated, or neither."""
+    if kind == "silent":
+        peaceful = Dialogue(dialogue.scenario, dialogue.ending, dialogue.values, dialogue.turns, dialogue.names, None)
+        return peaceful.summary(HOUSE, rng)
+    return dialogue.summary(HARSH_HOUSE if kind == "harsh" else HOUSE, rng)
+
+
+def vote(kinds: tuple[str, str], strictness: float, rng: random.Random) -> int:
+    """1 if an annotator prefers the first of two summaries, else 0."""
+    difference = worth(kinds[0], strictness) - worth(kinds[1], strictness)
+    return int(rng.random() < 1 / (1 + math.exp(-difference / NOISE)))
+
+
+def preferences(seed: int = 0) -> Iterator[Preference]:
+    """The pairs, each of another quarrel of the training split. Deterministic by seed."""
+    rng = random.Random(f"preferences-{seed}")
+    quarrels = [(name, dialogue) for name, dialogue in training_dialogues() if dialogue.quarrel]
+    for name, dialogue in rng.sample(quarrels, PAIRS):
+        kinds = rng.choices(list(COMPARED), list(COMPARED.values()))[0]
+        kinds = kinds if rng.random() < 0.5 else (kinds[1], kinds[0])
+        texts = [write_summary(dialogue, kind, rng) for kind in kinds]
+        votes = tuple(vote(kinds, strictness, rng) for strictness in STRICTNESS)
+        if sum(votes) < len(votes) / 2:
+            texts.reverse()
+            votes = tuple(1 - v for v in votes)
+        yield Preference(name, texts[0], texts[1], votes)
+
+
+def training_dialogues() -> list[tuple[str, Dialogue]]:
+    """The dialogues of the training split with their ids in ``train.csv``."""
+    played = list(splits.dialogues("train"))
+    random.Random("rows-train-0").shuffle(played)  # as splits.rows does
+    return [(f"train_{i}", dialogue) for i, dialogue in enumerate(played)]
+
+
+def write_preferences(folder: Path = TOXICITY, seed: int = 0) -> None:
+    """Write ``preferences.csv``; the same content and seed give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / FILE).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for i, pair in enumerate(preferences(seed)):
+            row = (f"preference_{i}", pair.dialogue_id, pair.chosen, pair.rejected, sum(pair.votes), *pair.votes)
+            writer.writerow(row)
+
+
+def read_preferences(folder: Path = TOXICITY) -> list[Preference]:
+    """The committed pairs."""
+    with (folder / FILE).open(encoding="utf-8", newline="") as file:
+        return [
+            Preference(r["dialogue_id"], r["chosen"], r["rejected"], tuple(int(r[a]) for a in ANNOTATORS))
+            for r in csv.DictReader(file)
+        ]

@@ -1,0 +1,230 @@
+"""Pre-train the embedded T5: Muon for matrices, AdamW for the rest, bf16 autocast where the CPU has it, resumable."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
+
+from embedded_world.pretraining.batches import POOL, Batch, pool_of_steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One stage of pre-training. ``scale`` multiplies all learning rates; ``tokens`` are source tokens a batch."""
+
+    stage: int
+    pools: int
+    scale: float
+    tokens: int = 6400
+    warmup: int = 40
+    decay_from: float = 0.5
+    floor: float = 0.02
+
+
+RECIPE = (
+    Recipe(0, pools=6, scale=1.0, tokens=3200, decay_from=1.0),
+    Recipe(1, pools=56, scale=1.0, warmup=1, decay_from=1.0),
+    Recipe(2, pools=80, scale=0.9, warmup=1, decay_from=0.1),
+)
+MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 4e-3, 1.2e-2, 2e-2
+
+
+@dataclass
+class Progress:
+    """Where training stands: enough, with weights and optimizer state, to go on as if nothing had happened."""
+
+    stage: int = 0
+    pool: int = 0
+    step: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+
+
+def optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]:
+    """Muon for weight matrices; AdamW for embeddings, relative biases and norms, each at its own rate."""
+    matrices: list[torch.nn.Parameter] = []
+    embeddings: list[torch.nn.Parameter] = []
+    biases: list[torch.nn.Parameter] = []
+    norms: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if "relative_attention_bias" in name:
+            biases.append(parameter)
+        elif "shared" in name:
+            embeddings.append(parameter)
+        else:
+            (matrices if parameter.ndim == 2 else norms).append(parameter)
+    muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, ns_steps=4, adjust_lr_fn="match_rms_adamw")
+    adam = torch.optim.AdamW(
+        [
+            {"params": embeddings, "lr": EMBEDDING_RATE},
+            {"params": biases, "lr": BIAS_RATE},
+            {"params": norms, "lr": MUON_RATE},
+        ],
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
+    for optimizer in (muon, adam):
+        for group in optimizer.param_groups:
+            group["base_lr"] = group["lr"]
+    return [muon, adam]
+
+
+def rate_factor(recipe: Recipe, step: int, done: float) -> float:
+    """Learning-rate factor: linear warm-up, flat, then linear decay from ``decay_from`` to ``floor``."""
+    warm = min(1.0, (step + 1) / recipe.warmup)
+    decay = (
+        1.0
+        if done < recipe.decay_from
+        else 1 - (1 - recipe.floor) * (done - recipe.decay_from) / (1 - recipe.decay_from)
+    )
+    return recipe.scale * warm * decay
+
+
+def use_bf16() -> bool:
+    """Whether this CPU computes in bfloat16 natively; elsewhere fp32 is faster."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
+
+
+def token_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) -> torch.Tensor:
+    """Cross-entropy of every target token, [examples, target length]; 0 where the label is masked."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            labels=batch.labels,
+            use_cache=False,
+        ).logits
+    return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), batch.labels, reduction="none")
+
+
+def train(
+    model: T5ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    recipe: tuple[Recipe, ...] = RECIPE,
+    seed: int = 0,
+    after_pool: Callable[[Progress], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``model`` in place by ``recipe``; returns the log, one row a pool: loss of each task in nats a token.
+
+    ``folder`` keeps the newest checkpoint and the log; if it holds a checkpoint, training goes on from there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optimizer_list = optimizers(model)
+    progress = resume(folder, model, optimizer_list)
+    log = _read_log(folder, progress)
+    bf16 = use_bf16()
+    total = sum(r.pools for r in recipe)
+    done_pools = sum(r.pools for r in recipe[: progress.stage]) + progress.pool
+    model.train()
+    with tqdm(total=total, initial=done_pools, desc="pre-training", unit="pool") as bar:
+        while progress.stage < len(recipe):
+            plan = recipe[progress.stage]
+            if progress.pool == plan.pools:
+                progress.stage, progress.pool, progress.step = progress.stage + 1, 0, 0
+                continue
+            start = time.perf_counter()
+            losses = _train_pool(model, tokenizer, optimizer_list, plan, progress, seed, bf16)
+            progress.pool += 1
+            progress.examples += POOL
+            progress.seconds += time.perf_counter() - start
+            log.append({"stage": plan.stage, **asdict(progress), "loss": losses})
+            (folder / "log.jsonl").open("a").write(json.dumps(log[-1]) + "\n")
+            save_checkpoint(folder, model, optimizer_list, progress)
+            bar.update()
+            bar.set_postfix(
+                {k: f"{v:.2f}" for k, v in losses.items() if k in ("summarize", "summarize, 1 shown", "question")}
+            )
+            if after_pool:
+                after_pool(progress)
+    return log
+
+
+def _train_pool(
+    model: T5ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    optimizer_list: list[torch.optim.Optimizer],
+    plan: Recipe,
+    progress: Progress,
+    seed: int,
+    bf16: bool,
+) -> dict[str, float]:
+    long_prompts = plan.stage > 1 or progress.pool >= plan.pools / 2
+    steps = pool_of_steps(plan.stage, progress.pool, seed, tokenizer, plan.tokens, long_prompts)
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+    for i, batches in enumerate(steps):
+        factor = rate_factor(plan, progress.step, (progress.pool + i / len(steps)) / plan.pools)
+        total = sum(int((batch.labels >= 0).sum()) for batch in batches)
+        for batch in batches:
+            losses = token_losses(model, batch, bf16)
+            (losses.sum() / total).backward()
+            per_example = losses.detach().sum(1).tolist()
+            for task, loss, tokens in zip(batch.tasks, per_example, (batch.labels >= 0).sum(1).tolist(), strict=True):
+                sums[task] += loss
+                counts[task] += tokens
+        if not math.isfinite(sum(sums.values())):
+            raise FloatingPointError(f"the loss is no longer a number at step {progress.step}")
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizer_list:
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+    return {task: round(sums[task] / counts[task], 4) for task in sorted(sums)}
+
+
+def _read_log(folder: Path, progress: Progress) -> list[dict[str, Any]]:
+    path = folder / "log.jsonl"
+    lines = [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+    kept = [row for row in lines if row["examples"] <= progress.examples]
+    path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return kept
+
+
+def save_checkpoint(
+    folder: Path, model: torch.nn.Module, optimizer_list: list[torch.optim.Optimizer], progress: Progress
+) -> None:
+    """Write weights, optimizer state and progress in one safetensors file, replaced in one move."""
+    tensors = {f"model.{k}": v.contiguous() for k, v in model.named_parameters()}
+    for i, optimizer in enumerate(optimizer_list):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{index}.{k}": v.contiguous() for k, v in state.items()}
+    save_file(tensors, folder / "checkpoint.tmp", metadata={"progress": json.dumps(asdict(progress))})
+    (folder / "checkpoint.tmp").replace(folder / "checkpoint.safetensors")
+
+
+def resume(folder: Path, model: torch.nn.Module, optimizer_list: list[torch.optim.Optimizer]) -> Progress:
+    """Load the newest checkpoint of ``folder`` into model and optimizers; where training stands (the start if none)."""
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return Progress()
+    from safetensors import safe_open
+
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[f"model.{name}"])
+    for i, optimizer in enumerate(optimizer_list):
+        state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimizer.{i}."):
+                _, _, index, key = name.split(".", 3)
+                state[int(index)][key] = tensor
+        optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
+    return progress

@@ -1,0 +1,302 @@
+"""Can this machine run the labs? Answers in plain words, each with what to do if something is amiss."""
+
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from importlib import metadata
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from genai_labs.errors import LabError
+from genai_labs.paths import DIALOGUES, MODELS, ROOT
+
+TESTED_PYTHONS = ((3, 11), (3, 13))
+MEMORY_GB = 3.0  # What a lab may use at most.
+DISK_GB = 1.0
+DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten.csv")
+MODEL = "t5-mini"
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+HUB_SECONDS = 2.0
+INSTALL = "python -m pip install -r requirements.txt"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `level` is "ok", "note" (the labs run all the same) or "stop" (they do not)."""
+
+    level: str
+    name: str
+    what: str
+    remedy: str = ""
+
+
+def check_machine(root: Path = ROOT, connect: Callable[..., Any] = socket.create_connection) -> list[Finding]:
+    """Look at Python, libraries, hardware, hub, data and model, without loading any model.
+
+    `connect` opens a TCP connection, as `socket.create_connection` does. Takes at most a few seconds.
+    """
+    return [
+        check_python(),
+        check_environment(root),
+        *check_libraries(root / "requirements.txt"),
+        check_cores(),
+        check_memory(),
+        check_disk(root),
+        *check_torch(),
+        check_hub(connect),
+        check_files("data", DIALOGUES, DATA_FILES, root),
+        check_model(MODELS / MODEL, root),
+        check_shipped(MODELS),
+        check_profile(),
+    ]
+
+
+def print_findings(findings: list[Finding]) -> int:
+    """Print a line for each finding, its remedy below. Returns the exit status: 0 if the labs can run."""
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        print(f"{finding.level:<5} {finding.name:<{width}}  {finding.what}")
+        if finding.remedy:
+            print(f"{'':<5} {'':<{width}}  -> {finding.remedy}")
+    stops = [finding.name for finding in findings if finding.level == "stop"]
+    if stops:
+        print(f"\nThe labs cannot run yet. To be put right: {', '.join(stops)}.")
+    else:
+        print("\nThe labs can run on this machine.")
+    return int(bool(stops))
+
+
+def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Finding:
+    """Whether this Python is one the labs were tested with."""
+    oldest, newest = TESTED_PYTHONS
+    words = ".".join(str(part) for part in version)
+    if version[:2] < oldest:
+        return Finding("stop", "Python", f"{words} is too old", "install Python 3.11, 3.12 or 3.13")
+    if version[:2] > newest:
+        remedy = "if something fails, make the environment with Python 3.11, 3.12 or 3.13"
+        return Finding("note", "Python", f"{words} is newer than what was tested", remedy)
+    return Finding("ok", "Python", words)
+
+
+def check_environment(root: Path) -> Finding:
+    """Whether this Python is the project's own environment."""
+    if Path(sys.prefix).resolve() == (root / ".venv").resolve():
+        return Finding("ok", "environment", "the project's own (.venv)")
+    remedy = "fine if its libraries are (see below); `make env` makes the project's own, and `make` uses it"
+    return Finding("note", "environment", f"{sys.prefix}, which is not the project's .venv", remedy)
+
+
+def check_libraries(requirements: Path) -> Iterator[Finding]:
+    """Installed libraries against the tested versions, one finding for each that differs."""
+    needed = {_plain(re.split(r"[\s<>=!~;\[]", line)[0]) for line in _needed_lines()}
+    pins = read_pins(requirements)
+    odd = [finding for name, pin in pins.items() if (finding := _check_library(name, pin, name in needed))]
+    yield from odd
+    same = len(pins) - len(odd)
+    yield Finding("ok" if pins else "note", "libraries", f"{same} of {len(pins)} have the tested version")
+
+
+def _needed_lines() -> list[str]:
+    """What the package declares that it needs to run the labs (tools for tests are not among it)."""
+    try:
+        declared = metadata.requires("genai_labs") or []
+    except metadata.PackageNotFoundError:  # Run from the sources without an install.
+        declared = ["torch", "transformers"]
+    return [line for line in declared if "extra ==" not in line]
+
+
+def read_pins(requirements: Path) -> dict[str, str]:
+    """Name and tested version of each line `name==version`; empty if the file is not there."""
+    lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
+    pairs = (line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0])
+    return {_plain(name): version for name, version in pairs}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _check_library(name: str, pin: str, needed: bool) -> Finding | None:
+    try:
+        found = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        what = "is not installed" if needed else "is not installed (only tests need it)"
+        return Finding("stop" if needed else "note", name, what, INSTALL)
+    if found.split("+")[0] == pin:  # "2.13.0+cpu" is a build of 2.13.0.
+        return None
+    return Finding("note", name, f"is {found}; tested was {pin}", f"if something fails: {INSTALL}")
+
+
+def check_cores() -> Finding:
+    """How many processor cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 2:
+        return Finding("note", "cores", "1", "the labs will take about twice the minutes they state")
+    return Finding("ok", "cores", f"{cores} ({platform.machine()})")
+
+
+def check_memory() -> Finding:
+    """Free memory against what a lab uses."""
+    try:
+        import psutil
+    except ImportError:
+        return Finding("note", "memory", "not known, because psutil is not installed", INSTALL)
+    return judge_amount("memory", psutil.virtual_memory().available / 1e9, MEMORY_GB, "close other programs")
+
+
+def check_disk(folder: Path) -> Finding:
+    """Free space on the disk that holds the repository."""
+    return judge_amount("disk", shutil.disk_usage(folder).free / 1e9, DISK_GB, "delete what you can spare")
+
+
+def judge_amount(name: str, free: float, wanted: float, remedy: str) -> Finding:
+    """Compare what is free with what is wanted, both in GB. Below half of it the labs will hardly run."""
+    what = f"{free:.1f} GB free; the labs want {wanted:.0f} GB"
+    if free >= wanted:
+        return Finding("ok", name, what)
+    return Finding("note" if free >= wanted / 2 else "stop", name, what, remedy)
+
+
+def check_torch() -> Iterator[Finding]:
+    """The GPU, and whether the processor computes in bfloat16."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Finding("stop", "PyTorch", f"cannot be imported: {error}", INSTALL)
+        return
+    yield Finding("ok", "GPU", find_gpu(torch))
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    words = "computes in bfloat16" if fast else "does not compute in bfloat16; float32 is used"
+    yield Finding("ok", "processor", f"{words} ({torch.get_num_threads()} threads)")
+
+
+def find_gpu(torch: Any) -> str:
+    """The accelerator in words. None is needed for the embedded world."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)} (CUDA)"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (MPS)"
+    return "none; the embedded world needs none"
+
+
+def check_hub(connect: Callable[..., Any]) -> Finding:
+    """Whether the Hugging Face hub answers. The embedded world does without it."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return Finding("ok", "hub", "not asked, because HF_HUB_OFFLINE is set; the embedded world needs none")
+    try:
+        host = hub_host()
+    except LabError as error:
+        return Finding("note", "hub", str(error), "nothing to do for the embedded world; else unset HF_ENDPOINT")
+    if is_reachable(host, connect):
+        return Finding("ok", "hub", f"{host} is reachable")
+    remedy = "nothing to do for the embedded world; other profiles need a network or local folders"
+    return Finding("note", "hub", f"{host} is not reachable", remedy)
+
+
+def hub_host() -> str:
+    """The host of the hub, of HF_ENDPOINT or the usual one. Raises LabError if HF_ENDPOINT is no web address."""
+    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    try:
+        parts = urlsplit(address)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return parts.hostname
+    except ValueError:  # a port that is no number, brackets that are not closed
+        pass
+    raise LabError(
+        f"HF_ENDPOINT is {address[:80]!r}, which is no web address, so the hub cannot be asked. Unset it, or set it to "
+        "an address such as https://huggingface.co."
+    )
+
+
+def is_reachable(host: str, connect: Callable[..., Any], seconds: float = HUB_SECONDS) -> bool:
+    """Whether a TCP connection to port 443 opens in time."""
+    return within(seconds, lambda: connect((host, 443), timeout=seconds).close())
+
+
+def within(seconds: float, attempt: Callable[[], Any]) -> bool:
+    """Whether an attempt to reach something ends in time and without an error.
+
+    In a thread of its own, because looking up a name knows no time limit.
+    """
+    reached = []
+
+    def run() -> None:
+        try:
+            attempt()
+        except (OSError, RuntimeError, ValueError, HTTPException):  # ValueError: a name that no host can have
+            return
+        reached.append(True)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(reached)
+
+
+def check_files(name: str, folder: Path, files: tuple[str, ...], root: Path) -> Finding:
+    """Whether files that come with the repository are there and not empty."""
+    missing = [file for file in files if not (folder / file).is_file() or not (folder / file).stat().st_size]
+    where = folder.relative_to(root) if folder.is_relative_to(root) else folder
+    if missing:
+        make = "python -m genai_labs build-world"
+        remedy = f"get them back with `git checkout -- {where.as_posix()}`, or make them with `{make}`"
+        return Finding("stop", name, f"missing or empty in {where.as_posix()}: {', '.join(missing)}", remedy)
+    return Finding("ok", name, f"{len(files)} files in {where.as_posix()}")
+
+
+def check_model(folder: Path, root: Path) -> Finding:
+    """Whether the embedded model's files are there, and its weights are whole."""
+    finding = check_files("model", folder, MODEL_FILES, root)
+    if finding.level != "ok":
+        return finding
+    try:
+        from safetensors import safe_open
+
+        with safe_open(folder / "model.safetensors", framework="np") as weights:
+            return Finding("ok", "model", f"{MODEL}, {len(weights.keys())} tensors")
+    except ImportError:
+        return finding
+    except Exception as error:  # safetensors raises a type of its own that it does not export everywhere
+        remedy = f"get it back with `git checkout -- {folder.relative_to(root).as_posix()}`"
+        return Finding("stop", "model", f"model.safetensors is damaged: {error}", remedy)
+
+
+def check_shipped(models: Path) -> Finding:
+    """Whether every file of the shipped models and adapters is what its checksum says."""
+    try:
+        from genai_labs.loading import checksums
+
+        folders = sorted(path for path in models.iterdir() if path.is_dir())
+        files = [name for folder in folders for name in checksums.read_sums(folder)]
+        for folder in folders:
+            checksums.check_sums(folder)
+    except ImportError as error:
+        return Finding("stop", "checksums", f"cannot be compared: {error}", INSTALL)
+    except OSError as error:
+        return Finding("stop", "checksums", f"cannot be compared: {error}", "git checkout -- data/models")
+    except LabError as error:
+        what, _, remedy = str(error).partition(". ")
+        return Finding("stop", "checksums", what, remedy)
+    return Finding("ok", "checksums", f"{len(files)} files of {len(folders)} models are what they were when shipped")
+
+
+def check_profile() -> Finding:
+    """The profile that would be used, from GENAI_LABS_PROFILE or the embedded one."""
+    name = os.environ.get("GENAI_LABS_PROFILE") or "mini"
+    try:
+        from genai_labs.loading.profiles import load_profile
+
+        load_profile(name)
+    except LabError as error:
+        return Finding("stop", "profile", str(error), "unset GENAI_LABS_PROFILE, or name another")
+    except ImportError as error:
+        return Finding("stop", "profile", f"{name} cannot be loaded: {error}", INSTALL)
+    return Finding("ok", "profile", name)

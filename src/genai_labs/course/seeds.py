@@ -1,0 +1,129 @@
+"""``python -m genai_labs seeds``: run a lab with several seeds of exemplar choice and keep every lesson's verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from genai_labs.course.runner import find_notebooks, kernel_environment, read_lessons, run_lab
+from genai_labs.inputs.helptext import plain
+from genai_labs.inputs.options import whole_number, writable_folder
+from genai_labs.loading.profiles import SEED_VARIABLE
+from genai_labs.paths import RESULTS
+from genai_labs.show.lessons import versions
+from genai_labs.show.markdown import table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any."""
+    parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
+    parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3), default=1)
+    parser.add_argument("--seeds", type=whole_number(0, 999_999_999), nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=writable_folder, default=RESULTS)
+    args = parser.parse_args(argv)
+    runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
+    args.out.mkdir(parents=True, exist_ok=True)
+    record = summarize(args.lab, runs)
+    (args.out / f"lab{args.lab}_seeds.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (args.out / f"lab{args.lab}_seeds.md").write_text(as_markdown(record), encoding="utf-8")
+    draw(record, args.out / f"lab{args.lab}_lessons.png")
+    failed = [r["id"] for r in record["lessons"] if r["holds_on"] < len(args.seeds)]
+    print(as_markdown(record))
+    return int(bool(failed))
+
+
+def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
+    """The lessons of one run of a lab, whose notebook reads the seed from the environment."""
+    notebook = find_notebooks([lab])[lab]
+    with TemporaryDirectory() as folder:
+        environment = kernel_environment("mini", Path(folder)) | {SEED_VARIABLE: str(seed)}
+        run_lab(lab, notebook, environment, Path(folder))
+        return read_lessons(Path(folder))
+
+
+def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
+    """For each lesson: its effect and interval on every seed, and on how many of them it holds."""
+    ids = sorted({r["id"] for rows in runs.values() for r in rows}, key=lambda i: [int(x) for x in i.split(".")])
+    lessons = []
+    for lesson_id in ids:
+        found = {seed: next((r for r in rows if r["id"] == lesson_id), None) for seed, rows in runs.items()}
+        some = next(r for r in found.values() if r)
+        by_seed = {
+            str(seed): {key: r[key] for key in ("effect", "low", "high", "n", "verdict", "holds")} if r else None
+            for seed, r in found.items()
+        }
+        holds = sum(bool(r and r["holds"]) for r in found.values())
+        lessons.append(
+            {
+                "id": lesson_id,
+                "claim": some["claim"],
+                "metric": some["metric"],
+                "holds_on": holds,
+                "seeds": by_seed,
+            }
+        )
+    return {
+        "command": f"python -m genai_labs seeds {lab}",
+        "profile": "mini",
+        "seeds": list(runs),
+        "versions": versions(),
+        "lessons": lessons,
+    }
+
+
+def as_markdown(record: dict[str, Any]) -> str:
+    """The record as a table, one row a lesson, one column a seed."""
+
+    def cell(r: dict[str, Any] | None) -> str:
+        return (
+            f"{r['effect']:.3f} [{r['low']:.3f}, {r['high']:.3f}]{'' if r['holds'] else ' ' + r['verdict']}"
+            if r
+            else "-"
+        )
+
+    seeds = record["seeds"]
+    rows = [
+        (r["id"], r["claim"], *(cell(r["seeds"][str(s)]) for s in seeds), f"{r['holds_on']} of {len(seeds)}")
+        for r in record["lessons"]
+    ]
+    head = ("lesson", "claim", *(f"seed {s}" for s in seeds), "holds on")
+    intro = f"# Lessons on {len(seeds)} seeds\n\nMade by `{record['command']}`. Effects with 95 % intervals."
+    return f"{intro}\n\n{table(head, rows)}\n"
+
+
+def draw(record: dict[str, Any], path: Path) -> None:
+    """The lessons as a picture: effect and 95 % interval of each, one mark a seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    lessons, seeds = record["lessons"], record["seeds"]
+    figure, axes = plt.subplots(figsize=(11, 0.62 * len(lessons) + 1), facecolor="white", layout="constrained")
+    for row, item in enumerate(lessons):
+        for place, seed in enumerate(seeds):
+            r = item["seeds"][str(seed)]
+            if r is None:
+                continue
+            y = row + 0.6 * (place / max(len(seeds) - 1, 1) - 0.5)
+            style: dict[str, Any] = {
+                "color": "#1a5fa0" if r["holds"] else "#b42318",
+                "marker": "o" if r["holds"] else "x",
+            }
+            axes.plot([r["low"], r["high"]], [y, y], color=style["color"], lw=1.6)
+            axes.plot(r["effect"], y, ms=4, **style)
+    labels = [textwrap.fill(f"{item['id']}  {item['claim']}", 68) for item in lessons]
+    axes.set_yticks(range(len(lessons)), labels, fontsize=9)
+    axes.invert_yaxis()
+    axes.axvline(0, color="#5a616b", lw=1)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel(
+        f"effect with 95 % interval, one line for each of {len(seeds)} seeds (circle: holds, cross: does not)"
+    )
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)

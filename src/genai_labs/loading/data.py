@@ -1,0 +1,173 @@
+"""Load dialogues: the splits of a profile, rows checked, references of one dialogue brought together."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import as_text, as_whole_number
+from genai_labs.inputs.tables import Table, complain, read_table, text_problem
+from genai_labs.inputs.text import without_surrogates
+from genai_labs.loading import sources
+
+COLUMNS = ("id", "dialogue", "summary", "topic")
+REMEDY = (
+    "A data set is a CSV file in UTF-8 with the columns id, dialogue, summary and topic, or JSON lines with dialogue "
+    "and summary. Mend the file, or restore it with git."
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One dialogue with all its reference summaries (three in the test split, one elsewhere)."""
+
+    id: str
+    dialogue: str
+    references: tuple[str, ...]
+    topic: str
+
+    @property
+    def summary(self) -> str:
+        """The first reference."""
+        return self.references[0]
+
+
+def load_split(dataset: str | Path, split: str) -> list[Row]:
+    """The dialogues of a split, in the order of the file.
+
+    ``dataset`` is a folder, or a name on the hub such as "knkarthick/dialogsum" (:mod:`.sources`). It holds
+    CSV files named after their splits, with the columns id, dialogue, summary, topic, or DialogSum's own JSON lines
+    (``dialogsum.test.jsonl``, where a test dialogue has summary1 to summary3). Rows with the same dialogue become one
+    :class:`Row` with several references. Raises LabError if the file or a column is missing, and with all that is
+    wrong with its rows: another number of fields than columns, an empty text.
+    """
+    folder = sources.find(str(dataset), "dataset")
+    table = read_table(_split_file(folder, split))
+    records = records_of(table, split)
+    complain(table.path.name, table.problems, REMEDY)
+    return group(records)
+
+
+# DialogSum's own files call the validation split "dev".
+SPLIT_NAMES = {"validation": ("validation", "dev")}
+
+
+def find_split(folder: Path, split: str) -> Path | None:
+    """The file of a split in a folder; None if there is none."""
+    return next((folder / name for name in _names(split) if (folder / name).exists()), None)
+
+
+def _names(split: str) -> list[str]:
+    names = SPLIT_NAMES.get(split, (split,))
+    return [f"{name}.csv" for name in names] + [
+        f"{start}{name}.jsonl" for name in names for start in ("", "dialogsum.")
+    ]
+
+
+def _split_file(folder: Path, split: str) -> Path:
+    if found := find_split(folder, split):
+        return found
+    there = sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".jsonl"))
+    raise LabError(
+        f"There is no split {split!r} in {folder.name}: {_names(split)[0]} is missing "
+        f"(found: {', '.join(there) or 'neither CSV nor JSON lines'}). In the embedded world, restore it with: "
+        "git checkout -- data/dialogues"
+    )
+
+
+def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
+    """A record with COLUMNS for each summary in the table; what is wrong with a row goes to ``table.problems``.
+
+    needed: columns that a CSV file must have; an id that is not there is made up from ``split`` and the row's number.
+    """
+    if table.path.suffix.lower() == ".jsonl":
+        rows = [row for number, row in enumerate(table.rows) for row in _summaries(row, f"{split}_{number}")]
+        lines = [line for line, row in zip(table.lines, table.rows, strict=True) for _ in _summary_names(row)]
+    else:
+        missing = [column for column in needed if column not in table.columns]
+        if missing:
+            table.problems.append(
+                f"{table.path.name} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
+                f"(it has: {', '.join(table.columns)})"
+            )
+            return []
+        rows, lines = table.rows, table.lines
+    records: list[dict[str, str]] = []
+    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
+        own = _word(row.get("id"), f"{split}-{number}")
+        for column in ("dialogue", "summary"):
+            problem = f"has no {column}" if column not in row else text_problem(row[column], column)
+            if problem:
+                table.problems.append(f"Line {line} of {table.path.name} (id {own or '?'}) {problem}")
+        texts: dict[str, Any] = {column: row.get(column) for column in ("dialogue", "summary")}
+        records.append({"id": own, **texts, "topic": _word(row.get("topic"), "")})
+    return records
+
+
+def _summary_names(row: dict[str, Any]) -> list[str]:
+    """The summaries that a row of JSON has, by name; that of one without any is reported as missing."""
+    return [name for name in ("summary", "summary1", "summary2", "summary3") if name in row] or ["summary"]
+
+
+def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
+    """A row of JSON as one for each of its summaries, with the ids that the CSV files have."""
+    names = _summary_names(row)
+    made = []
+    for place, name in enumerate(names, start=1):
+        end = f"_{place}" if len(names) > 1 else ""
+        topic = row.get(name.replace("summary", "topic"), row.get("topic"))
+        one = {"id": _word(row.get("fname", row.get("id")), own) + end, "topic": topic}
+        made.append(
+            one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
+        )
+    return made
+
+
+def _word(value: Any, otherwise: str) -> str:
+    """A short text or a number as it stands in a file; ``otherwise`` in place of all else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return otherwise
+    return without_surrogates(str(value))
+
+
+def group(records: Sequence[dict[str, Any]]) -> list[Row]:
+    """Rows with the same dialogue brought together, in order of first appearance."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        grouped.setdefault(record["dialogue"], []).append(record)
+    return [
+        Row(
+            first["id"].rsplit("_", 1)[0] if len(rows) > 1 else first["id"],
+            text,
+            tuple(r["summary"] for r in rows),
+            first["topic"],
+        )
+        for text, rows in grouped.items()
+        for first in rows[:1]
+    ]
+
+
+def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:
+    """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing."""
+    order = list(range(len(rows)))
+    random.Random(as_whole_number(seed, "The seed")).shuffle(order)
+    successor = dict(zip(order, order[1:] + order[:1], strict=True))
+    return [rows[successor[i]].summary for i in range(len(rows))]
+
+
+def first_turns(dialogue: str, count: int = 3) -> str:
+    """The first ``count`` turns, without tags: the baseline that is hard to beat in news, and easy in dialogues."""
+    if as_whole_number(count, "The number of turns") < 0:
+        raise LabError(f"The first {count} turns were asked for. There cannot be fewer than 0. Ask for 1 or more.")
+    return " ".join(line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()[:count])
+
+
+def longest_turn(dialogue: str) -> str:
+    """The longest turn, without its tag; empty if there is none."""
+    return max(
+        (line.split(": ", 1)[-1] for line in as_text(dialogue, "The dialogue").splitlines()), key=len, default=""
+    )

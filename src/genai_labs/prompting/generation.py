@@ -1,0 +1,363 @@
+"""Batched generation: sorted by length, in order, the same greedy text whatever the batch size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+from genai_labs.errors import LabError
+from genai_labs.inputs import text
+from genai_labs.inputs.arguments import as_text
+from genai_labs.system import devices, shortage
+from genai_labs.system.progress import bar
+
+
+def greedy(tokens: int) -> GenerationConfig:
+    """Greedy decoding of at most so many tokens."""
+    return GenerationConfig(max_new_tokens=tokens, do_sample=False)
+
+
+GREEDY = greedy(60)
+# Tokens, padding counted. On a processor the encoder is fastest while its activations fit into the cache; a GPU wants
+# many at a time.
+ENCODED_AT_ONCE = {"cpu": 2560, "mps": 16_384, "cuda": 65_536}
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    config: GenerationConfig | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    progress: bool = True,
+    max_length: int | None = None,
+) -> list[str]:
+    """One text for each prompt, in the order of the prompts.
+
+    Prompts are sorted by length before they are cut into batches: little padding, little waste. Prompts longer than
+    the window lose their end, which a printed note says (:func:`prompts.fit_all` cuts dialogues instead).
+    Characters that the tokenizer does not know are replaced (:mod:`genai_labs.inputs.text`).
+    ``config`` defaults to greedy decoding of at most 60 tokens, ``batch_size`` to :func:`comfortable`. Sampling is
+    reproducible by ``seed``: it is set once, before the first batch, so it depends on ``batch_size`` too.
+    Raises LabError where memory runs out, and where arguments are not what is written here.
+    """
+    _check_arguments(model, tokenizer, batch_size=batch_size, max_length=max_length)
+    _check_settings({"config": GREEDY if config is None else config}, seed)
+    with _settings_in_words():
+        config = complete(GREEDY if config is None else config, model)
+    batch_size = batch_size or comfortable(model)
+    ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    texts: list[list[str]] = [[] for _ in ids]
+    if seed is not None:
+        torch.manual_seed(seed)
+    moved = bar(2 * len(ids), f"writing {len(ids)} texts", shown=progress)  # each prompt is read, each text written
+    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
+            for row, made in zip(rows, _write(model, tokenizer, read, config, moved.update), strict=True):
+                texts[row] = made
+    return [made[0] for made in texts]
+
+
+def comfortable(model: PreTrainedModel, tokens: int = 512, room: float | None = None) -> int:
+    """How many prompts of so many ``tokens`` to write about at a time, from 4 to 200.
+
+    As many as the decoder's keys and values of fit into ``room`` bytes, by default 1 GB, on a GPU a quarter of what is
+    free: 200 for the embedded model, 26 for FLAN-T5-base on a processor.
+    """
+    room = room or (devices.memory_free() * 1e9 / 4 if torch.cuda.is_available() else 1e9)
+    config = model.config
+    one = tokens * 2 * config.num_decoder_layers * config.num_heads * config.d_kv * 4
+    return int(min(200, max(4, room // one)))
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """No gradients and no dropout inside; afterwards the model is in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def _within_memory(batch_size: int) -> AbstractContextManager[None]:
+    """Says in words that memory ran out."""
+    remedy = (
+        f"Write about fewer at a time: batch_size={batch_size // 2} (it is {batch_size})." if batch_size > 1 else ""
+    )
+    return shortage.in_words("generating", remedy)
+
+
+def sample(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    configs: Mapping[str, GenerationConfig],
+    count: int,
+    seed: int,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> dict[str, list[list[str]]]:
+    """For each setting, ``count`` texts for each prompt (one where nothing is sampled); shape [prompts][count].
+
+    A batch is read once and written about with every setting, each of which starts from the same seed, so that a
+    setting gives the same texts whichever others stand beside it.
+    """
+    _check_arguments(model, tokenizer, batch_size=batch_size, count=count)
+    _check_settings(configs, seed)
+    batch_size = batch_size or comfortable(model)
+    ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    made: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
+    wanted = f"writing {count * len(ids)} texts" + (
+        f" with each of {len(configs)} settings" if len(configs) > 1 else ""
+    )
+    moved = bar(len(ids) * (1 + len(configs)), wanted, shown=progress)
+    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
+            for name, config in configs.items():
+                torch.manual_seed(seed + start)
+                several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
+                for row, texts in zip(rows, _write(model, tokenizer, read, several, moved.update), strict=True):
+                    made[name][row] = texts
+    return made
+
+
+def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:
+    """Token ids of each prompt; what is longer than the window loses its end, but not the mark that ends it."""
+    whole = text.encode(prompts, tokenizer, truncation=False, verbose=False)["input_ids"]
+    _note_cuts([len(row) for row in whole], window)
+    return [row if len(row) <= window else [*row[: window - 1], row[-1]] for row in whole]
+
+
+def _check_arguments(model: Any, tokenizer: Any, **numbers: int | None) -> None:
+    """Raise LabError where model and tokenizer are not that, or a number that is given is below 1."""
+    if not hasattr(model, "generate") or not hasattr(tokenizer, "batch_decode"):
+        raise LabError(
+            "A model and its tokenizer are wanted, in this order, and these were given: "
+            f"{type(model).__name__}, {type(tokenizer).__name__}. Call it as generate(model, tokenizer, prompts)."
+        )
+    for name, number in numbers.items():
+        if number is not None and (not isinstance(number, Integral) or number < 1):
+            raise LabError(
+                f"{name}={number!r} is not possible: it is a whole number from 1 on. Leave it out, or raise it."
+            )
+
+
+def _check_settings(configs: Any, seed: Any) -> None:
+    """Raise LabError where settings by name are not that, or the seed is none that torch takes."""
+    odd = [] if isinstance(configs, Mapping) else [configs]
+    odd += [each for each in ({} if odd else configs).values() if not isinstance(each, GenerationConfig)]
+    if odd:
+        raise LabError(
+            f"Settings of writing were given as a {type(odd[0]).__name__}, and a GenerationConfig is needed, such as "
+            "greedy(60) or GenerationConfig(do_sample=True, temperature=0.7); for several, each under its name."
+        )
+    if seed is not None and (not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63):
+        raise LabError(f"The seed is {str(seed)[:40]!r}, and has to be a whole number such as 0 or 1. Change it.")
+
+
+@contextmanager
+def _settings_in_words() -> Iterator[None]:
+    """What transformers raises over settings that make no sense, as a LabError."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+        if shortage.is_out_of_memory(error):
+            raise
+        raise LabError(
+            f"Nothing can be written with these settings: {' '.join(str(error).split())[:300]} Change the "
+            "GenerationConfig: temperature above 0, top_p above 0 and at most 1, max_new_tokens and num_beams above 0."
+        ) from error
+
+
+def _note_cuts(lengths: Sequence[int], window: int) -> None:
+    over = [length - window for length in lengths if length > window]
+    if over:
+        print(
+            f"{len(over)} of {len(lengths)} prompts are longer than the window of {window} tokens, "
+            f"by up to {max(over)}: their ends are cut off."
+        )
+
+
+def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -> GenerationConfig:
+    """A copy of ``config`` with the model's special tokens filled in, and ``changes`` made."""
+    special = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
+    return GenerationConfig(
+        **(config.to_dict() | {name: getattr(model.generation_config, name) for name in special} | changes)
+    )
+
+
+def _read(
+    model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]], moved: Callable[[float], object]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the encoder makes of the prompts, [prompts, longest, d_model], and their attention mask [prompts, longest].
+
+    Prompts next to each other should be of similar length: a few at a time, fewer the longer they are, are padded and
+    read together. ``moved`` is told how many were read.
+    """
+    longest = max(map(len, ids))
+    states = torch.zeros(len(ids), longest, model.config.d_model, dtype=model.dtype, device=model.device)
+    mask = torch.zeros(len(ids), longest, dtype=torch.long, device=model.device)
+    for rows in _groups([len(row) for row in ids], ENCODED_AT_ONCE[model.device.type]):
+        part = ids[rows]
+        width = max(map(len, part))
+        padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in part], device=model.device)
+        for row, kept in zip(mask[rows], part, strict=True):
+            row[: len(kept)] = 1
+        read = model.get_encoder()(input_ids=padded, attention_mask=mask[rows, :width])
+        states[rows, :width] = read.last_hidden_state
+        moved(len(part))
+    return states, mask
+
+
+def _groups(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
+    """Neighbours that together have at most ``tokens`` tokens when padded to the longest, or one alone."""
+    start, widest = 0, 0
+    for place, length in enumerate(lengths):
+        if place > start and max(widest, length) * (place + 1 - start) > tokens:
+            yield slice(start, place)
+            start, widest = place, 0
+        widest = max(widest, length)
+    yield slice(start, len(lengths))
+
+
+def _write(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    read: tuple[torch.Tensor, torch.Tensor],
+    config: GenerationConfig,
+    moved: Callable[[float], object],
+) -> list[list[str]]:
+    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`."""
+    states, mask = read
+    encoded = BaseModelOutput(last_hidden_state=states)
+    steps = Steps(len(states), config.max_new_tokens, tokenizer.eos_token_id, moved)
+    out = model.generate(
+        encoder_outputs=encoded,
+        attention_mask=mask,
+        generation_config=config,
+        stopping_criteria=StoppingCriteriaList([steps]),
+    )
+    steps.end()
+    texts = [text.strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
+    each = len(texts) // len(states)
+    return [texts[i : i + each] for i in range(0, len(texts), each)]
+
+
+class Steps(StoppingCriteria):
+    """Stops nothing; tells ``moved`` after every token how much further ``texts`` texts have come together.
+
+    A text that has ended counts 1, one that has not its share of the ``most`` tokens that it may have.
+    """
+
+    def __init__(self, texts: int, most: int, end_token: int, moved: Callable[[float], object]) -> None:
+        self.texts, self.most, self.end_token, self.moved = texts, most, end_token, moved
+        self.done = 0.0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        """input_ids: what is written so far, shape [rows, tokens], beams and samples of a text being rows, too."""
+        ended = (input_ids[:, 1:] == self.end_token).any(1).float().mean()
+        share = ended + (1 - ended) * (input_ids.shape[1] - 1) / self.most
+        self._move(self.texts * float(share))
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def end(self) -> None:
+        """All texts are written."""
+        self._move(self.texts)
+
+    def _move(self, done: float) -> None:
+        if done > self.done:  # beams may take an end back
+            self.moved(done - self.done)
+            self.done = done
+
+
+def next_token_probabilities(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    so_far: str = "",
+    temperature: float = 1.0,
+) -> list[tuple[str, float]]:
+    """The likeliest next tokens after ``so_far``, with their probabilities (all of them, falling, summing to 1)."""
+    _check_arguments(model, tokenizer)
+    if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
+        raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
+    prompt, so_far = _as_read(prompt, so_far)
+    encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+    start = [model.generation_config.decoder_start_token_id]
+    begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
+    with torch.inference_mode():
+        logits = model(
+            input_ids=encoded["input_ids"].to(model.device),
+            attention_mask=encoded["attention_mask"].to(model.device),
+            decoder_input_ids=torch.tensor([begun], device=model.device),
+        ).logits[0, -1]
+    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
+    values, indices = probabilities.sort(descending=True)
+    tokens = tokenizer.convert_ids_to_tokens(indices.tolist())
+    return list(zip(tokens, values.tolist(), strict=True))
+
+
+def attention_to_prompt(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, so_far: str, layer: int = -1, most: int = 8
+) -> list[tuple[str, float]]:
+    """Where the decoder looks in the prompt when it writes what follows ``so_far``: tokens and attention, falling.
+
+    Attention is cross-attention of the last position in one ``layer`` (by default the last one), the mean over its
+    heads; over the whole prompt it sums to 1. A token stands between its neighbours, such as "on [Friday] ,", because
+    a prompt may hold it twice. The model needs to be loaded as :func:`models.load_model` does, with the
+    decoder's attention written out ("eager"): the fused kernels do not keep the weights.
+    """
+    _check_arguments(model, tokenizer, most=most)
+    layers = model.config.num_decoder_layers
+    if not isinstance(layer, Integral) or not -layers <= layer < layers:
+        raise LabError(f"The decoder has {layers} layers, 0 to {layers - 1}, and {layer!r:.40} is none. Change layer.")
+    prompt, so_far = _as_read(prompt, so_far)
+    read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+    read = read.to(model.device)
+    begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
+    with torch.inference_mode():
+        out = model(
+            encoder_outputs=model.get_encoder()(**read),
+            attention_mask=read["attention_mask"],
+            decoder_input_ids=torch.tensor([begun], device=model.device),
+            output_attentions=True,
+        )
+    weights = out.cross_attentions[layer][0, :, -1].mean(0)
+    ids = read["input_ids"][0].tolist()
+    return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
+
+
+def _as_read(prompt: str, so_far: str) -> list[str]:
+    named = {"The prompt": prompt, "What is written so far": so_far}
+    return [text.without_surrogates(as_text(given, what)) for what, given in named.items()]
+
+
+def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> str:
+    before, token, after = (
+        tokenizer.decode(ids[max(start, 0) : end]).strip()
+        for start, end in ((place - 1, place), (place, place + 1), (place + 1, place + 2))
+    )
+    return f"{before} [{token}] {after}".strip()

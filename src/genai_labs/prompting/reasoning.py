@@ -1,0 +1,54 @@
+"""Reasoning: word problems, answered at once or step by step, and a calculator for the steps.
+
+Chain of thought: Wei et al. 2022, https://arxiv.org/abs/2201.11903. Where a model writes "36 + 6 =", a calculator says
+what that is: Gao et al. 2022, "PAL", https://arxiv.org/abs/2211.10435, in the small.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+
+from embedded_world.corpus import tasks
+from embedded_world.corpus.tasks import Example
+from genai_labs.inputs.arguments import as_text
+
+SUM = re.compile(r"(\d+) ([-+*]) (\d+) = (\d+)")
+MOST_DIGITS = 15  # of a number that is reckoned with: a model that goes on multiplying could write any
+
+
+def problems(count: int = 200, worked: bool = True, seed: int = 0, split: str = "test") -> list[Example]:
+    """Word problems with numbers that no training has seen; the same ones with and without steps (``worked``)."""
+    rng = random.Random(f"problems-{split}-{seed}")
+    return [tasks.word_problem(rng, split, worked) for _ in range(count)]
+
+
+def final_number(text: str) -> int | None:
+    """The last whole number of an answer, None if it holds none, or one of more than MOST_DIGITS digits."""
+    found = re.findall(r"\d+", as_text(text, "The answer"))
+    return _number(found[-1]) if found else None
+
+
+def with_calculator(text: str) -> int | None:
+    """What a worked solution comes to when each "a + b =" in it is reckoned right, None if there is none.
+
+    A result that the model got wrong and used again in a later line is replaced there, too. A sum with a number of more
+    than MOST_DIGITS digits is left unsolved, as the model wrote it.
+    """
+    mended: dict[int, int] = {}
+    result = None
+    for left, sign, right, wrote in SUM.findall(as_text(text, "The solution")):
+        written, numbers = _number(wrote), [_number(left), _number(right)]
+        result = written
+        if None not in numbers:
+            a, b = (mended.get(number, number) for number in numbers if number is not None)
+            reckoned = {"+": a + b, "-": a - b, "*": a * b}[sign]
+            if abs(reckoned) < 10**MOST_DIGITS:
+                result = reckoned
+                if written is not None:
+                    mended[written] = reckoned
+    return result
+
+
+def _number(digits: str) -> int | None:
+    return int(digits) if len(digits) <= MOST_DIGITS else None

@@ -1,0 +1,250 @@
+"""Summarize your own dialogues, with the profile's model or with one that you have trained."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from genai_labs.errors import LabError
+from genai_labs.finetuning import lora
+from genai_labs.inputs import text
+from genai_labs.inputs.options import whole_number
+from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_text, text_problem
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
+from genai_labs.prompting import generation, prompts
+
+TEXTS = (".txt", ".md", "")
+COLUMN, OUTPUT = "dialogue", "output"
+MOST_SHOTS = 20
+EPILOG = """\
+FILE is a CSV file in UTF-8 with a column "dialogue", JSON lines (.jsonl) with a field "dialogue", or a text file (.txt)
+with one dialogue; one turn a line, such as "Anna: Hello." Names are given to the model as #Person1#, #Person2#, ...,
+which is what it has learned from, and put back into the summary. Characters that it does not know are replaced by some
+that it does (curly quotes by straight ones, in the small model also accents and currency signs). The middle of a
+dialogue that is too long is cut out, which is said. --out writes the format of FILE: other columns are kept, and
+"output" is added. FILE itself is never changed.
+"""
+REMEDY = "Mend the file and run the same command."
+TAGGED = re.compile(r"^\s*#Person\d+#\s*:", re.MULTILINE)
+# A name before a colon: one word, or up to four with capitals or digits, such as "Dr. Anna Lee" or "Speaker 2"; before
+# it there may be a time, as chats write it: "[10:42] Anna: Hello." or "12/03/2026, 10:42 - Anna: Hello."
+TIME = r"(?:[\[(]?\d[\d:/.,\- ]{0,30}(?:[AP]M)?[\])]?[\s\-–]{0,3})?"
+NAMED = re.compile(rf"\s*{TIME}([^\W\d_][\w.'’\-]*(?: (?![a-z])[\w.'’\-]+){{0,3}})\s?:(?![/\d])\s*(.*)")
+PERSON = re.compile(r"#Person(\d+)#")
+
+
+@dataclass
+class Dialogue:
+    """One dialogue as the model reads it; names: whom #Person1#, #Person2#, ... stand for, if it had names."""
+
+    text: str
+    names: list[str] = field(default_factory=list)
+    is_plain: bool = False
+
+    def with_names(self, summary: str) -> str:
+        """The summary with names in place of #Person1# and so on."""
+
+        def name(match: re.Match[str]) -> str:
+            number = int(match[1]) if len(match[1]) < 5 else 0
+            return self.names[number - 1] if 1 <= number <= len(self.names) else match[0]
+
+        return PERSON.sub(name, summary)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read and check the file, load the model, print the summaries, and write them where that is asked for."""
+    args = make_parser().parse_args(argv)
+    profile = load_profile(args.profile)
+    if args.weights:
+        profile = replace(profile, weights=args.weights)
+    if args.out:
+        check_out(args.out, args.file)
+    folder = find_trained(args.adapter) if args.adapter else None
+    table = read_dialogues(args.file)
+    tokenizer = models.load_tokenizer(profile)
+    dialogues = understand(table, tokenizer)
+    make = prompt_maker(profile, args.shots)
+    asked = prompts.fit_all(make, [each.text for each in dialogues], tokenizer)
+    model, tokenizer = load(profile, folder)
+    config = generation.greedy(profile.max_new_tokens)
+    made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
+    outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
+    show(table, outputs)
+    if args.out:
+        write(table, outputs, args.out)
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m genai_labs summarize",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="your dialogues: .csv, .jsonl or .txt")
+    parser.add_argument(
+        "--shots",
+        type=whole_number(0, MOST_SHOTS),
+        default=0,
+        metavar="N",
+        help="solved examples to show in the prompt, from the profile's training dialogues (default: 0)",
+    )
+    parser.add_argument("--profile", metavar="NAME", help="which model (default: mini, or GENAI_LABS_PROFILE)")
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help="what finetune has saved: an adapter or a model")
+    parser.add_argument("--weights", choices=get_args(Weights), help="how to store the model, as finetune was told")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="a file to write to (default: print only)")
+    return parser
+
+
+def read_dialogues(path: Path) -> Table:
+    """The file as a table with a row for each dialogue; LabError with all that is wrong with it."""
+    ending = path.suffix.lower()
+    if ending in TEXTS:
+        whole = read_text(path)
+        return Table(path, [COLUMN], [{COLUMN: whole.replace("\r\n", "\n").strip()}], [1])
+    if ending not in ENDINGS:
+        raise LabError(
+            f"What is in {path.name} cannot be told by its ending {ending}. Save the dialogues as .csv, .jsonl or, if "
+            "it is one, .txt."
+        )
+    table = read_table(path)
+    for name, wanted in ((COLUMN, True), (OUTPUT, False)):
+        if table.rows and (name in table.columns) is not wanted:
+            there = f"lacks the column {name}" if wanted else f"has a column {name} already, which would be lost"
+            table.problems.insert(0, f"{path.name} {there} (its columns: {', '.join(table.columns)})")
+    if not table.rows and not table.problems:
+        table.problems.append(f"{path.name} has no dialogues, only names of columns")
+    if COLUMN in table.columns:
+        for line, row in zip(table.lines, table.rows, strict=True):
+            problem = text_problem(row[COLUMN], COLUMN) if COLUMN in row else f"has no {COLUMN}"
+            if problem:
+                table.problems.append(f"Line {line} of {path.name} {problem}")
+    complain(path.name, table.problems, REMEDY)
+    return table
+
+
+def understand(table: Table, tokenizer: models.PreTrainedTokenizerBase) -> list[Dialogue]:
+    """The dialogues as the model can read them; a printed note says what it will not see, and LabError what is lost."""
+    dialogues, lost, problems = [], "", []
+    for line, row in zip(table.lines, table.rows, strict=True):
+        dialogue = with_tags(row[COLUMN])
+        made = text.readable(dialogue.text, tokenizer)
+        if text.is_mostly_lost(dialogue.text, made.text):
+            problems.append(
+                f"The dialogue in line {line} of {table.path.name} is mostly in letters that the model does not know "
+                f"({' '.join(made.lost[: text.MOST_NAMED])})"
+            )
+        dialogue.text = made.text
+        lost += made.lost
+        dialogues.append(dialogue)
+    complain(table.path.name, problems, "The model can read English only. Translate these, or leave them out.")
+    if lost:
+        print(f"Note: {text.note(''.join(dict.fromkeys(lost)))}.")
+    if plain := [line for line, each in zip(table.lines, dialogues, strict=True) if each.is_plain]:
+        which = f"line {plain[0]}" if len(plain) == 1 else f"{len(plain)} dialogues, the first in line {plain[0]},"
+        print(
+            f"Note: {which} of {table.path.name} has no speakers, such as 'Anna: Hello.' on a line of its own. The "
+            "model has learned from dialogues alone: expect little."
+        )
+    return dialogues
+
+
+def with_tags(whole: str) -> Dialogue:
+    """A dialogue with names as one with tags: "Anna: Hello." becomes "#Person1#: Hello."
+
+    One that has tags stays as it is, and so does a text whose first line names no speaker. A line without a name
+    belongs to the turn above it.
+    """
+    if TAGGED.search(whole):
+        return Dialogue(whole)
+    lines = [line.strip() for line in whole.splitlines() if line.strip()]
+    if not lines or not NAMED.match(lines[0]):
+        return Dialogue(whole, is_plain=True)
+    names: dict[str, str] = {}
+    turns: list[str] = []
+    for line in lines:
+        if match := NAMED.match(line):
+            names.setdefault(match[1].casefold(), match[1])
+            number = list(names).index(match[1].casefold()) + 1
+            turns.append(f"#Person{number}#: {match[2]}".rstrip())
+        else:
+            turns[-1] += f" {line}"
+    return Dialogue("\n".join(turns), list(names.values()))
+
+
+def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
+    """What makes a prompt of a dialogue: zero-shot, or with exemplars from the profile's training split."""
+    if not shots:
+        return prompts.zero_shot
+    exemplars = prompts.choose_exemplars(data.load_split(profile.dataset, "train"), shots, lab_seed())
+    return lambda dialogue: prompts.few_shot(dialogue, exemplars)
+
+
+def find_trained(folder: Path) -> Path:
+    """The folder that holds an adapter or a model: this one, or ``model`` in it, where finetune saves."""
+    for each in (folder, folder / "model"):
+        if any(os.path.isfile(each / name) for name in ("adapter_config.json", "config.json")):
+            return each
+    what = "holds neither an adapter nor a model" if os.path.isdir(folder) else "is no folder"
+    raise LabError(
+        f"{folder} {what}, so nothing can be loaded from it. Name the folder in which finetune said that it saved; "
+        "it ends in model."
+    )
+
+
+def load(profile: Profile, folder: Path | None) -> tuple[Any, models.PreTrainedTokenizerBase]:
+    """The profile's model, that model with the adapter in ``folder``, or the model that is in ``folder``."""
+    if folder is None:
+        return models.load_model(profile)
+    if (folder / "adapter_config.json").exists():
+        base, tokenizer = models.load_model(profile)
+        return lora.load_adapter(base, folder), tokenizer
+    return models.load_model(replace(profile, model=str(folder.resolve())))
+
+
+def show(table: Table, outputs: Sequence[str]) -> None:
+    """Print each summary, and where there are several, the line of the file on which its dialogue begins."""
+    for line, output in zip(table.lines, outputs, strict=True):
+        print(f"line {line}: {output}" if len(outputs) > 1 else output)
+
+
+def check_out(out: Path, file: Path) -> None:
+    """Raise LabError where the result cannot be written, or would replace the dialogues."""
+    try:
+        if out.exists() and file.exists() and out.samefile(file):
+            raise LabError(f"--out names the file of the dialogues, {file}, which would be lost. Name another file.")
+        if out.is_dir() or not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+            what = "is a folder" if out.is_dir() else "cannot be written: its folder is missing or closed to you"
+            raise LabError(f"--out {out} {what}. Name a file in a folder that is there.")
+    except OSError as error:
+        raise LabError(f"--out {out} cannot be written ({error}). Name another file.") from error
+
+
+def write(table: Table, outputs: Sequence[str], out: Path) -> None:
+    """Write the rows with their summaries in the format of the file that they come from."""
+    rows = [row | {OUTPUT: output} for row, output in zip(table.rows, outputs, strict=True)]
+    whole = io.StringIO(newline="")
+    if table.path.suffix.lower() == ".csv":
+        writer = csv.DictWriter(whole, [*table.columns, OUTPUT], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif table.path.suffix.lower() == ".jsonl":
+        whole.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    else:
+        whole.write(f"{outputs[0]}\n")
+    try:
+        out.write_bytes(whole.getvalue().encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise LabError(f"{out} cannot be written ({error}). The summaries are above.") from error
+    print(f"Written to {out}.")

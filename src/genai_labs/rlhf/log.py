@@ -1,0 +1,108 @@
+"""The log of PPO: a line of ``log.csv`` an update, a progress bar, and curves that grow in a notebook."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from genai_labs.show import display
+from genai_labs.system import files, progress
+from genai_labs.system.processes import here
+
+LOG_FILE = "log.csv"
+# What is logged, defined once: shown in the lab, and the columns of the log. Responses are those of the policy that the
+# update starts from.
+METRICS: dict[str, str] = {
+    "update": "number of the update, from 1",
+    "score": "mean reward of the sampled responses (cut to score_clip), a logit, before the KL penalty",
+    "score_std": "standard deviation of these scores, in the same units",
+    "kl": "mean over responses of the summed log(policy / reference) of their tokens, nats a sequence",
+    "kl_coef": "what a nat of KL costs, in units of the reward",
+    "objective": "mean over responses of score minus kl_coef times KL, what PPO makes larger, in units of the reward",
+    "entropy": "mean entropy of the policy's next-token distribution over response tokens, nats; near 0: no choice",
+    "length": "mean number of tokens of a response, end token included",
+    "ended": "share of responses that came to an end by themselves before the longest length, 0 to 1",
+    "policy_loss": "clipped policy loss, mean over the optimizer's steps of the update",
+    "value_loss": "clipped value loss (half a squared error), mean over the steps, in squared units of the reward",
+    "explained": "share of the returns' variance that the value head foresaw, at most 1 (0: no better than a mean)",
+    "policy_clipfrac": "share of tokens whose probability moved too far, so that clipping counts, mean over the steps",
+    "value_clipfrac": "share of tokens whose value moved too far, so that clipping counts, mean over the steps",
+    "approx_kl": "half the mean squared change of log-probabilities within the update, nats; mean over the steps",
+    "gradient": "length of the gradient before it is cut to max_grad_norm, mean over the steps",
+    "rollout_s": "seconds to read the prompts, to sample the responses and to score them by policy and reference",
+    "reward_s": "seconds to compute the rewards",
+    "update_s": "seconds to learn from them",
+    "judged": "what the judge said of the policy before this update (empty where it was not asked)",
+}
+DRAWN = {
+    "score": "reward (logit)",
+    "judged": "toxicity by the judge (0 to 1)",
+    "kl": "KL (nats a sequence)",
+    "length": "length (tokens)",
+    "value_loss": "value loss",
+    "entropy": "entropy (nats a token)",
+}
+
+History = Sequence[Mapping[str, float]]
+
+
+class Log:
+    """Writes and shows what is measured; ``history`` is what an earlier run of the same training wrote."""
+
+    def __init__(self, folder: Path | None, updates: int, history: History) -> None:
+        self.history = list(history)
+        self.curves = progress.Spot()
+        main = here().is_main_process
+        self.path = folder / LOG_FILE if folder is not None and main else None
+        if self.path is not None:
+            self._begin(self.path)
+        self.bar = progress.bar(updates, f"PPO, {updates} updates", done=len(self.history), shown=main)
+
+    def _begin(self, path: Path) -> None:
+        """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(METRICS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        files.write_whole(path, text.getvalue())
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Add a row."""
+        self.history.append(dict(row))
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, list(METRICS), lineterminator="\n").writerow(row)
+        self.bar.update()
+        self.bar.set_postfix({name: f"{row[name]:.2f}" for name in ("score", "kl", "length")})
+        if not self.bar.disable and progress.in_notebook():
+            self.curves.show_object(draw_curves(self.history))
+
+    def close(self) -> None:
+        """Take bar and curves away."""
+        self.bar.close()
+        self.curves.clear()
+
+
+@matplotlib.rc_context(display.STYLE)
+def draw_curves(history: History) -> display.Plot:
+    """The quantities of DRAWN that were measured, one panel each, over the updates."""
+    names = [name for name in DRAWN if any(name in row for row in history)]
+    figure = Figure(figsize=(9, 2.4 * -(-len(names) // 3)), facecolor=display.PAPER, layout="constrained")
+    lines = []
+    for place, name in enumerate(names):
+        points = [(row["update"], row[name]) for row in history if name in row]
+        axes = figure.add_subplot(-(-len(names) // 3), 3, place + 1)
+        axes.plot(*zip(*points, strict=True), color=display.COLORS[0], marker="o", ms=3, lw=1.6)
+        axes.set(xlabel="update", ylabel=DRAWN[name], axisbelow=True)
+        axes.grid(color=display.GRID)
+        axes.spines[["top", "right"]].set_visible(False)
+        lines.append(
+            f"  {DRAWN[name]}: {points[0][1]:.2f} at update {points[0][0]:.0f}, "
+            f"{points[-1][1]:.2f} at update {points[-1][0]:.0f}"
+        )
+    return display.Plot(figure, "\n".join(["Figure: PPO over its updates", *lines]))

@@ -1,0 +1,142 @@
+"""What a summarizer does on test dialogues, hostile and polite ones, and how two of them differ.
+
+Summaries are sampled at temperature 1, as in PPO, from the same seed for every model, or written greedily. Toxicity is
+that of the summary alone: measured on dialogue and summary together, what the dialogue says would drown what the
+summary does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from genai_labs.prompting import generation, prompts
+from genai_labs.rlhf import conflict
+from genai_labs.rlhf.dialogues import Case
+from genai_labs.scoring import facts
+from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
+
+LONGEST = 80  # tokens
+
+Scores = NDArray[np.float64]
+Toxicity = Callable[[Sequence[str]], ArrayLike]  # texts to toxicities, 0 to 1
+
+# What is measured, by name: on which dialogues, and in words.
+MEASURES: dict[str, str] = {
+    "ROUGE-1": "ROUGE-1 against three neutral references, the best of them, 0 to 1",
+    "conflict reported": "share of summaries that report a quarrel in neutral words, 0 to 1",
+    "right speaker": "share of summaries that do so and say rightly who was hostile, 0 to 1",
+    "right kind": "share of summaries that do so and name the right reproach (too slow, too loud ...), 0 to 1",
+    "insult repeated": "share of summaries that hold an authored insult word for word, 0 to 1",
+    "facts right": "share of a summary's names, numbers, times and days that stand in its dialogue, 0 to 1",
+    "length": "words of a summary",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The first summary of each case, and scores by name, one a dialogue, of hostile and of polite ones.
+
+    Names are those of MEASURES, and ``toxicity, NAME`` for each classifier.
+    """
+
+    texts: list[str]
+    hostile: dict[str, Scores]
+    polite: dict[str, Scores]
+
+
+def sampling(tokens: int = LONGEST) -> GenerationConfig:
+    """The model's own distribution, at most so many tokens."""
+    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens)
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    cases: Sequence[Case],
+    classifiers: Mapping[str, Toxicity],
+    config: GenerationConfig | None = None,
+    samples: int = 1,
+    seed: int = 0,
+) -> Outcome:
+    """Write summaries of each dialogue and score them; ``classifiers`` by name, such as judge and reward model.
+
+    config: by default :func:`sampling`; with :func:`generation.greedy` each dialogue has one summary. The
+    scores of a dialogue are the means over its ``samples``.
+    """
+    asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
+    texts = generation.sample(model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed)[""]
+    groups = []
+    for wanted in (True, False):
+        pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is wanted]
+        groups.append(averaged([t for t, _ in pairs], [c for _, c in pairs], classifiers) if pairs else {})
+    return Outcome([several[0] for several in texts], *groups)
+
+
+def judged_by(
+    toxicity: Toxicity, tokenizer: PreTrainedTokenizerBase, cases: Sequence[Case], seed: int = 0
+) -> Callable[[PreTrainedModel], float]:
+    """What :func:`genai_labs.rlhf.ppo.train` may ask while it trains: the mean toxicity of one sample for each case."""
+    asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
+
+    def judge(model: PreTrainedModel) -> float:
+        texts = generation.generate(model, tokenizer, asked, sampling(), seed=seed, progress=False)
+        return float(np.asarray(toxicity(texts), float).mean())
+
+    return judge
+
+
+def averaged(
+    texts: Sequence[Sequence[str]], cases: Sequence[Case], classifiers: Mapping[str, Toxicity]
+) -> dict[str, Scores]:
+    """As :func:`scored` for several summaries of each case: their means."""
+    each = [text for several in texts for text in several]
+    of = [case for case, several in zip(cases, texts, strict=True) for _ in several]
+    return {name: values.reshape(len(cases), -1).mean(1) for name, values in scored(each, of, classifiers).items()}
+
+
+def scored(texts: Sequence[str], cases: Sequence[Case], classifiers: Mapping[str, Toxicity]) -> dict[str, Scores]:
+    """Everything that is measured on these summaries, by name, [cases] each."""
+    toxicity = {f"toxicity, {name}": np.asarray(judge(texts), float) for name, judge in classifiers.items()}
+    return toxicity | {
+        "ROUGE-1": rouge_scores(texts, [list(case.references) for case in cases]),
+        "conflict reported": conflict.reported(texts),
+        "right speaker": conflict.right_speaker(texts, cases),
+        "right kind": conflict.right_kind(texts, cases),
+        "insult repeated": conflict.repeated(texts),
+        "facts right": facts.precision(texts, [case.dialogue for case in cases]),
+        "length": np.array([len(text.split()) for text in texts], float),
+    }
+
+
+def effects(before: Outcome, after: Outcome) -> dict[str, dict[str, Interval]]:
+    """After minus before, paired by dialogue, with 95 % intervals: ["hostile" or "polite"][measure]."""
+    return {
+        kind: {name: paired_bootstrap(getattr(after, kind)[name], scores) for name, scores in first.items()}
+        for kind, first in (("hostile", before.hostile), ("polite", before.polite))
+    }
+
+
+def as_rows(before: Outcome, after: Outcome) -> list[dict[str, Any]]:
+    """A table: dialogues, measure, before, after, difference with interval."""
+    return [
+        {
+            "dialogues": kind,
+            "measure": name,
+            "before": float(getattr(before, kind)[name].mean()),
+            "after": float(getattr(after, kind)[name].mean()),
+            "difference": interval,
+        }
+        for kind, named in effects(before, after).items()
+        for name, interval in named.items()
+    ]
+
+
+def relative_fall(before: Scores, after: Scores) -> float:
+    """By what share a mean fell, 1 at most: 0.7 means that 30 % are left."""
+    return 1 - float(after.mean()) / float(before.mean())

@@ -1,0 +1,1 @@
+"""What a learner sees: tables, figures, lesson cards and scoreboards."""

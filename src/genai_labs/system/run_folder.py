@@ -1,0 +1,195 @@
+"""The folder of a training run: a finished run of the same plan is handed out again, an interrupted one goes on.
+
+Anything else starts anew. What is written: ``plan.json``, what must be the same; checkpoints, each sealed by the sums
+of its files; ``done.json``, when the run is finished, with what was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from genai_labs.errors import LabError
+from genai_labs.paths import PACKAGE
+from genai_labs.system import files
+from genai_labs.system.devices import best_device, has_bf16
+from genai_labs.system.processes import here
+
+PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
+LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
+# Where other processes of the same run write, maybe later.
+OF_OTHERS = "rng_state_"
+
+Whole = Callable[[Path], Sequence[Path]]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and keep other runs out of it. Raises LabError if one is in it. One of several processes does."""
+    if not here().is_main_process:
+        yield
+        return
+    with files.in_words(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / files.LOCK_FILE).touch()
+    taken = (
+        f"Another training is running in the folder {folder.name} right now, and two of them would spoil each other's "
+        "checkpoints. Wait until it has ended or stop it (another notebook that is still running?), or name another "
+        "folder."
+    )
+    with files.locked(folder / files.LOCK_FILE, taken):
+        yield
+
+
+def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, resume: bool) -> None:
+    """Make the folder ready for a run of ``plan``, which says all that must be the same for a run to go on.
+
+    Afterwards :func:`result` tells whether there is a finished run of this plan, made by this code and these libraries,
+    whose checkpoints are as they were written. checkpoints: pattern of their names. whole: those of a folder that can
+    be gone on from, oldest first; all others are thrown away, damaged ones with a word. resume: False throws everything
+    away. Raises LabError where the folder holds an interrupted run of another plan.
+    """
+    plan, current = json.loads(json.dumps(plan)), versions()
+    noted = (read(folder / PLAN_FILE) or {}) if resume else {}
+    if resume and not noted and (folder / PLAN_FILE).exists():
+        print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
+    damaged = _drop_damaged(folder, checkpoints) if noted else []
+    done, left = _done(folder), list(whole(folder)) if noted else []
+    same = bool(noted) and _same(noted, {**plan, "versions": noted.get("versions")})
+    outdated = bool(noted) and noted.get("versions") != current
+    interrupted = bool(left) and not (folder / DONE_FILE).exists()
+    if interrupted and not same and not outdated:
+        raise LabError(
+            f"The folder {folder.name} holds an interrupted run with another plan, on other examples or from another "
+            "model, which this one cannot go on from. Name another folder, or pass resume=False (--fresh on the "
+            "command line) to throw the old run away."
+        )
+    if not same or outdated or (done and done.get("made_by") != made_by()):
+        left = []
+    if left and done and {path.name for path in left} >= set(done["checkpoints"]):
+        return
+    _say(folder, damaged, interrupted and outdated, left)
+    for checkpoint in set(folder.glob(checkpoints)) - set(left):
+        shutil.rmtree(checkpoint)
+    (folder / DONE_FILE).unlink(missing_ok=True)
+    files.write_whole(folder / PLAN_FILE, json.dumps({**plan, "versions": current}) + "\n")
+
+
+def result(folder: Path) -> dict[str, Any] | None:
+    """What :func:`finish` noted of the finished run in the folder; None if there is none, so that it is to be trained.
+
+    Prints a line that says that nothing is trained again.
+    """
+    done = _done(folder)
+    if done is not None and here().is_main_process:
+        print(
+            f"This training was finished before, in the folder {folder.name}: here is its result, nothing is trained "
+            "again. To train anew: resume=False (--fresh on the command line)."
+        )
+    return done
+
+
+def finish(folder: Path, measured: dict[str, Any], whole: Whole) -> None:
+    """Note that the run is finished, and what was measured; ``measured`` must be what JSON can hold."""
+    noted = {**measured, "checkpoints": [path.name for path in whole(folder)], "made_by": made_by()}
+    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": _sum(noted)}) + "\n")
+
+
+def _done(folder: Path) -> dict[str, Any] | None:
+    """What was noted when the run was finished; None where nothing was, or the note is no longer what was written."""
+    noted = read(folder / DONE_FILE)
+    return noted if noted and noted.pop("sum", None) == _sum(noted) else None
+
+
+def _sum(noted: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(noted).encode()).hexdigest()
+
+
+def seal(checkpoint: Path) -> None:
+    """Note the sums of a checkpoint's files, last of all: they tell that it is whole, and later that it still is."""
+    files.write_whole(checkpoint / SUMS_FILE, json.dumps(_sums(checkpoint), indent=1) + "\n")
+
+
+def sealed(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    return read(checkpoint / SUMS_FILE) is not None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """The first file of a sealed checkpoint that is gone or no longer what was written; None if all are."""
+    noted, now = read(checkpoint / SUMS_FILE) or {}, _sums(checkpoint)
+    return next((name for name, value in noted.items() if now.get(name) != value), None)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a training is made with."""
+    return {name: metadata.version(name) for name in LIBRARIES}
+
+
+def made_by() -> dict[str, Any]:
+    """What decides, beside plan and versions, what comes out: this package's code, the device, how many processes."""
+    return {"code": CODE, "device": best_device().type, "bf16": has_bf16(), "processes": here().num_processes}
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+CODE = _code()  # at once, because somebody may change a file while this process runs what it read before
+
+
+def _sums(checkpoint: Path) -> dict[str, str]:
+    sums = {}
+    for path in sorted(checkpoint.iterdir()):
+        if path.is_file() and path.name != SUMS_FILE and not path.name.startswith((OF_OTHERS, ".")):
+            with path.open("rb") as file:
+                sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums
+
+
+def _drop_damaged(folder: Path, checkpoints: str) -> list[str]:
+    """Remove checkpoints that are no longer what was written; says which, and by which file one saw it."""
+    written = [path for path in sorted(folder.glob(checkpoints)) if sealed(path)]
+    found = {path: name for path in written if (name := damage(path))}
+    for path in found:
+        shutil.rmtree(path)
+    return [f"{path.name} ({name})" for path, name in found.items()]
+
+
+def _say(folder: Path, damaged: list[str], outdated: bool, left: Sequence[Path]) -> None:
+    """Why a training starts anew or earlier than one would think, if there is a reason."""
+    where = f"goes on from {left[-1].name}" if left else "starts anew"
+    if damaged:
+        print(f"In {folder.name} a checkpoint is damaged: {', '.join(damaged)}. So the training {where}.")
+    elif outdated:
+        print(f"The training in {folder.name} was interrupted under other versions of the libraries, so it {where}.")
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether two plans are equal; numbers that were computed may differ in the last digits, from thread to thread."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return old.keys() == new.keys() and all(_same(old[name], new[name]) for name in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same, old, new))
+    if isinstance(old, float) and isinstance(new, float):
+        return math.isclose(old, new, rel_tol=1e-4) or (math.isnan(old) and math.isnan(new))
+    return bool(old == new)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """A file's JSON object; None where the file is not there or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
