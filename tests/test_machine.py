@@ -3,8 +3,8 @@
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -12,25 +12,16 @@ from packaging.utils import canonicalize_name
 
 from genai_labs.course import machine
 from genai_labs.course.machine import Finding, check_hub, check_libraries, check_model, judge_amount, read_pins
+from genai_labs.loading import hub
 from genai_labs.paths import ROOT
 
 
-class Connection:
-    def close(self) -> None:
-        """Nothing was opened."""
+def answers(_: str) -> bool:
+    return True
 
 
-def refuse(*_: Any, **__: Any) -> Connection:
-    raise OSError("no network")
-
-
-def answer(*_: Any, **__: Any) -> Connection:
-    return Connection()
-
-
-def hang(*_: Any, **__: Any) -> Connection:
-    time.sleep(5)
-    return Connection()
+def is_silent(_: str) -> bool:
+    return False
 
 
 def test_the_pins_are_the_declared_needs_and_lie_in_their_ranges() -> None:
@@ -43,7 +34,7 @@ def test_the_pins_are_the_declared_needs_and_lie_in_their_ranges() -> None:
 
 
 def test_every_finding_that_is_not_well_has_a_remedy() -> None:
-    findings = machine.check_machine(connect=refuse)
+    findings = machine.check_machine(answers=is_silent)
     assert [finding for finding in findings if finding.level != "ok" and not finding.remedy] == []
     names = {finding.name for finding in findings}
     assert names >= {
@@ -105,19 +96,21 @@ def test_libraries_that_differ_are_named_and_missing_ones_stop_the_labs(
     assert levels == {"pyyaml": "note", "rouge-score": "stop", "ruff": "note", "libraries": "ok"}
 
 
-@pytest.mark.parametrize(("connect", "level"), [(answer, "ok"), (refuse, "note")])
-def test_the_hub_is_asked_and_not_needed(connect: Any, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("asked", "level"), [(answers, "ok"), (is_silent, "note")])
+def test_the_hub_is_asked_and_not_needed(
+    asked: Callable[[str], bool], level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    assert check_hub(connect).level == level
+    assert check_hub(asked).level == level
 
 
 def test_the_hub_is_not_asked_when_told_to_stay_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "not asked" in check_hub(answer).what
+    assert "not asked" in check_hub(answers).what
 
 
 def test_a_hub_that_never_answers_is_given_up() -> None:
-    assert machine.is_reachable("huggingface.co", hang, seconds=0.05) is False
+    assert hub.within(0.05, lambda: time.sleep(5)) is False
 
 
 def test_missing_and_empty_files_are_named_with_the_way_to_get_them_back(tmp_path: Path) -> None:

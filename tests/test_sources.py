@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, data, fetching, models, profiles, sources
+from genai_labs.loading import checksums, data, fetching, hub, models, profiles, sources
 from genai_labs.loading.profiles import load_profile
-from genai_labs.paths import MODELS
+from genai_labs.paths import MODELS, ROOT
 from genai_labs.scoring.toxicity import load_classifier
 from tests.test_shortage import can_mount
 
@@ -113,7 +113,7 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     """The server, with the reward model and a data set in it, as the hub of this process; its cache is empty."""
     from huggingface_hub import constants
 
@@ -122,14 +122,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
     (dialogues / "test.csv").write_text("id,dialogue,summary,topic\nt_0,#Person1#: Hi.,They meet.,meeting\n")
     Hub.repositories = {"someone/hate": MODEL, "someone/dialogues": dialogues}
     Hub.broken_after, Hub.claimed, Hub.asked = None, None, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{serving.server_port}")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     yield Hub
-    server.shutdown()
+    serving.shutdown()
 
 
 def test_loading_the_embedded_models_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,25 +149,25 @@ def test_names_and_folders_are_told_apart(tmp_path: Path) -> None:
         sources.find("./nowhere")
 
 
-def test_a_model_is_fetched_once_and_then_found_offline(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = sources.find("someone/hate")
+def test_a_model_is_fetched_once_and_then_found_offline(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = hub.fetch("someone/hate")
     assert (folder / "model.safetensors").read_bytes() == (MODEL / "model.safetensors").read_bytes()
-    hub.asked.clear()
+    server.asked.clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert sources.find("someone/hate") == folder
-    assert hub.asked == []
+    assert server.asked == []
 
 
-def test_what_was_damaged_on_this_machine_is_fetched_again(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
-    (sources.find("someone/hate") / "model.safetensors").write_bytes(b"damaged")
+def test_what_was_damaged_on_this_machine_is_fetched_again(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    (hub.fetch("someone/hate") / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(LabError, match=r"in someone/hate is damaged or was changed: .*fetch --again"):
         load_classifier("someone/hate")
     fetching.fetch_part("judge", "someone/hate", None, again=True)
     assert load_classifier("someone/hate").name == "someone/hate"
 
 
-def test_weights_altered_in_the_cache_are_noticed_before_they_are_used(hub: type[Hub]) -> None:
-    folder = sources.find("someone/hate")
+def test_weights_altered_in_the_cache_are_noticed_before_they_are_used(server: type[Hub]) -> None:
+    folder = hub.fetch("someone/hate")
     load_classifier("someone/hate")
     weights = (folder / "model.safetensors").resolve()
     content = bytearray(weights.read_bytes())
@@ -177,7 +177,10 @@ def test_weights_altered_in_the_cache_are_noticed_before_they_are_used(hub: type
         load_classifier("someone/hate")
 
 
-def test_a_data_set_is_read_from_the_hub(hub: type[Hub]) -> None:
+def test_a_data_set_of_the_hub_is_read_once_it_is_fetched(server: type[Hub]) -> None:
+    with pytest.raises(LabError, match="dataset someone/dialogues is not on this machine.*fetch.*embedded world"):
+        data.load_split("someone/dialogues", "test")
+    hub.fetch("someone/dialogues", "dataset")
     (row,) = data.load_split("someone/dialogues", "test")
     assert row.references == ("They meet.",)
 
@@ -190,44 +193,44 @@ def test_a_data_set_is_read_from_the_hub(hub: type[Hub]) -> None:
         ("someone/hate@no-such-revision", "no revision no-such-revision"),
     ],
 )
-def test_what_the_hub_refuses_is_said_in_words(hub: type[Hub], source: str, words: str) -> None:
+def test_what_the_hub_refuses_is_said_in_words(server: type[Hub], source: str, words: str) -> None:
     with pytest.raises(LabError, match=words):
-        sources.find(source)
+        hub.fetch(source)
 
 
-def test_a_broken_download_goes_on(hub: type[Hub]) -> None:
-    hub.broken_after = 100_000
+def test_a_broken_download_goes_on(server: type[Hub]) -> None:
+    server.broken_after = 100_000
     with suppress(LabError):  # the library may try again by itself
-        sources.find("someone/hate")
-    assert hub.broken_after is None
-    folder = sources.find("someone/hate")
+        hub.fetch("someone/hate")
+    assert server.broken_after is None
+    folder = hub.fetch("someone/hate")
     assert (folder / "model.safetensors").read_bytes() == (MODEL / "model.safetensors").read_bytes()
 
 
 def test_a_download_that_cannot_go_on_says_what_is_kept() -> None:
     with (
         pytest.raises(LabError, match="interrupted: ConnectionError: gone. What has arrived is kept"),
-        sources.in_words("a/b"),
+        hub.in_words("a/b"),
     ):
         raise ConnectionError("gone")
 
 
-def test_a_full_disk_is_noticed_before_and_while(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_and_while(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
         with pytest.raises(LabError, match=r"takes 0\.00 GB, and 0\.00 GB are free"):
-            sources.find("someone/hate")
-    with pytest.raises(LabError, match="The disk is full"), sources.in_words("someone/hate"):
+            hub.fetch("someone/hate")
+    with pytest.raises(LabError, match="The disk is full"), hub.in_words("someone/hate"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 FETCH = """
 import sys
-from genai_labs import sources
+from genai_labs.loading import hub
 from genai_labs.errors import LabError
 try:
-    sources.find("someone/hate")
+    hub.fetch("someone/hate")
 except LabError as error:
     print("said:", error)
 """
@@ -238,39 +241,40 @@ except LabError as error:
     ("claimed", "words"), [(None, r"takes 0\.00 GB, and 0\.00 GB are free"), (100, "The disk is full")]
 )
 def test_a_tiny_disk_is_noticed_before_a_download_and_half_way(
-    claimed: int | None, words: str, hub: type[Hub], tmp_path: Path
+    claimed: int | None, words: str, server: type[Hub], tmp_path: Path
 ) -> None:
-    hub.claimed = claimed  # with sizes that are not true, nothing can be noticed before
+    server.claimed = claimed  # with sizes that are not true, nothing can be noticed before
     place = tmp_path / "tiny"
     place.mkdir()
     mounted = f'mount -t tmpfs -o size=1m tmpfs {place} && exec "$@"'
-    environment = {"HF_ENDPOINT": os.environ["HF_ENDPOINT"], "HF_HOME": str(place), "PATH": os.environ["PATH"]}
+    environment = {name: os.environ[name] for name in ("HF_ENDPOINT", "PATH")}
+    environment |= {"HF_HOME": str(place), "PYTHONPATH": str(ROOT / "src")}
     line = ["unshare", "-rm", "sh", "-c", mounted, "sh", sys.executable, "-c", FETCH]
     ran = subprocess.run(line, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert re.search(f"said: .*{words}", ran.stdout), ran.stdout + ran.stderr[-2000:]
 
 
-def test_an_unreachable_hub_is_said_within_5_seconds(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_said_within_5_seconds(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
-        with pytest.raises(LabError, match="does not answer.*fetch.*embedded world"):
-            sources.find("someone/hate")
+        with pytest.raises(LabError, match="does not answer.*[Ff]etch.*embedded world"):
+            hub.fetch("someone/hate")
     assert time.monotonic() - start < 5
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     with pytest.raises(LabError, match="does not answer"):
-        sources.find("someone/hate")
+        hub.fetch("someone/hate")
 
 
-def test_offline_nothing_is_asked(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_nothing_is_asked(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(LabError, match="HF_HUB_OFFLINE is set"):
-        sources.find("someone/hate")
-    assert hub.asked == []
+        hub.fetch("someone/hate")
+    assert server.asked == []
 
 
 def test_fetch_makes_a_folder_that_a_profile_can_be_pointed_at(
-    hub: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable in profiles.SOURCES.values():
         monkeypatch.setenv(variable, "someone/dialogues" if variable.endswith("DATASET") else "someone/hate")

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.pretraining.batches import POOL, Batch, pool_of_steps
+from genai_labs.system.devices import cpu_has_bf16
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,6 @@ def rate_factor(recipe: Recipe, step: int, done: float) -> float:
     return recipe.scale * warm * decay
 
 
-def use_bf16() -> bool:
-    """Whether this CPU computes in bfloat16 natively; elsewhere fp32 is faster."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
-
-
 def token_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) -> torch.Tensor:
     """Cross-entropy of every target token, [examples, target length]; 0 where the label is masked."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -125,7 +120,7 @@ def train(
     optimizer_list = optimizers(model)
     progress = resume(folder, model, optimizer_list)
     log = _read_log(folder, progress)
-    bf16 = use_bf16()
+    bf16 = cpu_has_bf16()
     total = sum(r.pools for r in recipe)
     done_pools = sum(r.pools for r in recipe[: progress.stage]) + progress.pool
     model.train()

@@ -4,18 +4,15 @@ import os
 import platform
 import re
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from genai_labs.errors import LabError
+from genai_labs.loading import hub
 from genai_labs.paths import DIALOGUES, MODELS, ROOT
 
 TESTED_PYTHONS = ((3, 11), (3, 13))
@@ -24,7 +21,6 @@ DISK_GB = 1.0
 DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten.csv")
 MODEL = "t5-mini"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-HUB_SECONDS = 2.0
 INSTALL = "python -m pip install -r requirements.txt"
 
 
@@ -38,10 +34,10 @@ class Finding:
     remedy: str = ""
 
 
-def check_machine(root: Path = ROOT, connect: Callable[..., Any] = socket.create_connection) -> list[Finding]:
+def check_machine(root: Path = ROOT, answers: Callable[[str], bool] = hub.answers) -> list[Finding]:
     """Look at Python, libraries, hardware, hub, data and model, without loading any model.
 
-    `connect` opens a TCP connection, as `socket.create_connection` does. Takes at most a few seconds.
+    answers: whether a web address answers. Takes at most a few seconds.
     """
     return [
         check_python(),
@@ -51,7 +47,7 @@ def check_machine(root: Path = ROOT, connect: Callable[..., Any] = socket.create
         check_memory(),
         check_disk(root),
         *check_torch(),
-        check_hub(connect),
+        check_hub(answers),
         check_files("data", DIALOGUES, DATA_FILES, root),
         check_model(MODELS / MODEL, root),
         check_shipped(MODELS),
@@ -169,12 +165,13 @@ def check_torch() -> Iterator[Finding]:
     """The GPU, and whether the processor computes in bfloat16."""
     try:
         import torch
+
+        from genai_labs.system.devices import cpu_has_bf16
     except (ImportError, OSError) as error:
         yield Finding("stop", "PyTorch", f"cannot be imported: {error}", INSTALL)
         return
     yield Finding("ok", "GPU", find_gpu(torch))
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    words = "computes in bfloat16" if fast else "does not compute in bfloat16; float32 is used"
+    words = "computes in bfloat16" if cpu_has_bf16() else "does not compute in bfloat16; float32 is used"
     yield Finding("ok", "processor", f"{words} ({torch.get_num_threads()} threads)")
 
 
@@ -187,58 +184,18 @@ def find_gpu(torch: Any) -> str:
     return "none; the embedded world needs none"
 
 
-def check_hub(connect: Callable[..., Any]) -> Finding:
+def check_hub(answers: Callable[[str], bool] = hub.answers) -> Finding:
     """Whether the Hugging Face hub answers. The embedded world does without it."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if hub.is_offline():
         return Finding("ok", "hub", "not asked, because HF_HUB_OFFLINE is set; the embedded world needs none")
     try:
-        host = hub_host()
+        host = hub.host()
     except LabError as error:
         return Finding("note", "hub", str(error), "nothing to do for the embedded world; else unset HF_ENDPOINT")
-    if is_reachable(host, connect):
+    if answers(hub.endpoint()):
         return Finding("ok", "hub", f"{host} is reachable")
     remedy = "nothing to do for the embedded world; other profiles need a network or local folders"
     return Finding("note", "hub", f"{host} is not reachable", remedy)
-
-
-def hub_host() -> str:
-    """The host of the hub, of HF_ENDPOINT or the usual one. Raises LabError if HF_ENDPOINT is no web address."""
-    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    try:
-        parts = urlsplit(address)
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return parts.hostname
-    except ValueError:  # a port that is no number, brackets that are not closed
-        pass
-    raise LabError(
-        f"HF_ENDPOINT is {address[:80]!r}, which is no web address, so the hub cannot be asked. Unset it, or set it to "
-        "an address such as https://huggingface.co."
-    )
-
-
-def is_reachable(host: str, connect: Callable[..., Any], seconds: float = HUB_SECONDS) -> bool:
-    """Whether a TCP connection to port 443 opens in time."""
-    return within(seconds, lambda: connect((host, 443), timeout=seconds).close())
-
-
-def within(seconds: float, attempt: Callable[[], Any]) -> bool:
-    """Whether an attempt to reach something ends in time and without an error.
-
-    In a thread of its own, because looking up a name knows no time limit.
-    """
-    reached = []
-
-    def run() -> None:
-        try:
-            attempt()
-        except (OSError, RuntimeError, ValueError, HTTPException):  # ValueError: a name that no host can have
-            return
-        reached.append(True)
-
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(reached)
 
 
 def check_files(name: str, folder: Path, files: tuple[str, ...], root: Path) -> Finding:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
-from genai_labs.loading import checksums, sources
+from genai_labs.loading import checksums, hub, sources
 from genai_labs.loading.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
 
 
@@ -45,7 +45,7 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
         return found
     if to and again:
         (to / part / checksums.SUMS).unlink(missing_ok=True)  # what is fetched anew may be another version
-    folder = sources.fetch(source, kind, to / part if to else None, again)
+    folder = hub.fetch(source, kind, to / part if to else None, again)
     checksums.check_sums(folder)
     if to:
         checksums.write_sums(folder)

@@ -1,29 +1,20 @@
-"""Where models and data come from: a folder on this machine, or a name on the Hugging Face hub.
+"""Where models and data are on this machine: in a folder, or in the cache of the Hugging Face hub.
 
-Everything is brought into a folder first and read from there, so there is one way to load and one place for errors. A
-name may carry a revision: "google/flan-t5-base@main". What is on this machine already is never asked for again.
+Everything is read from a folder, so there is one way to load and one place for errors. A name on the hub may carry a
+revision: "google/flan-t5-base@main". ``python -m genai_labs fetch`` brings to this machine what is not on it yet.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from genai_labs.course.machine import hub_host, within
 from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 
 Kind = Literal["model", "dataset"]
 
-SECONDS = 3.0  # how long the hub may take to answer at all
 # What is needed of a repository, by kind: files in its top folder whose names end so. Weights come on top.
 ENDINGS: dict[Kind, tuple[str, ...]] = {
     "model": (".json", ".txt", ".model", ".md"),
@@ -36,14 +27,6 @@ MADE_BY = {
     "judge-mini": "build-world classifiers --again",
     "harsh-lora": "detox --train-summarizer --ship",
 }
-
-
-@dataclass(frozen=True)
-class File:
-    """A file of a repository on the hub. size: bytes."""
-
-    name: str
-    size: int
 
 
 def split_revision(source: str) -> tuple[str, str | None]:
@@ -95,23 +78,25 @@ def remedy(folder: Path) -> str:
 
 
 def find(source: str, kind: Kind = "model") -> Path:
-    """The folder that holds a model or a data set, fetched from the hub if it is not on this machine yet.
-
-    Raises LabError, within seconds, where there is no such folder, and where the hub does not have it or does not
-    answer.
-    """
+    """The folder that holds a model or a data set. Raises LabError where it is not on this machine."""
     if is_folder(source):
         folder = folder_of(source)
         if folder is None:
             raise LabError(
-                f"There is no folder {_shown(source)}, from which the {kind} is to be loaded. Check the name; a "
+                f"There is no folder {shown(source)}, from which the {kind} is to be loaded. Check the name; a "
                 'model or data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
             )
         return folder
-    return cached(source, kind) or fetch(source, kind)
+    if found := cached(source, kind):
+        return found
+    raise LabError(
+        f"The {kind} {shown(source)} is not on this machine. Bring it here with `python -m genai_labs fetch` (of the "
+        "profile that names it: --profile NAME), name a local folder instead, or take the embedded world, which needs "
+        "no network (GENAI_LABS_PROFILE=mini)."
+    )
 
 
-def _shown(source: str) -> str:
+def shown(source: str) -> str:
     """A name as it can be printed: what steers a terminal is written out, and blanks at its ends can be seen."""
     plain = source.strip() == source != "" and source.isprintable()
     return source[:200] if plain else repr(source[:200])
@@ -119,11 +104,12 @@ def _shown(source: str) -> str:
 
 def cached(source: str, kind: Kind = "model") -> Path | None:
     """The folder in the hub's cache on this machine, if all that is needed is in it."""
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, revision = split_revision(source)
     try:
-        folder = Path(_api().snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True))
+        folder = Path(snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError, ValueError):
         return None
     return folder if is_whole(folder, kind) else None
@@ -138,138 +124,7 @@ def is_whole(folder: Path, kind: Kind) -> bool:
     return "config.json" in names and bool(tokenizer) and bool(weight_files(names))
 
 
-def weight_files(names: set[str] | Sequence[str]) -> list[str]:
+def weight_files(names: Collection[str]) -> list[str]:
     """The files of weights to load: safetensors if there are any, else a pickle by its usual name."""
     safe = sorted(name for name in names if name.startswith("model") and name.endswith(".safetensors"))
     return safe or [name for name in names if name == PICKLE]
-
-
-def fetch(source: str, kind: Kind = "model", to: Path | None = None, again: bool = False) -> Path:
-    """Bring what is needed of a repository on the hub to this machine; an interrupted download goes on.
-
-    to: a folder of its own, else the hub's cache. again: fetch even what is here already, which may be damaged.
-    Raises LabError, within seconds, where the hub does not answer, does not have it, or wants a permission, and where
-    the disk is too small.
-    """
-    name, revision = split_revision(source)
-    check_reachable(name)
-    with in_words(name, revision):
-        files = needed(name, kind, revision)
-        _check_room(name, files, to)
-        return Path(
-            _api().snapshot_download(
-                name,
-                repo_type=kind,
-                revision=revision,
-                local_dir=to,
-                allow_patterns=[file.name for file in files],
-                force_download=again,
-            )
-        )
-
-
-def needed(name: str, kind: Kind, revision: str | None = None) -> list[File]:
-    """The files of a repository that are needed, with their sizes."""
-    info: Any = _api().repo_info(name, repo_type=kind, revision=revision, files_metadata=True, timeout=10)
-    sizes = {each.rfilename: each.size or 0 for each in info.siblings if "/" not in each.rfilename}
-    chosen = [each for each in sizes if each.endswith(ENDINGS[kind])]
-    chosen += weight_files(set(sizes)) if kind == "model" else []
-    return [File(each, sizes[each]) for each in sorted(set(chosen))]
-
-
-def check_reachable(name: str) -> None:
-    """Raise LabError, within seconds, if the hub may not be asked or does not answer."""
-    remedy = (
-        "Bring it here with `python -m genai_labs fetch` where there is a network, name a local folder instead, or "
-        "take the embedded world, which needs none (GENAI_LABS_PROFILE=mini)."
-    )
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise LabError(
-            f"{_shown(name)} is not on this machine, and the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}"
-        )
-    host = hub_host()
-    if not answers(endpoint()):
-        raise LabError(f"{_shown(name)} is not on this machine, and the hub ({host}) does not answer. {remedy}")
-
-
-def answers(address: str, seconds: float = SECONDS) -> bool:
-    """Whether a web address answers in time, whatever it says; by way of a proxy where the system names one."""
-
-    def ask() -> None:
-        with suppress(urllib.error.HTTPError):  # a refusal is an answer
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
-
-    return within(seconds, ask)
-
-
-def endpoint() -> str:
-    """The address of the hub: HF_ENDPOINT, or the usual one."""
-    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-
-
-@contextmanager
-def in_words(name: str, revision: str | None = None) -> Iterator[None]:
-    """Errors of the hub as errors that say what happened, why, and what to do next."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    try:
-        yield
-    except GatedRepoError as error:
-        raise LabError(
-            f"{name} is only for people who have agreed to its terms. Agree to them at {endpoint()}/{name}, log in "
-            "with `hf auth login`, and try again."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise LabError(
-            f"{name} has no revision {revision or 'main'}. Leave the revision out, or look for its name at "
-            f"{endpoint()}/{name}."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise LabError(
-            f"The hub has nothing called {name}, or not for everybody. Check the spelling, and owner/name; if it is "
-            "private, log in with `hf auth login`."
-        ) from error
-    except OSError as error:  # what goes wrong with a disk, and, as a kind of it, with a network
-        if error.errno == errno.ENOSPC:
-            raise LabError(
-                f"The disk is full: {name} could not be stored whole. Make room, or set HF_HOME to a folder on another "
-                "disk. What has arrived is kept, and the same command goes on with it."
-            ) from error
-        raise _interrupted(name, error) from error
-    except LabError:
-        raise
-    except Exception as error:  # the libraries below have errors of their own for broken connections
-        raise _interrupted(name, error) from error
-
-
-def _interrupted(name: str, error: Exception) -> LabError:
-    return LabError(
-        f"Fetching {name} was interrupted: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}. "
-        "What has arrived is kept; the same command goes on with it."
-    )
-
-
-def _check_room(name: str, files: Sequence[File], to: Path | None) -> None:
-    from huggingface_hub import constants
-
-    size = sum(file.size for file in files)
-    place = to or Path(constants.HF_HUB_CACHE)
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < size:
-        raise LabError(
-            f"{name} takes {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free on the disk of {place.name}. Make "
-            "room, set HF_HOME to a folder on another disk, or take a smaller profile."
-        )
-
-
-def _api() -> Any:
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=endpoint())

@@ -20,6 +20,11 @@ def has_bf16() -> bool:
     """Whether this machine computes in bfloat16 natively; elsewhere it trains in fp32. Never fp16: T5 overflows."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    return cpu_has_bf16()
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor computes in bfloat16 natively."""
     if os.environ.get("ATEN_CPU_CAPABILITY", "").lower() in ("default", "avx2"):
         return False
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
