@@ -16,7 +16,8 @@ from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.loading.profiles import PROFILES
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.rlhf import dialogues
-from genai_labs.show.display import FONT, escape, show_dialogue
+from genai_labs.show.cards import FONT, escape
+from genai_labs.show.texts import show_dialogue
 
 WIDTH = 1180  # pixels of a page, drawn at twice that
 COLUMN = "flex:1;border:1px solid #c4c9d0;border-radius:6px;padding:10px 14px;"

@@ -16,9 +16,11 @@ from nbval.plugin import get_sanitize_patterns
 
 from genai_labs.errors import LabError
 from genai_labs.paths import ROOT
+from genai_labs.prompting import figures
 from genai_labs.scoring.metrics import Interval
 from genai_labs.show import display
 from genai_labs.show.display import Card, Plot
+from genai_labs.show.texts import mark_changes
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 SCORE = Interval(0.612, 0.58, 0.64, 200)
@@ -30,12 +32,12 @@ CARDS: dict[str, Callable[[], Card]] = {
     "side by side": lambda: display.side_by_side({EVIL: EVIL, "other": f"new {EVIL}"}, reference=EVIL),
 }
 PLOTS: dict[str, Callable[[], Plot]] = {
-    "token_bars": lambda: display.token_bars(["▁wants", "$4 or $5", "</s>"], [0.6, 0.3, 0.1], title="Next"),
+    "token_bars": lambda: figures.token_bars(["▁wants", "$4 or $5", "</s>"], [0.6, 0.3, 0.1], title="Next"),
     "score_bars": lambda: display.score_bars({"zero-shot": SCORE}, "ROUGE-1 F (0 to 1)", {"longest turn": 0.2}),
     "line_with_band": lambda: display.line_with_band(
         [0, 1], {"seen": [SCORE, SCORE], "unseen": [(0.3, 0.2, 0.4)] * 2}, "exemplars", "ROUGE-1 F (0 to 1)"
     ),
-    "sweep_plot": lambda: display.sweep_plot(
+    "sweep_plot": lambda: figures.sweep_plot(
         {
             "temperature": {"T = 1": (SCORE, SCORE), "T = 2": (SCORE, (0.3, 0.2, 0.4))},
             "top-k": {"5": (SCORE, SCORE)},
@@ -104,10 +106,10 @@ def test_side_by_side_marks_what_differs_in_bold_and_underlined() -> None:
 
 def test_marked_pieces_join_to_the_whole_text() -> None:
     text = "  Two  spaces, a\nnew line and - a dash "
-    pieces = display.mark_changes(text, "a dash")
+    pieces = mark_changes(text, "a dash")
     assert "".join(piece for piece, _ in pieces) == text
     assert {mark for _, mark in pieces} == {True, False}
-    assert display.mark_changes(text, text) == [(text, False)]
+    assert mark_changes(text, text) == [(text, False)]
 
 
 def test_side_by_side_without_a_reference_marks_nothing_and_takes_several_rows() -> None:
@@ -181,7 +183,7 @@ def test_text_of_a_figure_holds_its_numbers() -> None:
 
 def test_labels_of_close_points_do_not_hide_each_other() -> None:
     close = {f"setting {number}": ((0.5 + number / 500,) * 3, (0.5,) * 3) for number in range(6)}
-    figure = display.sweep_plot({"family": close}, "x (0 to 1)", "y (0 to 1)").figure
+    figure = figures.sweep_plot({"family": close}, "x (0 to 1)", "y (0 to 1)").figure
     figure.draw_without_rendering()
     boxes = [Text.get_window_extent(note) for note in figure.axes[0].texts]
     assert len(boxes) == 6
@@ -196,13 +198,13 @@ def test_a_dollar_sign_in_a_token_stays_a_dollar_sign() -> None:
 
 
 def test_unknown_characters_of_a_model_raise_no_warning(recwarn: pytest.WarningsRecorder) -> None:
-    display.token_bars(["漢字", "ok"], [0.5, 0.5]).png()
+    figures.token_bars(["漢字", "ok"], [0.5, 0.5]).png()
     assert not recwarn.list
 
 
 def test_bars_need_a_probability_for_each_token() -> None:
     with pytest.raises(LabError, match="2 tokens but 1 numbers"):
-        display.token_bars(["a", "b"], [1.0])
+        figures.token_bars(["a", "b"], [1.0])
 
 
 def sanitized(shown: Card | Plot) -> list[str]:

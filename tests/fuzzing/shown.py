@@ -10,8 +10,10 @@ from typing import Any
 import pandas as pd
 from hypothesis import strategies as st
 
+from genai_labs.prompting import figures
 from genai_labs.scoring.metrics import Interval
 from genai_labs.show import display
+from genai_labs.show.texts import mark_changes
 from tests.fuzzing.inputs import REFUSED, SLOW, Odd, answer, calls, numbers, said, target, texts
 
 OURS = {"div", "table", "thead", "tbody", "tr", "th", "td", "b", "u", "span"}
@@ -123,10 +125,10 @@ def texts_side_by_side_are_whole(given: dict[str, Any], folder: Path) -> None:
 
 @target(calls(text=texts, reference=texts), found=({"text": None, "reference": ""},))
 def marked_pieces_join_to_the_text(given: dict[str, Any], folder: Path) -> None:
-    pieces = answer(display.mark_changes, **given)
+    pieces = answer(mark_changes, **given)
     if pieces is not REFUSED:
         assert "".join(piece for piece, _ in pieces) == given["text"]
-        assert not any(mark for _, mark in display.mark_changes(given["text"], given["text"]))
+        assert not any(mark for _, mark in mark_changes(given["text"], given["text"]))
 
 
 shares = st.floats(0, 1) | st.sampled_from([float("nan"), -1, 2, float("inf")])
@@ -154,7 +156,7 @@ def draws(figure: Any) -> None:
     ),
 )
 def bars_of_tokens_are_drawn(given: dict[str, Any], folder: Path) -> None:
-    draws(answer(display.token_bars, **given))
+    draws(answer(figures.token_bars, **given))
 
 
 @target(
@@ -196,4 +198,4 @@ def lines_with_bands_are_drawn(given: dict[str, Any], folder: Path) -> None:
     SLOW,
 )
 def sweeps_are_drawn(given: dict[str, Any], folder: Path) -> None:
-    draws(answer(display.sweep_plot, **given))
+    draws(answer(figures.sweep_plot, **given))

@@ -24,7 +24,8 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text
 from genai_labs.loading.profiles import loaded_profile
 from genai_labs.scoring.metrics import SEED, Interval, paired_bootstrap
-from genai_labs.show.display import ABOUT, NOTE, TEXT, Card, box, escape, show_table, tinted
+from genai_labs.show.cards import NOTE, TEXT, Card, box, escape, tinted
+from genai_labs.show.display import ABOUT, show_table
 from genai_labs.system import files
 
 HOLDS = "holds"
