@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import matplotlib
 import pytest
 
-from genai_labs.course.runner import HEADLESS
+from genai_labs.course.execution import HEADLESS
 
 _OUT = TemporaryDirectory(prefix="genai_labs_tests_")
 

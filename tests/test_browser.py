@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from genai_labs.course.execution import HEADLESS
 from genai_labs.course.notebooks import WIDGET
-from genai_labs.course.runner import HEADLESS, LAB_NOTEBOOKS
+from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.course.working_copy import read_notebook
 from genai_labs.paths import BUILD, ROOT
 from genai_labs.system.progress import MARK

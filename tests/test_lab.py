@@ -9,7 +9,7 @@ import pytest
 from jupyterlab.labapp import LabApp
 
 from genai_labs import __main__ as cli
-from genai_labs.course import lab, runner
+from genai_labs.course import execution, lab, runner
 from genai_labs.course.notebooks import WIDGET
 from genai_labs.paths import JUPYTER_CONFIG, ROOT
 from genai_labs.system.progress import MARK
@@ -32,7 +32,7 @@ def test_lab_opens_a_copy_and_shows_the_repository(started: list[list[str]], tmp
     (line,) = started
     assert line[:2] == [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/work/lab2_fine_tuning.ipynb"]
     assert sorted(path.name for path in (tmp_path / "work").glob("*.ipynb")) == sorted(runner.LAB_NOTEBOOKS.values())
-    assert os.environ.items() >= runner.KEEP_MEMORY.items()
+    assert os.environ.items() >= execution.KEEP_MEMORY.items()
     assert os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(JUPYTER_CONFIG)
 
 

@@ -20,7 +20,8 @@ from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
 from genai_labs.scoring.metrics import Interval
 from genai_labs.show import lessons
-from genai_labs.show.lessons import Expectation, lesson, lessons_path, lessons_table, read_lessons
+from genai_labs.show.lessons import Expectation, lesson, lessons_table
+from genai_labs.show.record import lessons_path, read_lessons
 
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),

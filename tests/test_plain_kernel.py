@@ -10,8 +10,9 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
+from genai_labs.course.execution import HEADLESS, KEEP_MEMORY, own_kernel
 from genai_labs.course.notebooks import find_problems, strip_progress
-from genai_labs.course.runner import HEADLESS, KEEP_MEMORY, LAB_NOTEBOOKS, own_kernel
+from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.system.progress import MARK
 from tests.browsers import find_browser
@@ -24,7 +25,7 @@ preferences.train_reward_model(rows, 32, steps=2).accuracy.n
 """
 SEVERAL_BARS = """
 import time
-from genai_labs.progress import bar, saying
+from genai_labs.system.progress import bar, saying
 
 print("before")
 with saying("loading"):
@@ -40,7 +41,7 @@ for name in ("first", "second"):
 """
 INTERRUPTED = """
 import time
-from genai_labs.progress import bar
+from genai_labs.system.progress import bar
 
 with bar(2, "work") as moved:
     time.sleep(0.5)
@@ -125,7 +126,9 @@ def test_a_cell_has_one_bar_at_a_time_in_one_place() -> None:
 def test_a_bar_goes_when_its_work_is_interrupted() -> None:
     cell = new_code_cell(INTERRUPTED, metadata={"tags": ["raises-exception"]})
     client = run_plainly(
-        new_notebook(cells=[cell, new_code_cell("from genai_labs.progress import NotebookBar\nNotebookBar.inside")])
+        new_notebook(
+            cells=[cell, new_code_cell("from genai_labs.system.progress import NotebookBar\nNotebookBar.inside")]
+        )
     )
     assert client.nb.cells[0].outputs[0].data == {}
     assert client.nb.cells[1].outputs[0].data["text/plain"] == "False"

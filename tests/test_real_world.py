@@ -21,7 +21,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from genai_labs.course import runner
+from genai_labs.course import execution, runner
 from genai_labs.errors import LabError
 from genai_labs.loading import data, models
 from genai_labs.loading.checksums import SUMS
@@ -120,10 +120,10 @@ def test_rouge_is_that_of_rouge_score_on_real_rows() -> None:
 def test_a_lab_runs_unchanged_and_claims_nothing_that_random_weights_cannot_show(
     lab: int, stand_ins: dict[str, Path], tmp_path: Path
 ) -> None:
-    environment = runner.kernel_environment("flan-t5-small", tmp_path)
+    environment = execution.kernel_environment("flan-t5-small", tmp_path)
     environment |= {SOURCES[part]: str(folder) for part, folder in stand_ins.items()}
     assert runner.run_lab(lab, runner.find_notebooks([lab])[lab], environment, tmp_path), "a cell failed"
-    rows = {row["id"]: row for row in runner.read_lessons(tmp_path)}
+    rows = {row["id"]: row for row in runner.read_lessons(tmp_path / runner.LESSONS)}
     assert len(rows) >= 10
     # What only a model that has learned something can show.
     learned = {1: ("1.2", "1.6"), 2: ("2.1", "2.8", "2.14"), 3: ("3.5", "3.9", "3.15", "3.16")}[lab]

@@ -18,8 +18,9 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from genai_labs.course import runner
-from genai_labs.course.runner import HEADLESS, LESSONS, find_notebooks, forget_lessons, refresh_notebooks, run_labs
+from genai_labs.course import execution, runner
+from genai_labs.course.execution import HEADLESS
+from genai_labs.course.runner import LESSONS, find_notebooks, refresh_notebooks, run_labs
 from genai_labs.errors import LabError
 from genai_labs.system import files
 
@@ -81,7 +82,7 @@ def stub_execution(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) 
 def test_a_lab_shows_its_progress_by_section_and_leaves_notebook_page_and_lessons(labs: Path, tmp_path: Path) -> None:
     write(labs, notebook("print('hello <b>')", RECORD))
     program = (
-        "import sys; from pathlib import Path; from genai_labs import runner\n"
+        "import sys; from pathlib import Path; from genai_labs.course import runner\n"
         "runner.NOTEBOOKS = Path(sys.argv[1])\n"
         "status = runner.run_labs([1], 'mini', Path(sys.argv[2]))\n"
         "print('loaded:', sorted({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)))\n"
@@ -131,15 +132,15 @@ def test_the_kernel_is_this_python_even_if_the_machine_has_another_of_that_name(
     )
     made = notebook(source)
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    environment = runner.kernel_environment("mini", tmp_path)
-    assert runner.execute(made, labs, environment, "Lab 1") is None
+    environment = execution.kernel_environment("mini", tmp_path)
+    assert execution.execute(made, labs, environment, "Lab 1") is None
     found = json.loads(made.cells[1].outputs[0].text)
     assert found == [sys.executable, str(labs.resolve()), True, "mini", str(tmp_path), "1", "1"]
 
 
 def test_other_profiles_may_use_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    assert "HF_HUB_OFFLINE" not in runner.kernel_environment("small", tmp_path)
+    assert "HF_HUB_OFFLINE" not in execution.kernel_environment("small", tmp_path)
 
 
 def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_came(
@@ -165,7 +166,8 @@ def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_c
 STOPPED = """
 import sys
 from pathlib import Path
-from genai_labs import __main__ as command, runner
+from genai_labs import __main__ as command
+from genai_labs.course import runner
 runner.NOTEBOOKS = Path(sys.argv[1])
 sys.exit(command.main(["run", "1", "2", "--out", sys.argv[2]]))
 """
@@ -223,7 +225,7 @@ def wait_for(path: Path) -> int:
 def test_memory_and_disk_that_run_out_in_a_cell_are_told_in_words(
     source: str, words: str, labs: Path, tmp_path: Path
 ) -> None:
-    failure = runner.execute(notebook(source), labs, runner.kernel_environment("mini", tmp_path), "Lab 1")
+    failure = execution.execute(notebook(source), labs, execution.kernel_environment("mini", tmp_path), "Lab 1")
     assert failure is not None
     assert re.search(words, failure.reason)
 
@@ -289,7 +291,7 @@ def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
 FORGET = """
 import sys
 from pathlib import Path
-from genai_labs import runner
+from genai_labs.course import execution, runner
 print("ready", flush=True)
 while True:
     runner.forget_lessons(Path(sys.argv[1]), [3])
@@ -314,8 +316,8 @@ def test_lessons_of_other_labs_survive_a_kill_while_some_are_forgotten(tmp_path:
 
 
 def test_a_kernel_that_dies_is_told_in_words(labs: Path, tmp_path: Path) -> None:
-    environment = runner.kernel_environment("mini", tmp_path)
-    failure = runner.execute(notebook("1", "import os; os._exit(9)"), labs, environment, "Lab 1")
+    environment = execution.kernel_environment("mini", tmp_path)
+    failure = execution.execute(notebook("1", "import os; os._exit(9)"), labs, environment, "Lab 1")
     assert failure is not None
     assert (failure.cell, failure.section) == (4, "Part 2")
     assert "memory ran out" in failure.reason
@@ -375,7 +377,7 @@ ODD_LESSONS = [
 def test_lessons_that_cannot_be_read_are_named(content: str, tmp_path: Path) -> None:
     (tmp_path / LESSONS).write_text(content)
     with pytest.raises(LabError, match="Delete it"):
-        forget_lessons(tmp_path, [1])
+        runner.forget_lessons(tmp_path, [1])
 
 
 def test_no_lab_holds_formulas_as_pages_have_no_script_that_sets_them() -> None:
@@ -420,7 +422,7 @@ def test_a_section_is_the_last_heading_and_code_in_text_is_none() -> None:
         new_markdown_cell("### 2. One shot ###\nWords."),
         new_markdown_cell("Only words."),
     ]
-    sections = runner.section_names(new_notebook(cells=cells))
+    sections = execution.section_names(new_notebook(cells=cells))
     assert sections == ["start", "Lab", "Lab", "2. One shot", "2. One shot"]
 
 

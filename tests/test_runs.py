@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs.course.runner import own_kernel
+from genai_labs.course.execution import own_kernel
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import command, examples, lora, training
 from genai_labs.finetuning.examples import Feature

@@ -22,7 +22,7 @@ from benchmarks import training as bench
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
 from genai_labs.prompting import generation, prompts
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table
 
 TOKENS = 60  # of each summary: all are written to that length, since random weights never come to an end
 PEERS, OURS = "peers", "ours"

@@ -32,8 +32,7 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring import toxicity
-from genai_labs.show.lessons import versions
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table, versions
 from genai_labs.system import shortage
 from genai_labs.system.devices import best_device, has_bf16
 

@@ -26,8 +26,7 @@ from genai_labs.finetuning.training import Plan
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.show.lessons import versions
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table, versions
 
 LENGTH, TARGET = 192, 40  # tokens of a prompt and of a summary, where they are not what is changed
 STEPS = 3  # of the optimizer, where rows are not what is changed

@@ -14,7 +14,7 @@ from genai_labs.finetuning.memory import BYTES, predicted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
 from genai_labs.paths import RESULTS
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table
 
 VOCABULARY = 32_128
 SOURCE_TOKENS, TARGET_TOKENS = 220, 40  # of a DialogSum dialogue in its instruction, and of its summary; rounded means

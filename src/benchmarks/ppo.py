@@ -31,7 +31,7 @@ from genai_labs.prompting import prompts
 from genai_labs.prompting.generation import complete
 from genai_labs.rlhf import ppo
 from genai_labs.scoring import toxicity
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table
 from genai_labs.system.devices import has_bf16
 
 SETTINGS = ppo.Settings(batch_size=16, minibatch=4, epochs=4, max_new_tokens=60, rank=32, alpha=32, targets=("q", "v"))

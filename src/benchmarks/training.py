@@ -35,8 +35,7 @@ from genai_labs.inputs.options import whole_number
 from genai_labs.loading import data, models, pretrained
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS, ROOT
-from genai_labs.show.lessons import versions
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table, versions
 from genai_labs.system.devices import best_device, has_bf16
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -15,8 +15,9 @@ from genai_labs.loading import data
 from genai_labs.prompting import prompts, reasoning, retrieval
 from genai_labs.rlhf import reward_model
 from genai_labs.scoring import facts, metrics
-from genai_labs.show import lessons
+from genai_labs.show import lessons, record
 from genai_labs.show.scoreboard import Scoreboard
+from genai_labs.show.verdicts import HOLDS
 from tests.fuzzing.files import TOKENIZER, saved
 from tests.fuzzing.inputs import (
     PIECES,
@@ -308,19 +309,19 @@ lesson_calls = calls(
 
 @target(lesson_calls, weight=SLOW)
 def a_lesson_is_measured_and_written(given: dict[str, Any], folder: Path) -> None:
-    lessons.lessons_path().unlink(missing_ok=True)
+    record.lessons_path().unlink(missing_ok=True)
     lessons._measured.clear()
     found = answer(lessons.lesson, **given, show=False)
     if found is REFUSED:
-        assert lessons.read_lessons() == []
+        assert record.read_lessons() == []
         return
     assert found.verdict in lessons.LOOKS
-    (row,) = json.loads(lessons.lessons_path().read_text(encoding="utf-8"), parse_constant=no_number)
-    assert row["holds"] == (row["verdict"] == lessons.HOLDS)
+    (row,) = json.loads(record.lessons_path().read_text(encoding="utf-8"), parse_constant=no_number)
+    assert row["holds"] == (row["verdict"] == HOLDS)
     least, bounds = given["at_least"], given["bounds"]
     if row["holds"] and bounds is None:
         assert row["low"] >= least if given["expect"] == "higher" else row["high"] <= -least
-    assert lessons.read_lessons() == [row]
+    assert record.read_lessons() == [row]
     assert repr(lessons.lessons_table())
     assert "<script" not in found.card.html
 
@@ -351,7 +352,7 @@ def lesson_files(draw: st.DrawFn) -> bytes:
     ),
 )
 def damaged_lessons_are_refused(given: bytes, folder: Path) -> None:
-    found = answer(lessons.read_lessons, saved(folder, "lessons.json", given))
+    found = answer(record.read_lessons, saved(folder, "lessons.json", given))
     if found is not REFUSED:
         assert repr(lessons.lessons_table(found))
 

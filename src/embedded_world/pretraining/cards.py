@@ -9,7 +9,7 @@ from pathlib import Path
 from embedded_world.corpus import hate_texts, preferences, splits
 from embedded_world.corpus.content import scenarios
 from embedded_world.corpus.styles import HELD_OUT, KNOWN
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table
 
 
 def data_card(seed: int = 0) -> str:

@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from genai_labs.course.runner import KEEP_MEMORY, LAB_NOTEBOOKS, encryption, find_notebooks
+from genai_labs.course.execution import KEEP_MEMORY, encryption
+from genai_labs.course.runner import LAB_NOTEBOOKS, find_notebooks
 from genai_labs.course.working_copy import WORK, update_copy
 from genai_labs.errors import LabError
 from genai_labs.paths import JUPYTER_CONFIG, ROOT

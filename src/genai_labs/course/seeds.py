@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from genai_labs.course.runner import find_notebooks, kernel_environment, read_lessons, run_lab
+from genai_labs.course.execution import kernel_environment
+from genai_labs.course.runner import find_notebooks, run_lab
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
 from genai_labs.paths import RESULTS
-from genai_labs.show.lessons import versions
-from genai_labs.show.markdown import table
+from genai_labs.show.record import FILE, read_lessons
+from genai_labs.show.results import table, versions, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,14 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
     runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
-    args.out.mkdir(parents=True, exist_ok=True)
     record = summarize(args.lab, runs)
-    (args.out / f"lab{args.lab}_seeds.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (args.out / f"lab{args.lab}_seeds.md").write_text(as_markdown(record), encoding="utf-8")
+    write(record, as_markdown(record), args.out, f"lab{args.lab}_seeds")
     draw(record, args.out / f"lab{args.lab}_lessons.png")
-    failed = [r["id"] for r in record["lessons"] if r["holds_on"] < len(args.seeds)]
-    print(as_markdown(record))
-    return int(bool(failed))
+    return int(any(lesson["holds_on"] < len(args.seeds) for lesson in record["lessons"]))
 
 
 def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
@@ -43,7 +39,7 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
     with TemporaryDirectory() as folder:
         environment = kernel_environment("mini", Path(folder)) | {SEED_VARIABLE: str(seed)}
         run_lab(lab, notebook, environment, Path(folder))
-        return read_lessons(Path(folder))
+        return read_lessons(Path(folder) / FILE)
 
 
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:

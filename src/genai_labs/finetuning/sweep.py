@@ -27,8 +27,7 @@ from genai_labs.paths import RESULTS
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
 from genai_labs.show import display
-from genai_labs.show.lessons import versions
-from genai_labs.show.markdown import table
+from genai_labs.show.results import table, versions
 
 RANKS = (1, 4, 16)
 PLACES: dict[str, dict[str, Any]] = {

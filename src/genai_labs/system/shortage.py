@@ -31,21 +31,6 @@ def is_full_disk(error: BaseException) -> bool:
     return any(words in str(error) for words in FULL_DISK)
 
 
-def of_a_cell(name: str, message: str) -> str | None:
-    """What the error of a notebook's cell says of memory or disk, by its name and message; None: nothing."""
-    text = message.lower()
-    if name in ("MemoryError", "OutOfMemoryError") or (
-        name in ("RuntimeError", "OSError") and any(words in text for words in WORDS)
-    ):
-        return (
-            f"Memory ran out in this cell ({name}{': ' + message if message else ''}). Close other programs and run it "
-            "again, or take a smaller profile (--profile); `python -m genai_labs check` shows how much memory is free."
-        )
-    if any(words in message for words in FULL_DISK):
-        return f"The disk is full, so that this cell could not write ({message}). Make room and run it again."
-    return None
-
-
 @contextmanager
 def in_words(doing: str, remedy: str = "", kept: Callable[[], str] = str) -> Iterator[None]:
     """Say in words that memory ran out or the disk is full; other errors pass.

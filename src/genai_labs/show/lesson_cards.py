@@ -1,0 +1,137 @@
+"""How a lesson looks: its card in HTML and in plain text, with the interval drawn to scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
+from genai_labs.scoring.metrics import Interval
+from genai_labs.show.cards import NOTE, TEXT, Card, box, escape, tinted
+from genai_labs.show.display import ABOUT
+from genai_labs.show.results import versions
+from genai_labs.show.verdicts import HOLDS, LOOKS, Expectation
+
+
+@dataclass(frozen=True, repr=False)
+class Lesson:
+    """A claim and what was measured: numbers rounded to four decimals, a verdict and its reason."""
+
+    id: str
+    claim: str
+    metric: str
+    unit: str
+    interval: Interval
+    verdict: str
+    reason: str
+    seed: int
+    profile: str
+    expectation: Expectation
+    of: str = "dialogues"
+    digits: int = 3
+    shown_in: str | None = None  # the run of a cell that has shown the card
+    varies: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict == HOLDS
+
+    @property
+    def card(self) -> Card:
+        """The lesson as a card that shows itself."""
+        return Card(_html_card(self), _text_card(self))
+
+    def row(self) -> dict[str, Any]:
+        """The lesson as it stands in lessons.json."""
+        return {
+            "lab": int(self.id.split(".")[0]),
+            "id": self.id,
+            "claim": self.claim,
+            "metric": self.metric,
+            "unit": self.unit,
+            **self.interval._asdict(),
+            "verdict": self.verdict,
+            "holds": self.holds,
+            "seed": self.seed,
+            "profile": self.profile,
+            "versions": versions(),
+        }
+
+    def __repr__(self) -> str:
+        return _text_card(self)
+
+    def _ipython_display_(self) -> None:
+        # A cell that ends with lesson(...) has shown the card already: do not show it twice.
+        if self.shown_in is None or self.shown_in != cell_run():
+            display(self.card)
+
+
+def cell_run() -> str | None:
+    """What tells one run of a notebook cell from every other; None outside of a notebook."""
+    shell = get_ipython()
+    if shell is None:
+        return None
+    if hasattr(shell, "get_parent"):  # a kernel: nbval runs all cells under one execution count
+        return str(shell.get_parent()["header"]["msg_id"])
+    return str(shell.execution_count)
+
+
+def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
+    """The effect with its unit, and how sure it is."""
+    sign = "" if lesson.expectation.level else "+"
+    mark = ABOUT if lesson.varies else ""
+    effect, low, high = (f"{mark}{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
+    certainty = f"95 % interval [{low}, {high}], n = {lesson.interval.n} {lesson.of}"
+    return f"{effect} {lesson.unit or lesson.metric}", certainty
+
+
+def _text_card(lesson: Lesson) -> str:
+    effect, certainty = _measured_in_words(lesson)
+    return (
+        f"Lesson {lesson.id}: {lesson.verdict}\n  {lesson.claim}\n  {effect}, {certainty}\n"
+        f"  {lesson.metric}. {lesson.reason}"
+    )
+
+
+def _html_card(lesson: Lesson) -> str:
+    sign, color = LOOKS[lesson.verdict]
+    effect, certainty = _measured_in_words(lesson)
+    badge = f"background:{color};color:#ffffff;border-radius:10px;padding:2px 10px;font-weight:bold;"
+    verdict = f'<span style="{badge}">{escape(sign)} {lesson.verdict}</span>'
+    return box(
+        f"<div><b>Lesson {escape(lesson.id)}</b> &nbsp; {verdict}</div>",
+        f'<div style="font-size:16px;margin:6px 0;">{escape(lesson.claim)}</div>',
+        f'<div><b style="font-size:18px;">{escape(effect)}</b> &nbsp; {escape(certainty)}</div>',
+        _html_scale(lesson, color),
+        f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(lesson.reason)}</div>',
+        style=f"border-left:6px solid {color};max-width:720px;",
+    )
+
+
+def _html_scale(lesson: Lesson, color: str) -> str:
+    """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
+    marks = lesson.expectation.marks()
+    ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
+    # Only numbers as shown enter, so that the HTML is as stable as they are.
+    shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
+    effect, low, high = _percents(shown, [*shown, *marks])
+    lines = [(_percents([mark], [*shown, *marks])[0], "dashed" if mark else "solid") for mark in marks]
+    styles = [
+        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} {TEXT};" for place, line in lines),
+        f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
+        f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
+    ]
+    pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
+    scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
+    key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
+    if lesson.varies:
+        pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
+    return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape(key)}</div>'
+
+
+def _percents(values: list[float], scale: list[float]) -> list[int]:
+    """Places on a scale that just holds all its numbers between 5 and 95 percent of its width."""
+    low, high = min(scale), max(scale)
+    return [round(5 + 90 * (value - low) / ((high - low) or 1.0)) for value in values]
