@@ -13,6 +13,7 @@ from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import generation, prompts, summarize
+from genai_labs.prompting.speakers import Dialogue, with_tags
 
 TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."
 TAGGED = TALK.replace("Anna:", "#Person1#:").replace("Bob:", "#Person2#:")
@@ -113,7 +114,7 @@ def test_dialogues_that_are_too_long_are_cut_with_a_note(
     ],
 )
 def test_names_become_tags(whole: str, made: str, names: list[str]) -> None:
-    dialogue = summarize.with_tags(whole)
+    dialogue = with_tags(whole)
     assert (dialogue.text, dialogue.names, dialogue.is_plain) == (made, names, False)
 
 
@@ -125,8 +126,8 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     file.write_text(whole, encoding="utf-8")
     assert run(file) == 0
     assert "has no speakers" in capsys.readouterr().out
-    assert summarize.with_tags(whole).text == whole
-    assert summarize.with_tags(" ") == summarize.Dialogue(" ", is_plain=True)
+    assert with_tags(whole).text == whole
+    assert with_tags(" ") == Dialogue(" ", is_plain=True)
 
 
 @pytest.mark.usefixtures("no_model")

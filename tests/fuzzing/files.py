@@ -15,6 +15,7 @@ from genai_labs.inputs import tables, text
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import summarize
+from genai_labs.prompting.speakers import with_tags
 from tests.fuzzing.inputs import REFUSED, answer, damaged, said, target, texts, whole_texts
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))
@@ -212,7 +213,7 @@ turns = st.lists(st.tuples(st.sampled_from(SPEAKERS), st.text("abc défg.,!?'1",
 @target(turns)
 def names_come_back_where_they_stood(given: list[tuple[str, str]], folder: Path) -> None:
     lines = [f"{name}: {what}".strip() for name, what in given]
-    dialogue = summarize.with_tags("\n".join(lines))
+    dialogue = with_tags("\n".join(lines))
     assert not dialogue.is_plain
     assert dialogue.text.count("#:") == len(lines)
     assert not any(f"{name}:" in dialogue.text for name in SPEAKERS)
@@ -223,7 +224,7 @@ def names_come_back_where_they_stood(given: list[tuple[str, str]], folder: Path)
 @target(st.tuples(texts, texts), found=(("Anna: Hi.", f"#Person{'9' * 5000}# left."),))
 def no_word_of_a_typed_dialogue_is_lost(given: tuple[str, str], folder: Path) -> None:
     typed, summary = given
-    dialogue = summarize.with_tags(typed)
+    dialogue = with_tags(typed)
     dialogue.with_names(summary)
     if dialogue.names:
         kept = "".join(dialogue.with_names(dialogue.text).split()).casefold()
