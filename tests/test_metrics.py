@@ -12,7 +12,6 @@ from genai_labs.errors import LabError
 from genai_labs.scoring.metrics import (
     ROUGE_TYPES,
     Interval,
-    Rouge,
     diversity,
     is_turn,
     paired_bootstrap,
@@ -66,8 +65,6 @@ def test_rouge_of_several_references_equals_rouge_score(kind: str, scorer: Rouge
     ]
     np.testing.assert_allclose(rouge_scores(predictions, references, kind), best, rtol=0, atol=1e-12)
     np.testing.assert_allclose(rouge_scores(predictions, references, kind, "mean"), mean, rtol=0, atol=1e-12)
-    metric = Rouge().compute(predictions=predictions, references=references)
-    assert metric[kind] == pytest.approx(np.mean(best), abs=1e-12)
 
 
 @pytest.mark.skipif(not DIALOGSUM.exists(), reason="real DialogSum is not shipped with the course (CC BY-NC-SA)")
@@ -76,23 +73,10 @@ def test_rouge_of_real_dialogues_equals_rouge_score(scorer: RougeScorer) -> None
     summaries = rows["summary"].tolist()
     references = [[one, other] for one, other in zip(summaries, summaries[1:] + summaries[:1], strict=True)]
     predictions = [" ".join(dialogue.splitlines()[:3]) for dialogue in rows["dialogue"]]
-    result = Rouge().compute(predictions=predictions, references=references)
     for kind in ROUGE_TYPES:
         each = [scorer.score_multi(r, p)[kind].fmeasure for p, r in zip(predictions, references, strict=True)]
         assert 0.05 < np.mean(each) < 0.6 or kind == "rouge2"
-        assert result[kind] == pytest.approx(np.mean(each), abs=1e-12)
-
-
-def test_rouge_metric_needs_no_network(socket_disabled: None) -> None:
-    result = Rouge().compute(predictions=["a red cat"], references=["a red cat"])
-    assert result == dict.fromkeys(ROUGE_TYPES, 1.0)
-
-
-def test_rouge_metric_collects_batches_and_can_leave_scores_apart() -> None:
-    metric = Rouge()
-    metric.add(prediction="a red cat", reference="a red cat")
-    metric.add_batch(predictions=["a dog"], references=["the sea"])
-    assert metric.compute(rouge_types=["rouge1"], use_aggregator=False) == {"rouge1": [1.0, 0.0]}
+        np.testing.assert_allclose(rouge_scores(predictions, references, kind), each, rtol=0, atol=1e-12)
 
 
 def test_stemming_makes_forms_of_a_word_equal() -> None:
@@ -223,18 +207,15 @@ def test_settings_of_an_interval_that_cannot_be_are_refused_in_words(settings: A
 
 @pytest.mark.parametrize("given", [None, 5, [5], [None], {"a": "b"}, "text"])
 def test_texts_that_are_none_are_refused_in_words(given: Any) -> None:
-    for score in (rouge_scores, lambda a, b: Rouge().compute(predictions=a, references=b)):
-        with pytest.raises(LabError):
-            score(given, ["a"])
-        with pytest.raises(LabError):
-            score(["a"], given)
+    with pytest.raises(LabError):
+        rouge_scores(given, ["a"])
+    with pytest.raises(LabError):
+        rouge_scores(["a"], given)
     with pytest.raises(LabError):
         diversity(given)
 
 
 def test_nothing_has_no_rouge_as_a_whole_and_columns_of_tables_are_lists() -> None:
-    with pytest.raises(LabError, match="list of summaries is empty"):
-        Rouge().compute(predictions=[], references=[])
     assert rouge_scores([], []).shape == (0,)
     column = np.array(["a tea", "b"])
     assert rouge_scores(column, column).tolist() == [1, 1]  # type: ignore[arg-type]

@@ -18,10 +18,10 @@ from genai_labs.system.progress import MARK
 from tests.browsers import find_browser
 
 TRAIN_REWARD_MODEL = """
-from genai_labs import preferences
+from genai_labs.rlhf import reward_model
 
-rows = preferences.read_preferences()
-preferences.train_reward_model(rows, 32, steps=2).accuracy.n
+rows = reward_model.read_preferences()
+reward_model.train_reward_model(rows, 32, steps=2).accuracy.n
 """
 SEVERAL_BARS = """
 import time

@@ -18,7 +18,7 @@ from embedded_world.corpus.dialogue import hostility
 from embedded_world.pretraining.classifiers import bpe_tokenizer
 from genai_labs.errors import LabError
 from genai_labs.scoring import toxicity
-from genai_labs.scoring.toxicity import Classifier, Toxicity, check_reward, find_labels, load_classifier
+from genai_labs.scoring.toxicity import Classifier, check_reward, find_labels, load_classifier
 
 TRAINING = ("train_reward", "train_judge")
 COMMITTED = ("test", "challenge")
@@ -189,17 +189,6 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------ measurement and probe
-
-
-def test_the_measurement_gives_probabilities_mean_and_share(reward: Classifier) -> None:
-    lines = [*toxicity.PROBES[0], "#Person1# thanks #Person2#."]
-    found = Toxicity(reward).compute(predictions=lines)
-    expected = reward.probabilities(lines)
-    np.testing.assert_allclose(found["toxicity"], expected)
-    assert all(0 <= p <= 1 for p in found["toxicity"])
-    assert found["mean_toxicity"] == pytest.approx(expected.mean())
-    assert found["toxicity_ratio"] == pytest.approx((expected > 0.5).mean())
-    assert found["toxicity"][0] > 0.5 > found["toxicity"][1]
 
 
 def test_toxicity_of_dialogue_and_summary_hides_what_the_summary_says(reward: Classifier) -> None:

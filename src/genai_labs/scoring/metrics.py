@@ -1,18 +1,16 @@
 """How good and how varied texts are, and how sure we can be of a difference.
 
-ROUGE counts the words that a summary shares with its reference. Scores come one per dialogue, because an
-interval needs to know how much dialogues differ from one another.
+ROUGE (Lin 2004, https://aclanthology.org/W04-1013/) counts the words that a summary shares with its reference. Scores
+come one per dialogue, because an interval needs to know how much dialogues differ from one another.
 """
 
 import functools
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import evaluate
 import numpy as np
-from datasets import Features, List, Value
 from numpy.typing import ArrayLike, NDArray
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
@@ -46,51 +44,6 @@ def _stemmed_words(text: str) -> list[str]:
     return _STEMMED.tokenize(text)
 
 
-class Rouge(evaluate.Metric):
-    """ROUGE with the interface of `evaluate.load("rouge")`, but nothing is fetched: it works offline.
-
-    `compute(predictions=list[str], references=list[str] or list[list[str]])` gives the mean F-measure in
-    [0, 1] for rouge1, rouge2, rougeL and rougeLsum, with stemming. Of several references of one dialogue the
-    best counts, for each type by itself. `use_aggregator=False` gives a list per type, one F-measure a
-    dialogue. The measure: Lin (2004), https://aclanthology.org/W04-1013/.
-    """
-
-    def _info(self) -> evaluate.MetricInfo:
-        text = Value("string")
-        return evaluate.MetricInfo(
-            description="ROUGE: overlap of words and word sequences with reference summaries (rouge_score).",
-            citation="Lin, C.-Y. (2004). ROUGE: A Package for Automatic Evaluation of Summaries.",
-            inputs_description="predictions: list of texts; references: a text or a list of texts for each.",
-            features=[
-                Features({"predictions": text, "references": List(text)}),
-                Features({"predictions": text, "references": text}),
-            ],
-        )
-
-    def compute(self, *, predictions: Any = None, references: Any = None, **settings: Any) -> Any:
-        """The scores, of these texts or of the batches added before.
-
-        Raises LabError for what are no texts, for numbers that do not match, and for no text at all.
-        """
-        if predictions is not None or references is not None:
-            if not as_texts(predictions, "summaries"):
-                raise LabError("There is nothing to score: the list of summaries is empty. Give at least one summary.")
-            _as_lists(references, len(predictions))
-        return super().compute(predictions=predictions, references=references, **settings)
-
-    def _compute(
-        self,
-        predictions: list[str],
-        references: list[str] | list[list[str]],
-        rouge_types: Sequence[str] = ROUGE_TYPES,
-        use_aggregator: bool = True,
-    ) -> dict[str, Any]:
-        scores = {kind: rouge_scores(predictions, references, kind) for kind in rouge_types}
-        if not use_aggregator:
-            return {kind: values.tolist() for kind, values in scores.items()}
-        return {kind: float(values.mean()) for kind, values in scores.items()}
-
-
 def rouge_scores(
     predictions: Sequence[str],
     references: Sequence[str] | Sequence[Sequence[str]],
@@ -109,8 +62,8 @@ def rouge_scores(
     _check_choice("kind", kind, ROUGE_TYPES)
     _check_choice("combine", combine, ("best", "mean"))
     pairs = list(zip(predictions, _as_lists(references, len(predictions)), strict=True))
-    together = max if combine == "best" else np.mean
-    return np.array([together(_f_measures(text, several, kind)) for text, several in pairs], dtype=float)
+    combined = max if combine == "best" else np.mean
+    return np.array([combined(_f_measures(text, several, kind)) for text, several in pairs], dtype=float)
 
 
 def diversity(samples: Sequence[Sequence[str]]) -> NDArray[np.float64]:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import evaluate
 import numpy as np
 import torch
-from datasets import Features, Value
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -150,35 +148,6 @@ def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple
 
 
 # ------------------------------------------------------------------------------------------------------ measurement
-
-
-class Toxicity(evaluate.Measurement):
-    """Toxicity with the interface of `evaluate.load("toxicity")`, but nothing is fetched: it works offline.
-
-    `compute(predictions=list[str])` gives "toxicity", the probability of hate of each text in [0, 1], its mean
-    "mean_toxicity", and "toxicity_ratio", the share of texts above .5.
-    """
-
-    def __init__(self, classifier: Classifier | None = None, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.classifier = classifier or load_classifier(JUDGE_MODEL)
-
-    def _info(self) -> evaluate.MeasurementInfo:
-        return evaluate.MeasurementInfo(
-            module_type="measurement",
-            description="Probability that a text is hateful, by a sequence classifier.",
-            citation="",
-            inputs_description="predictions: list of texts.",
-            features=Features({"predictions": Value("string")}),
-        )
-
-    def _compute(self, predictions: list[str], threshold: float = THRESHOLD) -> dict[str, Any]:
-        scores = self.classifier.probabilities(predictions)
-        return {
-            "toxicity": scores.tolist(),
-            "mean_toxicity": float(scores.mean()),
-            "toxicity_ratio": float((scores > threshold).mean()),
-        }
 
 
 def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
