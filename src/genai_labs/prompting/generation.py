@@ -21,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from genai_labs.errors import LabError
 from genai_labs.inputs import text
 from genai_labs.inputs.arguments import as_text
+from genai_labs.inputs.batches import by_length
 from genai_labs.system import devices, shortage
 from genai_labs.system.progress import bar
 
@@ -59,19 +60,11 @@ def generate(
     _check_settings({"config": GREEDY if config is None else config}, seed)
     with _settings_in_words():
         config = complete(GREEDY if config is None else config, model)
-    batch_size = batch_size or comfortable(model)
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    texts: list[list[str]] = [[] for _ in ids]
     if seed is not None:
         torch.manual_seed(seed)
-    moved = bar(2 * len(ids), f"writing {len(ids)} texts", shown=progress)  # each prompt is read, each text written
-    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
-            for row, made in zip(rows, _write(model, tokenizer, read, config, moved.update), strict=True):
-                texts[row] = made
+    what = f"writing {len(ids)} texts"
+    texts = _write_all(model, tokenizer, ids, {"": config}, batch_size, what, progress)[""]
     return [made[0] for made in texts]
 
 
@@ -124,24 +117,45 @@ def sample(
     """
     _check_arguments(model, tokenizer, batch_size=batch_size, count=count)
     _check_settings(configs, seed)
-    batch_size = batch_size or comfortable(model)
+    with _settings_in_words():
+        each = {
+            name: complete(config, model, num_return_sequences=count if config.do_sample else 1)
+            for name, config in configs.items()
+        }
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    made: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
-    wanted = f"writing {count * len(ids)} texts" + (
-        f" with each of {len(configs)} settings" if len(configs) > 1 else ""
+    more = f" with each of {len(configs)} settings" if len(configs) > 1 else ""
+    return _write_all(
+        model, tokenizer, ids, each, batch_size, f"writing {count * len(ids)} texts{more}", progress, seed
     )
-    moved = bar(len(ids) * (1 + len(configs)), wanted, shown=progress)
+
+
+def _write_all(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[Sequence[int]],
+    configs: Mapping[str, GenerationConfig],
+    batch_size: int | None,
+    what: str,
+    progress: bool,
+    seed: int | None = None,
+) -> dict[str, list[list[str]]]:
+    """For each setting the texts of each prompt, which are read in batches and written about with every setting.
+
+    seed: set before a batch is written about with a setting, the number of prompts before the batch added to it.
+    """
+    batch_size = batch_size or comfortable(model)
+    texts: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
+    moved = bar(len(ids) * (1 + len(configs)), what, shown=progress)  # each prompt is read, each text written
     with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            read = _read(model, tokenizer.pad_token_id, [ids[i] for i in rows], moved.update)
+        for number, places in enumerate(by_length(ids, batch_size)):
+            read = _read(model, tokenizer.pad_token_id, [ids[place] for place in places], moved.update)
             for name, config in configs.items():
-                torch.manual_seed(seed + start)
-                several = complete(config, model, num_return_sequences=count if config.do_sample else 1)
-                for row, texts in zip(rows, _write(model, tokenizer, read, several, moved.update), strict=True):
-                    made[name][row] = texts
-    return made
+                if seed is not None:
+                    torch.manual_seed(seed + number * batch_size)
+                written = _write(model, tokenizer, read, config, moved.update)
+                for place, made in zip(places, written, strict=True):
+                    texts[name][place] = made
+    return texts
 
 
 def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:

@@ -21,6 +21,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from embedded_world.corpus.hate_texts import keywords
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
+from genai_labs.inputs.batches import by_length
 from genai_labs.inputs.text import without_surrogates
 from genai_labs.loading import pretrained, sources
 from genai_labs.paths import MODELS
@@ -73,22 +74,18 @@ class Classifier:
                 "Toxicity cannot be measured: one text was given where a list of texts is expected, and its letters "
                 "would be taken for texts. Put it into a list: [text]."
             )
-        if not as_texts(texts, "texts"):
-            return np.zeros((0, self.model.config.num_labels))
         texts = [without_surrogates(text) for text in as_texts(texts, "texts")]
+        result = np.zeros((len(texts), self.model.config.num_labels))
+        if not texts:
+            return result
         encoded = self.tokenizer(texts, truncation=True, max_length=window(self.model, self.tokenizer))["input_ids"]
-        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
-        rows: list[torch.Tensor] = []
         with shortage.in_words("classifying", f"Load the classifier with a batch_size below {self.batch_size}."):
-            for start in range(0, len(order), self.batch_size):
-                chosen = [encoded[i] for i in order[start : start + self.batch_size]]
+            for places in by_length(encoded, self.batch_size, longest_first=True):
+                chosen = [encoded[place] for place in places]
                 inputs = self.tokenizer.pad({"input_ids": chosen}, return_tensors="pt").to(self.model.device)
                 # Only these two: a fast tokenizer may hand out token_type_ids that the model has no use for.
                 scores = self.model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-                rows += list(scores.cpu().double())
-        sorted_rows = torch.stack(rows).numpy()
-        result = np.empty_like(sorted_rows)
-        result[order] = sorted_rows
+                result[places] = scores.cpu().double().numpy()
         return result
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
