@@ -38,7 +38,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path / "out"))
     monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
     monkeypatch.setattr(lessons, "_measured", {})
-    monkeypatch.setattr(profiles, "_loaded", [])
+    monkeypatch.setattr(profiles, "loaded", None)
 
 
 def verdict(low: float, high: float, **claim: object) -> str:
@@ -171,7 +171,7 @@ def test_too_few_dialogues_teach_nothing_unless_stated() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 19])
 def test_in_other_worlds_too_few_are_said_to_be_too_few(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "_loaded", ["flan-t5-small"])
+    monkeypatch.setattr(profiles, "loaded", "flan-t5-small")
     result = lesson("1.1", "Better.", BETTER[:count], BASE[:count], metric="m")
     (row,) = read_lessons()
     assert (row["verdict"], row["holds"], row["n"], row["profile"]) == (

@@ -113,7 +113,7 @@ def out_of_memory(*_: object, **__: object) -> None:
 
 def test_a_gpu_without_memory_says_so_wherever_it_happens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
-    monkeypatch.setattr(profiles, "_loaded", ["flan-t5-base"])
+    monkeypatch.setattr(profiles, "loaded", "flan-t5-base")
     judge = toxicity.load_classifier()
     monkeypatch.setattr(type(model.get_encoder()), "forward", out_of_memory)
     with pytest.raises(LabError) as caught:

@@ -70,7 +70,7 @@ def variants(profile: Profile, seed: int) -> dict[str, tuple[Plan, float]]:
     rate = profile.full["learning_rate"]
     named: dict[str, tuple[Plan, float]] = {
         "full": (Plan(**profile.full, seed=seed), 0.0),
-        "full, five times the learning rate": (Plan(**{**profile.full, "learning_rate": 5 * rate}, seed=seed), 0.0),
+        "full, five times the learning rate": (Plan(**profile.full | {"learning_rate": 5 * rate}, seed=seed), 0.0),
         "full, replay": (Plan(**profile.full, seed=seed), profile.replayed),
     }
     for place, where in PLACES.items():

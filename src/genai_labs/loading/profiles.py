@@ -8,8 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from genai_labs.errors import LabError
 from genai_labs.paths import DIALOGUES, MODELS
@@ -33,56 +32,78 @@ Costs = Mapping[int, tuple[float, float]]
 Weights = Literal["fp32", "bf16", "8bit", "4bit"]
 
 
-@dataclass(frozen=True)
+class FineTuning(TypedDict, total=False):
+    """Settings of ``finetuning.training.Plan``; those that are not here stay as they are there."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    checkpointing: bool
+    rank: int
+    alpha: int
+    targets: tuple[str, ...]
+    within: Literal["model", "encoder", "decoder"]
+
+
+class PPO(TypedDict, total=False):
+    """Settings of ``rlhf.ppo.Settings``; those that are not here stay as they are there."""
+
+    batch_size: int
+    minibatch: int
+    updates: int
+    learning_rate: float
+    anneal: bool
+    kl_coef: float
+    most_kl: float
+
+
+# What PPO needs to find out how to fool the reward model: KL is free, and the steps are large to the end.
+HACKING = PPO(kl_coef=0.0, learning_rate=4e-3, anneal=False, updates=25, most_kl=math.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What to load. ``model``, ``dataset``, ``reward_model`` and ``judge`` are each a hub id or a local folder.
-
-    costs, gpu_costs: minutes and gigabytes that each lab takes on 2 CPU cores and on one GPU, by its number; a lab that
-    is not there cannot run (fine-tuning every weight where only adapters are trained). estimated: whether these were
-    estimated and not measured. disk: gigabytes to be fetched. weights: what they are loaded as: fp32, or bf16, which
-    takes half the memory, and on which only adapters can be trained. world: what stands behind it, in words.
-
-    test_dialogues: dialogues on which Lab 1 measures its claims. batch_size, gpu_batch_size: prompts generated at a
-    time.
-
-    Of Lab 2: train_dialogues, validation_dialogues: what fine-tuning reads. scored_dialogues: test dialogues on which
-    what was trained is scored. full, lora: settings of ``finetuning.training.Plan`` for either method. replayed: share
-    of old tasks in a replay, 0 to 1. other_examples: examples of each other task. second_style_dialogues: what a
-    second adapter is trained on.
-
-    Of Lab 3: detox_cases: hostile and polite test dialogues. harsh_dialogues: what the summarizer that repeats insults
-    is trained on where none is shipped. ppo_dialogues: what PPO writes about. ppo: settings of
-    ``ppo.Settings``; ppo_hacking: what is changed in them to see the reward hacked.
-    """
+    """What to load, and how much of it to use."""
 
     name: str
-    world: str
+    world: str  # what stands behind it, in words
+    # Each a hub id or a local folder.
     model: str
     dataset: str
     reward_model: str
     judge: str
-    test_dialogues: int
-    batch_size: int
-    max_new_tokens: int
-    costs: Costs
+    disk: float = 0.0  # gigabytes to be fetched
+    weights: Weights = "fp32"  # bf16 takes half the memory, and on it only adapters can be trained
+
+    # Minutes and gigabytes that each lab takes, by its number; a lab that is not there cannot run (fine-tuning every
+    # weight where only adapters are trained).
+    costs: Costs  # on 2 CPU cores
+    gpu_costs: Costs = field(default_factory=dict)  # on one GPU
+    estimated: bool = True  # and not measured
+
+    batch_size: int  # prompts written about at a time
+    gpu_batch_size: int = 200
+    max_new_tokens: int  # of a summary
+
+    # Lab 1
+    test_dialogues: int  # on which claims are measured
+
+    # Lab 2
     train_dialogues: int
     validation_dialogues: int
-    scored_dialogues: int
-    other_examples: int
-    second_style_dialogues: int
-    gpu_costs: Costs = field(default_factory=dict)
-    gpu_batch_size: int = 200
-    estimated: bool = True
-    disk: float = 0.0
-    weights: Weights = "fp32"
-    replayed: float = 0.2
-    full: Mapping[str, Any] = field(default_factory=dict)
-    lora: Mapping[str, Any] = field(default_factory=dict)
-    detox_cases: tuple[int, int] = (200, 200)
-    ppo_dialogues: int = 1000
-    harsh_dialogues: int = 1600
-    ppo: Mapping[str, Any] = field(default_factory=dict)
-    ppo_hacking: Mapping[str, Any] = field(default_factory=dict)
+    scored_dialogues: int  # test dialogues on which what was trained is scored
+    other_examples: int  # of each other task
+    second_style_dialogues: int  # what a second adapter is trained on
+    full: FineTuning
+    lora: FineTuning
+    replayed: float = 0.2  # share of old tasks in a replay, 0 to 1
+
+    # Lab 3
+    detox_cases: tuple[int, int] = (200, 200)  # hostile and polite test dialogues
+    harsh_dialogues: int = 1600  # what the summarizer that repeats insults is trained on where none is shipped
+    ppo_dialogues: int = 1000  # what PPO writes about
+    ppo: PPO = field(default_factory=PPO)
+    ppo_hacking: PPO = field(default_factory=HACKING.copy)  # what is changed to see the reward hacked
 
     def __repr__(self) -> str:
         parts = (f"{part.replace('_', ' ')} {Path(getattr(self, part)).name}" for part in SOURCES)
@@ -144,21 +165,14 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 400),
-        ppo_hacking={
-            "kl_coef": 0.0,
-            "learning_rate": 4e-3,
-            "anneal": False,
-            "updates": 25,
-            "most_kl": math.inf,
-        },
     ),
 }
 
 
 # The settings of fine-tuning for FLAN-T5 are the usual ones for it, and have not been tuned here.
-FLAN_FULL = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
-FLAN_LORA = {"epochs": 2, "learning_rate": 5e-4, "batch_size": 8, "rank": 32, "alpha": 32, "targets": ("q", "v")}
-LARGE = {"checkpointing": True}  # their activations would take more than their weights
+FLAN_FULL = FineTuning(epochs=2, learning_rate=1e-4, batch_size=8)
+FLAN_LORA = FineTuning(epochs=2, learning_rate=5e-4, batch_size=8, rank=32, alpha=32, targets=("q", "v"))
+LARGE = FineTuning(checkpointing=True)  # their activations would take more than their weights
 
 
 def flan(
@@ -169,7 +183,7 @@ def flan(
     costs: Costs,
     gpu_costs: Costs,
     weights: Weights = "fp32",
-    training: Mapping[str, Any] = MappingProxyType({}),
+    training: FineTuning | None = None,
 ) -> Profile:
     """FLAN-T5 of a size on DialogSum.
 
@@ -196,12 +210,11 @@ def flan(
         other_examples=dialogues // 2,
         second_style_dialogues=dialogues,
         disk=disk,
-        full={**FLAN_FULL, **training},
-        lora={**FLAN_LORA, **training},
+        full={**FLAN_FULL, **(training or {})},
+        lora={**FLAN_LORA, **(training or {})},
         detox_cases=(dialogues, dialogues),
         harsh_dialogues=400,
         ppo={"batch_size": 16, "minibatch": 4},
-        ppo_hacking={"kl_coef": 0.0, "learning_rate": 4e-3, "anneal": False, "updates": 25, "most_kl": math.inf},
     )
 
 
@@ -236,7 +249,8 @@ def load_profile(name: str | None = None) -> Profile:
             f"There is no profile called {str(wanted)[:60]!r}. A profile says what a lab loads. There are: "
             f"{', '.join(PROFILES)}. Name one of them in the lab's first cell or in {VARIABLE}."
         )
-    _loaded.append(wanted)
+    global loaded
+    loaded = wanted
     profile = PROFILES[wanted]
     folder = os.environ.get(FOLDER_VARIABLE)
     carried = {part: str(Path(folder) / part) for part in SOURCES} if folder else {}
@@ -255,12 +269,12 @@ def on_gpu(profile: Profile) -> dict[str, Any]:
     return {"batch_size": profile.gpu_batch_size} if torch.cuda.is_available() else {}
 
 
-_loaded: list[str] = []  # names of the profiles loaded in this process, in order
+loaded: str | None = None  # name of the profile that was loaded last in this process, by which lessons are recorded
 
 
 def loaded_profile() -> str:
     """The name of the profile loaded last in this process, else the one that would be loaded."""
-    return _loaded[-1] if _loaded else os.environ.get(VARIABLE) or "mini"
+    return loaded or os.environ.get(VARIABLE) or "mini"
 
 
 def note_if_too_small(profile: Profile, free: float | None = None) -> None:
