@@ -11,6 +11,7 @@ import torch
 from genai_labs.errors import LabError
 from genai_labs.loading import models, profiles
 from genai_labs.loading.profiles import load_profile
+from genai_labs.paths import PACKAGE
 from genai_labs.prompting.generation import generate
 from genai_labs.rlhf import ppo
 from genai_labs.rlhf.checkpoints import Checkpoints
@@ -74,6 +75,7 @@ print("epochs", len(train().history))
 def run(script: str, folder: Path, *before: str) -> str:
     """What a script prints that trains in ``folder``."""
     environment = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+    environment |= {"PYTHONPATH": str(PACKAGE.parent)}
     line = [*before, sys.executable, "-c", BEFORE + script, str(folder)]
     ran = subprocess.run(line, capture_output=True, text=True, env=environment, check=False, timeout=300)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -135,10 +135,10 @@ def _not_in_course(mine: Cell, sides: Sides, changes: Changes) -> list[Cell]:
 def _is_outdated_note(mine: Cell, sides: Sides) -> bool:
     """Whether a cell is a note of an earlier update that nobody has touched and that a later one has overtaken."""
     about = _about(mine["id"])
-    told, now = sides.base.get(about), sides.course.get(about)
-    if told is None or _text(mine) != _text(note_of(told)):
+    before, now = sides.base.get(about), sides.course.get(about)
+    if before is None or _text(mine) != _text(note_of(before)):
         return False
-    return now is None or _text(now) != _text(told)
+    return now is None or _text(now) != _text(before)
 
 
 def _about(name: str) -> str:

@@ -65,8 +65,8 @@ def why(doing: str, error: BaseException) -> str:
 def smaller() -> str:
     """What to load instead."""
     names = list(profiles.PROFILES)
-    here = names.index(profiles.loaded_profile())
-    if not here:
+    size = names.index(profiles.loaded_profile())
+    if not size:
         return "Close other programs and run it again."
-    other = f"the smaller profile {names[here - 1]}" if here > 1 else "the embedded world"
-    return f"Else close other programs, or take {other} ({profiles.VARIABLE}={names[here - 1]})."
+    other = f"the smaller profile {names[size - 1]}" if size > 1 else "the embedded world"
+    return f"Else close other programs, or take {other} ({profiles.VARIABLE}={names[size - 1]})."
