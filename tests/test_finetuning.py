@@ -253,9 +253,9 @@ def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], meth
 SCRIPT = """
 import sys
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)
 made = examples.features(data.load_split(profile.dataset, "train")[:40], tokenizer)

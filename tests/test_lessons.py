@@ -132,7 +132,7 @@ def test_a_failed_write_leaves_the_old_file_whole(monkeypatch: pytest.MonkeyPatc
 WRITE = """
 import sys
 import numpy as np
-from genai_labs.lessons import lesson
+from genai_labs.show.lessons import lesson
 better = np.linspace(0.2, 0.8, 30)
 print("ready", flush=True)
 sys.stdin.readline()

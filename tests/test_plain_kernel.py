@@ -17,14 +17,14 @@ from genai_labs.system.progress import MARK
 from tests.browsers import find_browser
 
 TRAIN_REWARD_MODEL = """
-from genai_labs import preferences
+from genai_labs.rlhf import reward_model as preferences
 
 rows = preferences.read_preferences()
 preferences.train_reward_model(rows, 32, steps=2).accuracy.n
 """
 SEVERAL_BARS = """
 import time
-from genai_labs.progress import bar, saying
+from genai_labs.system.progress import bar, saying
 
 print("before")
 with saying("loading"):
@@ -40,7 +40,7 @@ for name in ("first", "second"):
 """
 INTERRUPTED = """
 import time
-from genai_labs.progress import bar
+from genai_labs.system.progress import bar
 
 with bar(2, "work") as moved:
     time.sleep(0.5)
@@ -124,8 +124,7 @@ def test_a_cell_has_one_bar_at_a_time_in_one_place() -> None:
 
 def test_a_bar_goes_when_its_work_is_interrupted() -> None:
     cell = new_code_cell(INTERRUPTED, metadata={"tags": ["raises-exception"]})
-    client = run_plainly(
-        new_notebook(cells=[cell, new_code_cell("from genai_labs.progress import NotebookBar\nNotebookBar.inside")])
-    )
+    asked = new_code_cell("from genai_labs.system.progress import NotebookBar\nNotebookBar.inside")
+    client = run_plainly(new_notebook(cells=[cell, asked]))
     assert client.nb.cells[0].outputs[0].data == {}
     assert client.nb.cells[1].outputs[0].data["text/plain"] == "False"

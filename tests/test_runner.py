@@ -81,7 +81,7 @@ def stub_execution(monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]]) 
 def test_a_lab_shows_its_progress_by_section_and_leaves_notebook_page_and_lessons(labs: Path, tmp_path: Path) -> None:
     write(labs, notebook("print('hello <b>')", RECORD))
     program = (
-        "import sys; from pathlib import Path; from genai_labs import runner\n"
+        "import sys; from pathlib import Path; from genai_labs.course import runner\n"
         "runner.NOTEBOOKS = Path(sys.argv[1])\n"
         "status = runner.run_labs([1], 'mini', Path(sys.argv[2]))\n"
         "print('loaded:', sorted({'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)))\n"
@@ -165,7 +165,8 @@ def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_c
 STOPPED = """
 import sys
 from pathlib import Path
-from genai_labs import __main__ as command, runner
+from genai_labs import __main__ as command
+from genai_labs.course import runner
 runner.NOTEBOOKS = Path(sys.argv[1])
 sys.exit(command.main(["run", "1", "2", "--out", sys.argv[2]]))
 """
@@ -289,7 +290,7 @@ def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
 FORGET = """
 import sys
 from pathlib import Path
-from genai_labs import runner
+from genai_labs.course import runner
 print("ready", flush=True)
 while True:
     runner.forget_lessons(Path(sys.argv[1]), [3])

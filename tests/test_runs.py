@@ -95,9 +95,9 @@ def test_an_interruption_stops_and_keeps_the_epochs_so_far(
 
 TRAIN = """
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 base, tokenizer = models.load_model(load_profile("mini"))
 made = examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], tokenizer)
 training.finetune(base, tokenizer, made[:32], made[32:], training.Plan(epochs=500, batch_size=8), Path({folder!r}))
@@ -332,7 +332,7 @@ def test_damaged_notes_never_stop_a_training(
 HOLD = """
 import sys, time
 from pathlib import Path
-from genai_labs import run_folder
+from genai_labs.system import run_folder
 with run_folder.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -357,7 +357,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_however_i
 WRITE = """
 import sys
 from pathlib import Path
-from genai_labs import files
+from genai_labs.system import files
 path = Path(sys.argv[1])
 number = 0
 while True:

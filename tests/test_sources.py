@@ -224,7 +224,7 @@ def test_a_full_disk_is_noticed_before_and_while(hub: type[Hub], monkeypatch: py
 
 FETCH = """
 import sys
-from genai_labs import sources
+from genai_labs.loading import sources
 from genai_labs.errors import LabError
 try:
     sources.find("someone/hate")
