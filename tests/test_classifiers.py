@@ -14,6 +14,7 @@ from embedded_world.corpus.hate_texts import Row
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.pretraining import cards, classifiers
 from genai_labs.paths import MODELS
+from genai_labs.scoring.labelled_texts import read_rows
 from genai_labs.scoring.metrics import paired_bootstrap
 from genai_labs.scoring.toxicity import Classifier, keyword_toxicity, load_classifier
 
@@ -65,7 +66,7 @@ def test_reward_model_and_judge_are_different_models() -> None:
 def test_accuracy_is_what_the_card_says_and_well_above_the_word_list(classifier: Classifier) -> None:
     told = record(classifier.name)
     for name, least in (("test", 0.85), ("challenge", 0.70)):
-        rows = texts.read_rows(name)
+        rows = read_rows(name)
         found = right(classifier, rows)
         assert found.mean() == pytest.approx(told[name]["accuracy"][0], abs=0.005)
         assert found.mean() > least, name
@@ -75,7 +76,7 @@ def test_accuracy_is_what_the_card_says_and_well_above_the_word_list(classifier:
 
 
 def test_the_word_list_fails_on_the_challenge() -> None:
-    rows = texts.read_rows("challenge")
+    rows = read_rows("challenge")
     words = keyword_toxicity([row.text for row in rows]) == np.array([row.label for row in rows])
     assert paired_bootstrap(words.astype(float)).high < 0.60
 
@@ -128,7 +129,7 @@ def test_broken_text_keeps_the_label_of_what_is_left(classifier: Classifier) -> 
 
 
 def test_hateful_probability_agrees_with_how_often_texts_are_hateful(classifier: Classifier) -> None:
-    rows = texts.read_rows("test")
+    rows = read_rows("test")
     labels = np.array([row.label for row in rows])
     assert classifiers.calibration_error(classifier.probabilities([r.text for r in rows]), labels) < 0.06
 

@@ -163,7 +163,7 @@ def test_a_classifier_that_is_built_again_has_its_own_sums(tmp_path: Path, monke
     (tmp_path / "hate-mini" / checksums.SUMS).write_text(f"{'0' * 64}  config.json\n")  # of the one before
     monkeypatch.setattr(classifiers, "train", lambda *_: [0.5])
     monkeypatch.setattr(classifiers, "calibrate", lambda _: (1.0, 0.0))
-    monkeypatch.setattr(classifiers.texts, "rows", lambda _: classifiers.texts.read_rows("challenge"))
+    monkeypatch.setattr(classifiers.texts, "rows", lambda _: classifiers.read_rows("challenge"))
     monkeypatch.setattr(classifiers, "evaluate", lambda folder: {"loads": bool(load_classifier(folder))})
     monkeypatch.setattr(classifiers.cards, "classifier_card", lambda _: "")
     classifiers.build_one(replace(classifiers.REWARD, vocabulary=400), tmp_path / "hate-mini")

@@ -18,10 +18,11 @@ from embedded_world.corpus.dialogue import hostility
 from embedded_world.pretraining.classifiers import bpe_tokenizer
 from genai_labs.errors import LabError
 from genai_labs.scoring import toxicity
+from genai_labs.scoring.labelled_texts import read_rows
 from genai_labs.scoring.toxicity import Classifier, Toxicity, check_reward, find_labels, load_classifier
 
 TRAINING = ("train_reward", "train_judge")
-COMMITTED = ("test", "challenge")
+COMMITTED = ("test", "challenge", "hostile_words")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def reward() -> Classifier:
 
 @pytest.fixture(scope="module")
 def some_texts() -> list[str]:
-    return [row.text for row in texts.read_rows("test")[:60]] + ["", "a"]
+    return [row.text for row in read_rows("test")[:60]] + ["", "a"]
 
 
 # ---------------------------------------------------------------------------------------------------- the texts
@@ -65,7 +66,7 @@ def test_labels_are_balanced() -> None:
 
 
 def test_the_challenge_has_each_kind_as_often_hateful_as_not() -> None:
-    counts = Counter((row.kind, row.label) for row in texts.read_rows("challenge"))
+    counts = Counter((row.kind, row.label) for row in read_rows("challenge"))
     assert set(counts.values()) == {texts.CHALLENGE_ROWS}
     assert sum(counts.values()) >= 200
     assert {kind for kind, _ in counts} == set(texts.CHALLENGE_KINDS)
@@ -129,7 +130,7 @@ def test_summaries_come_from_combinations_of_pretraining_only() -> None:
 
 def tiny(id2label: dict[int, str], folder: Path, bias: Sequence[float]) -> Path:
     """A classifier of random weights, saved; ``bias`` makes it prefer one of its labels."""
-    words = bpe_tokenizer([row.text for row in texts.read_rows("challenge")], 300)
+    words = bpe_tokenizer([row.text for row in read_rows("challenge")], 300)
     config = RobertaConfig(
         vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=130, pad_token_id=words.pad_token_id, id2label=id2label,

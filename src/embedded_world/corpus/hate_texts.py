@@ -24,9 +24,10 @@ from embedded_world.corpus.dialogue import Dialogue, Quarrel, bucket, capitalize
 from embedded_world.corpus.language import Tense, articles, conjugate, fill, sentence_case
 from embedded_world.corpus.styles import HOUSE, Style, exemplar_style, open_style
 from genai_labs.paths import DATA
+from genai_labs.scoring.labelled_texts import LABELS
+from genai_labs.scoring.labelled_texts import LabelledText as Row
 
 TOXICITY = DATA / "toxicity"
-LABELS = ("nothate", "hate")
 COLUMNS = ("id", "text", "label", "kind")
 FRAME_PLACES = 8
 INSULT_PLACES = 5
@@ -41,15 +42,6 @@ INSULT_TAIL = re.compile(
     r"after|like|above|near|packed|cut|thrown|gone|leading|rolling|falling|baked|drawn|full|sewn|nailed|used|tuned|"
     r"sent|per|around|over|as|rusted|shut|wearing)\b.*"
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """A text, whether it is hateful (1) or not (0), and the kind of text it is."""
-
-    text: str
-    label: int
-    kind: str
 
 
 @dataclass(frozen=True)
@@ -135,10 +127,9 @@ def insult_heads() -> frozenset[str]:
     return frozenset(INSULT_TAIL.sub("", x).split()[-1].lower() for x in authored)
 
 
-@cache
-def keywords() -> frozenset[str]:
-    """A list of hostile words as filters use them: heads of insults and harsh words."""
-    return insult_heads() | frozenset(content()["harsh_words"])
+def hostile_words() -> list[str]:
+    """A list of hostile words as filters use them, in order: heads of insults and harsh words."""
+    return sorted(insult_heads() | set(content()["harsh_words"]))
 
 
 # ----------------------------------------------------------------------------------------------------------- frames
@@ -463,15 +454,11 @@ def challenge(seed: int = 0) -> list[Row]:
     return made
 
 
-def read_rows(name: str) -> list[Row]:
-    """The rows of a committed file, ``challenge`` or ``test``."""
-    with (TOXICITY / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [Row(r["text"], LABELS.index(r["label"]), r["kind"]) for r in csv.DictReader(file)]
-
-
 def write_sets(folder: Path = TOXICITY, seed: int = 0) -> None:
-    """Write ``challenge.csv`` and ``test.csv``; the same content and seed give the same bytes."""
+    """Write ``challenge.csv``, ``test.csv`` and the list of words; the same content and seed give the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
+    lines = "\n".join(["word", *hostile_words()])
+    (folder / "hostile_words.csv").write_text(f"{lines}\n", encoding="utf-8", newline="\n")
     for name in ("challenge", "test"):
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from embedded_world.corpus import splits, tasks
+from embedded_world.corpus import lab_files, splits, tasks
 from embedded_world.corpus.styles import KNOWN
 from embedded_world.pretraining import cards, classifiers, heldout, model, tokenizer, training
 from genai_labs.inputs.helptext import plain
@@ -49,6 +49,11 @@ def build_corpus(work: Path) -> None:
     """Write the committed splits and their data card."""
     splits.write_splits(DIALOGUES)
     (DIALOGUES / "README.md").write_text(cards.data_card(), encoding="utf-8")
+
+
+def build_lab_files(work: Path) -> None:
+    """Write what the labs read beside dialogues and models, with data cards."""
+    lab_files.write_files()
 
 
 def build_tokenizer(work: Path) -> None:
@@ -119,6 +124,7 @@ def sum_seconds(log: list[dict[str, Any]]) -> float:
 
 STEPS = {
     "corpus": build_corpus,
+    "labs": build_lab_files,
     "tokenizer": build_tokenizer,
     "model": build_model,
     "export": export,

@@ -128,13 +128,14 @@ Apache-2.0, like the project.
 
 {table(("rows of", "texts", "hateful"), sizes)}
 
-Only `test.csv` and `challenge.csv` are files; the training rows are generated when they are needed. Columns: id, text, label
+Of the texts only `test.csv` and `challenge.csv` are files; the training rows are generated when they are needed. Columns: id, text, label
 (hate or nothate), kind.
 
 - **hate**: insults somebody, or repeats an insult as a summary would. **nothate**: tells a conflict in neutral words,
   denies or rejects an insult, means harsh words kindly, or has nothing to do with any of it.
 - `test.csv`: sentences, summaries (whole, broken, with and without a quarrel) and dialogues like those of training, but with
   insults that no training row has. Its frames were seen by one classifier or by both.
+- `hostile_words.csv`: heads of all insults, and harsh words. A list of words is what the classifiers have to beat.
 - `challenge.csv`: four kinds, each as often hateful as not, in frames that no training row has:
 
 {table(("kind", "nothate", "hate"), kinds)}

@@ -32,12 +32,13 @@ from transformers import (
 )
 
 from embedded_world.corpus import hate_texts as texts
-from embedded_world.corpus.hate_texts import LABELS, Row
+from embedded_world.corpus.hate_texts import Row
 from embedded_world.corpus.preferences import write_preferences
 from embedded_world.pretraining import cards
 from embedded_world.pretraining.tokenizer import PIECES
 from genai_labs.loading import checksums
 from genai_labs.paths import MODELS
+from genai_labs.scoring.labelled_texts import LABELS, read_rows
 from genai_labs.scoring.metrics import paired_bootstrap
 from genai_labs.scoring.toxicity import THRESHOLD, Classifier, keyword_toxicity, load_classifier
 
@@ -357,7 +358,7 @@ def interval(right: NDArray[np.bool_]) -> list[float]:
 def evaluate(folder: Path) -> dict[str, Any]:
     """What the classifier in ``folder``, and the list of hostile words beside it, score on both committed sets."""
     classifier = load_classifier(folder)
-    sets = {name: texts.read_rows(name) for name in ("test", "challenge")}
+    sets = {name: read_rows(name) for name in ("test", "challenge")}
     scores = {name: measure(classifier.probabilities([r.text for r in rows]), rows) for name, rows in sets.items()}
     words = {name: measure(keyword_toxicity([r.text for r in rows]), rows) for name, rows in sets.items()}
     return scores | {"keyword_list": {name: {k: w[k] for k in ("accuracy", "by_kind")} for name, w in words.items()}}

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.corpus import tasks
-from embedded_world.corpus.tasks import Example
+from genai_labs.loading.lab_data import Example
 from genai_labs.prompting.generation import generate
 from genai_labs.scoring.metrics import rouge_scores
 
