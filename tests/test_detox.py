@@ -52,6 +52,11 @@ def test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out() -> 
     assert all(summary.count(". ") >= 2 for summary in told), "main part, quarrel and ending"
 
 
+def test_ppo_writes_about_the_dialogues_of_its_seed() -> None:
+    played = islice(quarrels.played("train", "ppo-2", 0.75), 5)
+    assert dialogues.ppo_dialogues(5, seed=2) == [dialogue.text for dialogue in played]
+
+
 def test_nothing_of_the_test_split_is_learned_from() -> None:
     signatures = [
         dialogue.signature

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded_world.corpus import for_labs, quarrels
+from embedded_world.corpus import lab_tasks, quarrels
 from genai_labs.paths import DATA
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 from genai_labs.show.markdown import table
@@ -28,14 +28,14 @@ FILES: dict[str, dict[str, LabFile]] = {
     "tasks": {
         "other_tasks.csv": LabFile(
             ("seed", "split", "task", "source", "target"),
-            for_labs.other_tasks,
+            lab_tasks.other_tasks,
             "Prompts and right answers of four tasks that pre-training taught beside summaries, on dialogues of the "
             "test and the validation split. Lab 2 asks what a training forgot of them; the sweep asks the same on "
             "validation.",
         ),
         "replay.csv": LabFile(
             ("seed", "task", "source", "target"),
-            for_labs.replayed,
+            lab_tasks.replayed,
             "Examples of the mixture with which pre-training ended. Lab 2 mixes some of them into what is trained, so "
             "that less is forgotten.",
         ),
@@ -43,7 +43,7 @@ FILES: dict[str, dict[str, LabFile]] = {
     "reasoning": {
         "word_problems.csv": LabFile(
             ("seed", "problem", "reasoning", "answer"),
-            for_labs.word_problems,
+            lab_tasks.word_problems,
             "Word problems with a worked solution and the answer, a whole number from 0 to 100, with numbers that no "
             "training has seen. In Lab 3 they are answered at once and step by step.",
         ),
@@ -51,7 +51,7 @@ FILES: dict[str, dict[str, LabFile]] = {
     "retrieval": {
         "notes.csv": LabFile(
             ("seed", "note", "question", "answer"),
-            for_labs.notes,
+            lab_tasks.notes,
             "Notes with facts that no training has seen, each with a question that it answers. No title occurs twice "
             "with one seed. In Lab 3 the note is looked up before the model answers.",
         ),

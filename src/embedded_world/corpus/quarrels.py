@@ -10,10 +10,10 @@ from itertools import islice
 from embedded_world.corpus import splits
 from embedded_world.corpus.content import scenarios
 from embedded_world.corpus.dialogue import Dialogue, hostility, play
-from embedded_world.corpus.for_labs import SEEDS
 from embedded_world.corpus.preferences import write_summary
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.tasks import VOICES, told
+from genai_labs.loading.lab_data import SEEDS
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 
 HARSH = replace(HOUSE, tone="harsh")

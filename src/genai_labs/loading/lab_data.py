@@ -16,6 +16,7 @@ from genai_labs.inputs.arguments import as_whole_number
 from genai_labs.inputs.tables import complain, read_table
 from genai_labs.loading.profiles import PROFILES, loaded_profile
 
+SEEDS = range(5)  # those that have rows of their own, as ``python -m genai_labs seeds`` runs them
 REMEDY = "Restore it with: git checkout -- data"
 
 Record = dict[str, str]

@@ -6,9 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 
 from embedded_world.corpus import tasks
-from genai_labs.loading.lab_data import Example
+from genai_labs.loading.lab_data import SEEDS, Example
 
-SEEDS = range(5)  # those that ``python -m genai_labs seeds`` takes
 SPLIT = "test"
 OTHER_EXAMPLES = 300  # of each task and seed, in the test split
 VALIDATION_EXAMPLES = 100  # of each task, for the sweep
