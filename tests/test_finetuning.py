@@ -47,7 +47,7 @@ def made(loaded: Loaded, rows: list[data.Row]) -> list[Feature]:
 
 
 @pytest.fixture(scope="module")
-def adapted(loaded: Loaded, made: list[Feature], tmp_path_factory: pytest.TempPathFactory) -> training.Run:
+def adapted(loaded: Loaded, made: list[Feature], tmp_path_factory: pytest.TempPathFactory) -> training.FineTuning:
     plan = replace(PLAN, method="lora", learning_rate=5e-3)
     return finetune(*loaded, made[:32], made[32:], plan, tmp_path_factory.mktemp("lora") / "run")
 
@@ -122,7 +122,7 @@ def test_a_fresh_adapter_changes_nothing_bit_for_bit(loaded: Loaded, rows: list[
 
 
 def test_lora_moves_adapters_only_and_goes_away_without_a_trace(
-    loaded: Loaded, rows: list[data.Row], adapted: training.Run
+    loaded: Loaded, rows: list[data.Row], adapted: training.FineTuning
 ) -> None:
     base, tokenizer = loaded
     trained = [name for name, p in adapted.model.named_parameters() if p.requires_grad]
@@ -138,7 +138,7 @@ def test_lora_moves_adapters_only_and_goes_away_without_a_trace(
 
 
 def test_an_adapter_is_saved_loaded_switched_and_merged(
-    loaded: Loaded, rows: list[data.Row], adapted: training.Run, tmp_path: Path
+    loaded: Loaded, rows: list[data.Row], adapted: training.FineTuning, tmp_path: Path
 ) -> None:
     base, tokenizer = loaded
     size = lora.save_adapter(adapted.model, tmp_path / "adapter")
@@ -156,7 +156,7 @@ def test_an_adapter_is_saved_loaded_switched_and_merged(
     assert not any("lora_" in name for name, _ in plain.named_parameters())
 
 
-def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.Run, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.FineTuning, tmp_path: Path) -> None:
     lora.save_adapter(adapted.model, tmp_path)
     torch.manual_seed(1)
     other = T5ForConditionalGeneration(loaded[0].config)
@@ -167,7 +167,7 @@ def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.R
         lora.load_adapter(loaded[0], tmp_path)
 
 
-def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.Run) -> None:
+def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.FineTuning) -> None:
     base = loaded[0]
     assert adapted.memory == memory.predicted_for(adapted.model)
     full = memory.predicted_for(training.prepare(base, PLAN))
@@ -253,9 +253,9 @@ def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], meth
 SCRIPT = """
 import sys
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)
 made = examples.features(data.load_split(profile.dataset, "train")[:40], tokenizer)
@@ -399,7 +399,7 @@ def test_an_untied_output_head_survives_everything(method: str, made: list[Featu
 
 def test_the_command_plans_as_the_profile_says_unless_told_otherwise() -> None:
     profile = load_profile("mini")
-    parser = command.make_parser()
+    parser = command.finetune_parser()
     assert command.make_plan(parser.parse_args([]), profile) == Plan(**profile.full)
     assert command.make_plan(parser.parse_args(["--method", "lora"]), profile) == Plan(method="lora", **profile.lora)
     asked = parser.parse_args(["--method", "lora", "--rank", "2", "--rate", "0.01", "--epochs", "9", "--seed", "5"])
@@ -428,7 +428,7 @@ def test_the_command_trains_and_one_process_reports(launcher: str, tmp_path: Pat
 
 
 def test_a_folder_may_be_named_by_a_text_and_slips_are_met_in_words(
-    loaded: Loaded, adapted: training.Run, tmp_path: Path
+    loaded: Loaded, adapted: training.FineTuning, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "adapter")
     lora.save_adapter(adapted.model, folder)

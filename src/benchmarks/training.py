@@ -157,7 +157,7 @@ class Lane:
         self.recipe, self.pad = recipe, tokenizer.pad_token_id
         self.model = prepare(base, recipe.plan).to(recipe.weights)
         watch = Watch(recipe.plan.epochs, len(rows), folder)
-        self.trainer: Any = make_trainer(self.model, tokenizer, rows, rows[:1], recipe.plan, folder, watch)
+        self.trainer: Any = make_trainer(self.model, tokenizer, rows, rows[:1], recipe.plan, watch)
         self.trainer.current_gradient_accumulation_steps = 1  # as its own loop sets it
         self.optimizer = self.trainer.create_optimizer()
         if recipe.autocast:

@@ -22,7 +22,7 @@ MODULES = {
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
     "summarize": "genai_labs.prompting.summarize",
-    "sweep": "genai_labs.finetuning.sweep",
+    "sweep": "genai_labs.finetuning.sweep_command",
 }
 EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 

@@ -22,7 +22,7 @@ from embedded_world.pretraining import build
 from genai_labs import __main__ as cli
 from genai_labs.course import lab, machine, runner, seeds
 from genai_labs.finetuning import command as finetune
-from genai_labs.finetuning import sweep
+from genai_labs.finetuning import sweep, sweep_command
 from genai_labs.loading import fetching, models
 from genai_labs.rlhf import command as detox
 from tests.fuzzing.files import TOKENIZER
@@ -142,7 +142,7 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (on_paper, sweep, seeds, bench, finetune, detox, cli, build):
+        for owner in (on_paper, sweep_command, seeds, bench, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))
