@@ -13,7 +13,7 @@ from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
 MODULES = {
-    "bench": "benchmarks.training",
+    "bench": "benchmarks.command",
     "build-world": "embedded_world.pretraining.build",
     "detox": "genai_labs.rlhf.command",
     "fetch": "genai_labs.loading.fetching",
