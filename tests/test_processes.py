@@ -34,10 +34,11 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import save_file
-from genai_labs import data, models, processes
+from genai_labs.loading import data, models
+from genai_labs.system import processes
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 
 folder, method, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 here = processes.here()

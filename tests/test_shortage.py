@@ -20,10 +20,10 @@ from genai_labs.system import shortage
 BEFORE = """
 import os, resource, sys
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 folder = Path(sys.argv[1])
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)

@@ -66,16 +66,16 @@ def build_tokenizer(work: Path) -> None:
 
 def build_model(work: Path) -> None:
     """Pre-train from scratch, or go on where an interrupted run stopped; fp32 weights stay in ``work``."""
-    words = tokenizer.load_tokenizer(work / "tokenizer")
+    words = tokenizer.saved_tokenizer(work / "tokenizer")
     fresh = model.new_model(len(words), tokenizer.WINDOW, SEED)
-    training.train(fresh, words, work / "pretraining", seed=SEED)
+    training.pretrain(fresh, words, work / "pretraining", seed=SEED)
     fresh.save_pretrained(work / "model")
 
 
 def export(work: Path) -> None:
     """Write ``data/models/t5-mini``: fp16 weights, tokenizer, generation settings, held-out scores, model card."""
     folder = MODELS / "t5-mini"
-    words = tokenizer.load_tokenizer(work / "tokenizer")
+    words = tokenizer.saved_tokenizer(work / "tokenizer")
     trained = T5ForConditionalGeneration.from_pretrained(work / "model")
     trained.half()
     trained.generation_config = GenerationConfig(
@@ -83,7 +83,8 @@ def export(work: Path) -> None:
     )
     trained.save_pretrained(folder)
     words.save_pretrained(folder)
-    scores = heldout.score(T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval(), words)
+    in_fp32 = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    scores = heldout.score_held_out(in_fp32, words)
     log = [json.loads(line) for line in (work / "pretraining" / "log.jsonl").read_text().splitlines()]
     (folder / "training.json").write_text(json.dumps(training_record(log, scores, trained, words), indent=1) + "\n")
     (folder / "README.md").write_text(cards.model_card(folder), encoding="utf-8")

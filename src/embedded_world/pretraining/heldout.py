@@ -31,7 +31,7 @@ TASKS: dict[str, Callable[[random.Random], Example]] = {
 }
 
 
-def score(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, Any]]:
+def score_held_out(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, Any]]:
     """For each task, over 200 held-out examples: share answered exactly, and mean ROUGE-1 F (both 0 to 1)."""
     return {name: score_task(name, make, model, tokenizer) for name, make in TASKS.items()}
 
