@@ -43,7 +43,7 @@ def test_more_rows_than_there_are_and_odd_seeds_are_refused_in_words() -> None:
 def test_files_are_those_of_the_profile_and_damage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = profiles.replace(profiles.PROFILES["mini"], lab_data=str(tmp_path))
     monkeypatch.setitem(profiles.PROFILES, "elsewhere", other)
-    monkeypatch.setattr(profiles, "_loaded", ["elsewhere"])
+    monkeypatch.setattr(lab_data, "loaded_profile", lambda: "elsewhere")
     with pytest.raises(LabError, match=r"words\.csv is missing\. .* git checkout -- data"):
         lab_data.read("words.csv", "word")
     (tmp_path / "words.csv").write_text("word\ngoat\n", encoding="utf-8")
