@@ -50,10 +50,10 @@ def made(loaded: Loaded) -> list[Feature]:
 
 
 @pytest.fixture
-def train(loaded: Loaded, made: list[Feature]) -> Callable[..., training.Run]:
+def train(loaded: Loaded, made: list[Feature]) -> Callable[..., training.FineTuning]:
     """Fine-tune on sixteen rows, a step an epoch."""
 
-    def run(folder: Path, plan: Plan = PLAN, **options: bool) -> training.Run:
+    def run(folder: Path, plan: Plan = PLAN, **options: bool) -> training.FineTuning:
         return finetune(*loaded, made[:16], made[32:], plan, folder, **options)
 
     return run
@@ -73,7 +73,7 @@ def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_up
 
 
-def same_weights(one: training.Run, two: training.Run) -> bool:
+def same_weights(one: training.FineTuning, two: training.FineTuning) -> bool:
     a, b = (dict(run.model.named_parameters()) for run in (one, two))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -82,7 +82,7 @@ def same_weights(one: training.Run, two: training.Run) -> bool:
 
 
 def test_an_interruption_stops_and_keeps_the_epochs_so_far(
-    train: Callable[..., training.Run], stop_in: Callable[[int], None], tmp_path: Path
+    train: Callable[..., training.FineTuning], stop_in: Callable[[int], None], tmp_path: Path
 ) -> None:
     stop_in(1)
     with pytest.raises(Interrupted, match=r"in epoch 1 of 3\..*nothing is kept: the same cell starts anew"):
@@ -145,7 +145,7 @@ def test_the_stop_button_stops_run_all_and_shows_words_and_no_traceback(tmp_path
 def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
     method: str,
     loaded: Loaded,
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -184,13 +184,13 @@ def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
 def test_a_finished_run_of_something_else_is_trained_anew(
     loaded: Loaded,
     made: list[Feature],
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan, (base, tokenizer) = replace(PLAN, epochs=1), loaded
-    others: dict[str, Callable[[], training.Run]] = {
+    others: dict[str, Callable[[], training.FineTuning]] = {
         "the first": lambda: train(tmp_path, plan),
         "plan": lambda: train(tmp_path, replace(plan, learning_rate=1e-4)),
         "examples": lambda: finetune(base, tokenizer, made[1:17], made[32:], plan, tmp_path),
@@ -223,7 +223,7 @@ def test_a_kill_or_a_full_disk_while_the_model_is_saved_does_not_cost_the_traini
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--method", "lora", "--rows", "16", "--held-out", "4", "--epochs", "1", "--out", str(tmp_path)]
-    monkeypatch.setattr(command, "report", lambda *_: None)
+    monkeypatch.setattr(command, "print_report", lambda *_: None)
     monkeypatch.setattr(command, "generated", lambda *_: [])
 
     def full(*_: object) -> None:
@@ -269,7 +269,7 @@ def not_a_number(path: Path) -> None:
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_gone_on_from(
     name: str,
     spoil: Callable[[Path], None],
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     stop_in: Callable[[int], None],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -289,7 +289,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_gone_on_from(
 
 
 def test_a_finished_run_with_a_damaged_checkpoint_is_finished_again(
-    train: Callable[..., training.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., training.FineTuning], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = train(tmp_path / "run")
     cut(tmp_path / "run" / "checkpoint-2" / "model.safetensors")
@@ -304,7 +304,7 @@ def test_a_finished_run_with_a_damaged_checkpoint_is_finished_again(
 
 
 def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
-    train: Callable[..., training.Run], stop_in: Callable[[int], None], tmp_path: Path
+    train: Callable[..., training.FineTuning], stop_in: Callable[[int], None], tmp_path: Path
 ) -> None:
     plan = replace(PLAN, learning_rate=4e-3, epochs=8, batch_size=8)
     whole = train(tmp_path / "whole", plan)
@@ -321,7 +321,7 @@ def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
 @pytest.mark.parametrize("name", [run_folder.PLAN_FILE, run_folder.DONE_FILE, run_folder.SUMS_FILE])
 @pytest.mark.parametrize("text", ["", '{"plan": 1}'])
 def test_damaged_notes_never_stop_a_training(
-    name: str, text: str, train: Callable[..., training.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, text: str, train: Callable[..., training.FineTuning], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = replace(PLAN, epochs=1)
     first = train(tmp_path, plan)
@@ -347,7 +347,7 @@ with run_folder.locked(Path(sys.argv[1])):
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_however_it_ends(
-    train: Callable[..., training.Run], tmp_path: Path
+    train: Callable[..., training.FineTuning], tmp_path: Path
 ) -> None:
     line = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     holder = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
@@ -402,7 +402,7 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path: Path, mon
 
 
 def test_a_run_in_a_place_that_cannot_be_written_is_refused_in_words(
-    train: Callable[..., training.Run], tmp_path: Path
+    train: Callable[..., training.FineTuning], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -410,7 +410,9 @@ def test_a_run_in_a_place_that_cannot_be_written_is_refused_in_words(
             train(folder)
 
 
-def test_what_is_noted_of_a_plan_says_what_it_stands_on(train: Callable[..., training.Run], tmp_path: Path) -> None:
+def test_what_is_noted_of_a_plan_says_what_it_stands_on(
+    train: Callable[..., training.FineTuning], tmp_path: Path
+) -> None:
     train(tmp_path)
     noted = json.loads((tmp_path / run_folder.PLAN_FILE).read_text(encoding="utf-8"))
     assert noted["plan"] == json.loads(json.dumps(asdict(PLAN)))

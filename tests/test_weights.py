@@ -37,7 +37,9 @@ def rows() -> list[data.Row]:
     return data.load_split(load_profile("mini").dataset, "train")[:40]
 
 
-def learns(loaded: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, folder: Path) -> training.Run:
+def learns(
+    loaded: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, folder: Path
+) -> training.FineTuning:
     """An adapter on the model lowers the loss, and the base stays as it was."""
     before = lora.fingerprint(loaded)
     made: list[Feature] = examples.features(rows(), tokenizer)

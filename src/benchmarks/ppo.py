@@ -23,7 +23,9 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
 from benchmarks import alone as bench_alone
-from benchmarks import training as bench
+from benchmarks import common as bench
+from benchmarks.flops import peaks
+from benchmarks.verdict import interval_in_words, judge, verdict
 from genai_labs.finetuning import lora
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
@@ -159,7 +161,7 @@ LANES: dict[str, Callable[[Any, Any, ppo.Reward], Ours | Peers]] = {PEERS: Peers
 def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
     """Model, tokenizer, prompts and reward."""
     set_seed(bench.SEED)
-    base, tokenizer, rows = bench.load(name, shared)
+    base, tokenizer, rows = bench.model_and_dialogues(name, shared)
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[:ROWS]], tokenizer)
     return base.eval(), tokenizer, asked, toxicity.load_classifier().rewards
 
@@ -183,9 +185,7 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
         "parameters": count_parameters(base),
         "loops": [summarize(lane, name, splits, shared) for lane, splits in done.items()],
         "ratios": [round(ratio, 4) for ratio in ratios],
-        "ratio": round(median(ratios), 4),
-        "at_least": BAR,
-        "met": median(ratios) >= BAR,
+        **judge(ratios, BAR),
     }
 
 
@@ -203,7 +203,7 @@ def summarize(lane: str, name: str, splits: Sequence[Split], shared: Path) -> di
         "rounds": [round(s.total, 4) for s in splits],
         "peak_mb": alone["peak_mb"],
         "gflop": alone["gflop"],
-        "share_of_peak": round(alone["gflop"] / seconds / bench.peaks()[precision], 4),
+        "share_of_peak": round(alone["gflop"] / seconds / peaks()[precision], 4),
     }
 
 
@@ -224,8 +224,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         for x in r["loops"]
     ]
     verdicts = [
-        f"{r['model']}: an update of ours takes 1/{r['ratio']:.1f} of the peers' time ({min(r['ratios']):.1f} to "
-        f"{max(r['ratios']):.1f}); at most 1/{r['at_least']:g} is asked for: {'met' if r['met'] else 'not met'}."
+        f"{r['model']}: an update of ours takes 1/{r['ratio']:.1f} of the peers' time "
+        f"({interval_in_words(r)}); at most 1/{r['at_least']:g} is asked for: {verdict(r)}."
         for r in record["models"]
     ]
     s = SETTINGS
@@ -251,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
-    return bench.write(args, results, as_markdown)
+    return bench.write_results(args, results, as_markdown)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -259,8 +259,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench ppo", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("ppo",), default="ppo", help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
-    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
-    parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--rounds", type=bench.positive, default=5, help="how often to measure (default: %(default)s)")
+    parser.add_argument("--threads", type=bench.positive, help="threads of torch (default: torch's own choice)")
     parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
     parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
     parser.add_argument("--alone", choices=tuple(LANES), help=argparse.SUPPRESS)

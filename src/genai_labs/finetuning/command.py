@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 
 from genai_labs.finetuning import lora, own
 from genai_labs.finetuning.examples import FEWEST, check_size, features
-from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import positive_number, whole_number
 from genai_labs.loading import data, models
@@ -37,12 +37,12 @@ EPILOG = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fine-tune, resuming an interrupted run of the same plan; save the model or adapter; print what was reached."""
-    args = make_parser().parse_args(argv)
+    args = finetune_parser().parse_args(argv)
     profile = load_profile(args.profile)
     if args.weights:
         profile = replace(profile, weights=args.weights)
     tokenizer = models.load_tokenizer(profile)
-    train, validation = read_rows(args, profile, tokenizer)
+    train, validation = rows_to_use(args, profile, tokenizer)
     plan = make_plan(args, profile, len(train))
     held_out_rows = args.held_out or profile.validation_dialogues
     train_features, held_out = features(train, tokenizer), features(validation[:held_out_rows], tokenizer)
@@ -51,24 +51,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
     if here().is_main_process:
-        save(run, out)
+        save_trained(run, out)
         tokenizer.save_pretrained(out / "model")
     scored = validation[:SCORED]
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
     if here().is_main_process:
-        report(run, outputs, scored)
+        print_report(run, outputs, scored)
         print(f"To use it: {use_command(args, profile, out)}")
     return 0
 
 
-def read_rows(
+def rows_to_use(
     args: argparse.Namespace, profile: Profile, tokenizer: models.PreTrainedTokenizerBase
 ) -> tuple[list[data.Row], list[data.Row]]:
     """Rows to train on, as many as were asked for, and all to validate with; LabError for what is wrong with them."""
     if not args.data:
         train, validation = (data.load_split(profile.dataset, split) for split in ("train", "validation"))
         return train[: args.rows or profile.train_dialogues], validation
-    train, validation, notes = own.load(args.data, tokenizer)
+    train, validation, notes = own.load_own(args.data, tokenizer)
     if here().is_main_process:
         print(*notes, sep="\n")
     train = train[: args.rows]
@@ -95,7 +95,7 @@ def make_plan(args: argparse.Namespace, profile: Profile, rows: int = 0) -> Plan
     return Plan(**{**settings, **asked, "method": args.method, "seed": args.seed})
 
 
-def make_parser() -> argparse.ArgumentParser:
+def finetune_parser() -> argparse.ArgumentParser:
     """The options; what is not said is as the profile has it."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=plain(__doc__), epilog=EPILOG)
     count = whole_number(1)
@@ -120,7 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def save(run: Run, out: Path) -> None:
+def save_trained(run: FineTuning, out: Path) -> None:
     """Write the trained model, or the adapter, to ``out/model``."""
     if run.plan.method == "lora":
         lora.save_adapter(run.model, out / "model")
@@ -139,7 +139,7 @@ def generated(
     return [text for _, text in sorted(gather_object(list(zip(mine, texts, strict=True))))]
 
 
-def report(run: Run, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
+def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
     """Print losses, two samples, time, and ROUGE-1 before and after on validation dialogues."""
     for row in run.history:
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")

@@ -11,6 +11,7 @@ from accelerate.utils import reduce
 from transformers import Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import MASKED, Feature
 from genai_labs.system.processes import here
 
@@ -139,3 +140,13 @@ class Trainer(Seq2SeqTrainer):
             losses, tokens = reduce(losses, "mean"), reduce(tokens, "sum")
         mean = float((losses * tokens).sum() / tokens.sum())
         return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": mean}, len(dataloader.dataset))
+
+
+def check_processes(batch_size: int) -> None:
+    """Raise LabError where a batch has fewer rows than there are processes."""
+    count = here().num_processes
+    if batch_size < count:
+        raise LabError(
+            f"A batch of {batch_size} rows cannot be shared among {count} processes: some would never have one. "
+            f"Choose a batch size of at least {count}, or start fewer processes."
+        )

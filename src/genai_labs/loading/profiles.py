@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from genai_labs.errors import LabError
-from genai_labs.paths import DIALOGUES, MODELS
+from genai_labs.paths import DATA, DIALOGUES, MODELS
 
 VARIABLE = "GENAI_LABS_PROFILE"
 SEED_VARIABLE = "GENAI_LABS_SEED"
@@ -40,7 +40,8 @@ class Profile:
     costs, gpu_costs: minutes and gigabytes that each lab takes on 2 CPU cores and on one GPU, by its number; a lab that
     is not there cannot run (fine-tuning every weight where only adapters are trained). estimated: whether these were
     estimated and not measured. disk: gigabytes to be fetched. weights: what they are loaded as: fp32, or bf16, which
-    takes half the memory, and on which only adapters can be trained. world: what stands behind it, in words.
+    takes half the memory, and on which only adapters can be trained. world: what stands behind it, in words. lab_data:
+    folder of what the labs need beside models and dialogues, such as word problems; the embedded world's everywhere.
 
     test_dialogues: dialogues on which Lab 1 measures its claims. batch_size, gpu_batch_size: prompts generated at a
     time.
@@ -76,6 +77,7 @@ class Profile:
     disk: float = 0.0
     weights: Weights = "fp32"
     replayed: float = 0.2
+    lab_data: str = str(DATA)
     full: Mapping[str, Any] = field(default_factory=dict)
     lora: Mapping[str, Any] = field(default_factory=dict)
     detox_cases: tuple[int, int] = (200, 200)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.finetuning import lora
 from genai_labs.finetuning.examples import features
-from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.loading import sources
 from genai_labs.paths import MODELS
 from genai_labs.rlhf.dialogues import HARSH_SHARE, harsh_rows
@@ -31,7 +31,7 @@ def train_summarizer(
     rows: int = ROWS,
     plan: Plan = PLAN,
     resume: bool = True,
-) -> Run:
+) -> FineTuning:
     """Train a LoRA summarizer on harsh references and save its adapter in ``folder/model``.
 
     ``base`` is left alone; the rows depend on ``plan.seed``. folder: checkpoints, as
@@ -46,7 +46,7 @@ def train_summarizer(
     return run
 
 
-def save_summarizer(run: Run, rows: int, folder: Path) -> None:
+def save_summarizer(run: FineTuning, rows: int, folder: Path) -> None:
     """Write the adapter and its card, without a path of this machine in them."""
     lora.save_adapter(run.model, folder)
     base = sources.name_of(Path(str(run.model.get_base_model().name_or_path)))
@@ -56,7 +56,7 @@ def save_summarizer(run: Run, rows: int, folder: Path) -> None:
     (folder / "README.md").write_text(card(run, rows, base), encoding="utf-8")
 
 
-def card(run: Run, rows: int, base: str) -> str:
+def card(run: FineTuning, rows: int, base: str) -> str:
     """The adapter's card."""
     plan = run.plan
     losses = ", ".join(f"{row['validation_loss']:.3f}" for row in run.history)
