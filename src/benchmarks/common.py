@@ -119,7 +119,7 @@ def command_line(args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def made_by(record: dict[str, Any]) -> str:
+def provenance(record: dict[str, Any]) -> str:
     """Command, machine, versions and seed of a record, in a sentence without its end."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     return f"Made by `{record['command']}`: {facts}, seed {record['seed']}"

@@ -183,7 +183,7 @@ def gpu_page(record: dict[str, Any]) -> str:
     ppo = bench_ppo.SETTINGS
     parts = [
         "# On a GPU",
-        f"{common.made_by(record)}. Random weights. A training step reads rows of "
+        f"{common.provenance(record)}. Random weights. A training step reads rows of "
         f"{SOURCE} tokens with {TARGET} to write, in bf16 autocast where the device has it; evaluation writes "
         f"{WRITTEN} tokens about each of as many dialogues of the embedded world, greedily; a PPO update takes "
         f"{ppo.batch_size} of them, {ppo.epochs} epochs. Medians of {record['rounds']} rounds. The peak is that of a "

@@ -142,7 +142,7 @@ def growth_page(record: dict[str, Any]) -> str:
     """The record as tables, with the picture."""
     parts = [
         "# How the time of training grows",
-        f"{common.made_by(record)}. The embedded model, rows of made-up tokens: "
+        f"{common.provenance(record)}. The embedded model, rows of made-up tokens: "
         f"{LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where nothing else is said; "
         f"adapters on all matrices for the rank. Medians of {record['rounds']} rounds, in each of which the values "
         "took turns.",
