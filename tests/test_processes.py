@@ -67,7 +67,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[2])
 import test_ppo
-from genai_labs import generation, ppo, processes
+from genai_labs.prompting import generation
+from genai_labs.rlhf import ppo
+from genai_labs.system import processes
 from transformers.modeling_outputs import BaseModelOutput
 
 def write(policy, states, source_mask, max_new_tokens):
