@@ -190,7 +190,7 @@ def _train(run: FineTuning, trainer: Trainer, watch: Watch) -> None:
             watch.close()
             trainer.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
             memory.release()
-    watch.check()
+    watch.check(last_checkpoint(run.folder))
     run.history, run.seconds, run.peak = watch.history, watch.seconds, peak.bytes
     run.best_epoch = round(min(run.history, key=lambda row: row["validation_loss"], default={"epoch": 0})["epoch"])
     if trainer.optimizer:
