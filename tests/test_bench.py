@@ -21,7 +21,7 @@ from benchmarks.verdict import bootstrap_interval, judge, verdict
 from genai_labs import __main__ as cli
 from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import Feature, collate
-from genai_labs.finetuning.training import ByLength, Plan, prepare
+from genai_labs.finetuning.training import ByLength, Plan, model_to_train
 from genai_labs.paths import RESULTS
 from genai_labs.system.devices import has_bf16
 
@@ -187,7 +187,7 @@ def test_operations_of_a_step_by_hand(tiny: Any) -> None:
     decoder = 3 * ((6 * square + feed) * target + 2 * square * source) + 16 * 50 * target
     attention = 12 * 16 * (2 * source**2 + 3 * target * (target + source))
     assert flops.step_flops(tiny, 1, source, target) == 6 * (encoder + decoder) + attention
-    adapters = prepare(tiny, Plan(method="lora", rank=1))
+    adapters = model_to_train(tiny, Plan(method="lora", rank=1))
     assert 4 * (encoder + decoder) < flops.step_flops(adapters, 1, source, target) - attention < 6 * (encoder + decoder)
 
 
@@ -247,6 +247,6 @@ def test_flan_t5_has_its_own_lm_head_and_keeps_it_with_an_adapter(tmp_path: Path
     assert not torch.equal(model.lm_head.weight, model.shared.weight)
     head = model.lm_head.weight.detach().clone()
     for plan in (Plan(), Plan(method="lora")):
-        copied = prepare(model, plan)
+        copied = model_to_train(model, plan)
         weights = {name: p for name, p in copied.named_parameters() if name.endswith("lm_head.weight")}
         assert [torch.equal(p, head) for p in weights.values()] == [True]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import command
+from benchmarks import command, common
 from benchmarks import gpu as bench_gpu
 from benchmarks import growth as bench_grow
 from benchmarks.on_paper import SHAPES
@@ -27,7 +27,7 @@ def test_growth_is_measured_for_each_quantity_and_drawn(tmp_path: Path, monkeypa
 
 
 def test_rows_are_as_long_as_asked() -> None:
-    (row,) = bench_grow.made_up(1, 50, 1000, target=7)
+    (row,) = common.made_up_rows(1, 50, 1000, target=7)
     assert (len(row["input_ids"]), len(row["attention_mask"]), len(row["labels"])) == (50, 50, 7)
 
 

@@ -173,7 +173,7 @@ def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.F
 def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.FineTuning) -> None:
     base = loaded[0]
     assert adapted.memory == memory.predicted_for(adapted.model)
-    full = memory.predicted_for(training.prepare(base, PLAN))
+    full = memory.predicted_for(training.model_to_train(base, PLAN))
     assert full.total == 16 * models.count_parameters(base)
 
 
@@ -188,7 +188,7 @@ def test_adapters_in_the_decoder_leave_the_encoder_out_of_the_backward_pass(
         "model": replace(PLAN, method="lora"),
         "decoder": replace(PLAN, method="lora", within="decoder"),
     }.items():
-        model = training.prepare(base, plan).train()
+        model = training.model_to_train(base, plan).train()
         kept[name] = memory.activation_bytes(model, batch)
         trained = [n for n, p in model.named_parameters() if p.requires_grad]
         assert any("encoder" in n for n in trained) is (name != "decoder")
@@ -248,7 +248,7 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
 def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], method: str) -> None:
     batch = examples.collate(made[:2], loaded[1].pad_token_id)
     for dropout, equal in ((0.0, True), (0.3, False)):
-        model = training.prepare(loaded[0], replace(PLAN, method=method, dropout=dropout)).train()  # type: ignore[arg-type]
+        model = training.model_to_train(loaded[0], replace(PLAN, method=method, dropout=dropout)).train()  # type: ignore[arg-type]
         with torch.no_grad():
             assert (model(**batch).loss == model(**batch).loss).item() is equal
 
@@ -303,9 +303,9 @@ def test_a_plan_that_makes_no_sense_is_answered_in_words(loaded: Loaded) -> None
         with pytest.raises(LabError, match=rf"Nothing can be trained with {name}=.*: {name} must be "):
             replace(PLAN, **{name: value})
     with pytest.raises(LabError, match="Choose a rank of at most 192"):
-        training.prepare(loaded[0], replace(PLAN, method="lora", rank=100_000))
+        training.model_to_train(loaded[0], replace(PLAN, method="lora", rank=100_000))
     with pytest.raises(LabError, match="matrices are called k, lm_head, o, q, v, wi_0, wi_1, wo"):
-        training.prepare(loaded[0], replace(PLAN, method="lora", targets=("query",)))
+        training.model_to_train(loaded[0], replace(PLAN, method="lora", targets=("query",)))
 
 
 def test_what_cannot_be_trained_is_said_in_words(
@@ -461,7 +461,7 @@ def test_a_method_that_is_no_text_is_refused_in_words() -> None:
 
 def trainer_of(loaded: Loaded, made: list[Feature], plan: Plan, folder: Path) -> training.Trainer:
     watch = training.Watch(plan.epochs, 16, folder)
-    return training.make_trainer(training.prepare(loaded[0], plan), loaded[1], made[:16], made[16:], plan, watch)
+    return training.make_trainer(training.model_to_train(loaded[0], plan), loaded[1], made[:16], made[16:], plan, watch)
 
 
 def check_the_rate_rises_to_what_was_asked_for_and_falls_to_0(
@@ -497,7 +497,7 @@ def check_a_seed_decides_on_the_order_and_on_the_adapter_s_start(
 def check_what_an_adapter_adds_is_scaled_by_alpha_over_rank(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
     place = "decoder.block.0.layer.0.SelfAttention.q"
     for alpha in (2, 12):
-        model = training.prepare(loaded[0], replace(PLAN, method="lora", rank=4, alpha=alpha))
+        model = training.model_to_train(loaded[0], replace(PLAN, method="lora", rank=4, alpha=alpha))
         layer: Any = model.get_base_model().get_submodule(place)
         down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
         with torch.no_grad():

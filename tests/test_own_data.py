@@ -183,7 +183,7 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
 
 
 def test_a_plain_word_says_whether_something_was_learned() -> None:
-    assert "Something was learned" in command.verdict(Interval(0.2, 0.1, 0.3, 50))
-    assert command.verdict(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
-    assert "It got worse" in command.verdict(Interval(-0.2, -0.3, -0.1, 50))
-    assert "do not rely on it" in command.verdict(Interval(0.2, 0.1, 0.3, 5))
+    assert "Something was learned" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 50))
+    assert command.learned_in_words(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
+    assert "It got worse" in command.learned_in_words(Interval(-0.2, -0.3, -0.1, 50))
+    assert "do not rely on it" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 5))

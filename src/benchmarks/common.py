@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
+from genai_labs.finetuning.examples import Feature
 from genai_labs.inputs.options import whole_number
 from genai_labs.loading import data, models, pretrained
 from genai_labs.loading.profiles import load_profile
@@ -55,6 +57,18 @@ def flan_small(folder: Path) -> tuple[Any, Any]:
     model = AutoModelForSeq2SeqLM.from_config(config, trust_remote_code=False)
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) / config.d_model**0.5)
     return model, pretrained.read_tokenizer(folder)
+
+
+def made_up_rows(count: int, length: int, words: int, target: int) -> list[Feature]:
+    """Rows of random tokens out of so many ``words``, with prompts of ``length`` and summaries of ``target`` tokens."""
+    rng = np.random.default_rng(SEED)
+
+    def tokens(number: int) -> list[int]:
+        return [*rng.integers(3, words, number - 1).tolist(), 1]
+
+    return [
+        {"input_ids": tokens(length), "attention_mask": [1] * length, "labels": tokens(target)} for _ in range(count)
+    ]
 
 
 def model_options(parser: argparse.ArgumentParser) -> None:
@@ -119,7 +133,7 @@ def command_line(args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def made_by(record: dict[str, Any]) -> str:
+def provenance(record: dict[str, Any]) -> str:
     """Command, machine, versions and seed of a record, in a sentence without its end."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     return f"Made by `{record['command']}`: {facts}, seed {record['seed']}"

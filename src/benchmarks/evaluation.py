@@ -141,7 +141,7 @@ def evaluation_page(record: dict[str, Any]) -> str:
     ]
     parts = [
         "# Summaries a second in evaluation",
-        f"{common.made_by(record)}. Greedy, {TOKENS} tokens each, fp32; "
+        f"{common.provenance(record)}. Greedy, {TOKENS} tokens each, fp32; "
         f"{DIALOGUES[PEERS]} dialogues one by one against {DIALOGUES[OURS]} of ours, whose lengths they share. Medians "
         f"of {record['rounds']} rounds, in each of which the recipes took turns.",
         *record["skipped"],

@@ -23,7 +23,6 @@ from benchmarks import common
 from benchmarks import ppo as bench_ppo
 from benchmarks.flops import peak as matrix_peak
 from benchmarks.flops import step_flops, synchronize
-from benchmarks.growth import made_up
 from benchmarks.on_paper import SHAPES, VOCABULARY, Shape
 from benchmarks.training import Contender, Recipe
 from benchmarks.verdict import interval_in_words, judge, verdict
@@ -83,7 +82,7 @@ def peak_memory(work: Callable[[], Any]) -> float:
 
 def measure_steps(base: Any, plan: Plan, rounds: int, peak: float) -> dict[str, Any]:
     """Steps of the trainer on rows of one length."""
-    rows = made_up(plan.batch_size, SOURCE, VOCABULARY, TARGET)
+    rows = common.made_up_rows(plan.batch_size, SOURCE, VOCABULARY, TARGET)
     tokenizer = models.load_tokenizer(load_profile("mini"))
     with TemporaryDirectory() as folder:
         contender = Contender(Recipe(plan.method, plan), base, tokenizer, rows, Path(folder))
@@ -183,7 +182,7 @@ def gpu_page(record: dict[str, Any]) -> str:
     ppo = bench_ppo.SETTINGS
     parts = [
         "# On a GPU",
-        f"{common.made_by(record)}. Random weights. A training step reads rows of "
+        f"{common.provenance(record)}. Random weights. A training step reads rows of "
         f"{SOURCE} tokens with {TARGET} to write, in bf16 autocast where the device has it; evaluation writes "
         f"{WRITTEN} tokens about each of as many dialogues of the embedded world, greedily; a PPO update takes "
         f"{ppo.batch_size} of them, {ppo.epochs} epochs. Medians of {record['rounds']} rounds. The peak is that of a "

@@ -21,7 +21,6 @@ from tqdm.auto import tqdm
 
 from benchmarks import common
 from benchmarks.training import Contender, Recipe
-from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading import models
@@ -66,18 +65,6 @@ GROWTHS = (
 )
 
 
-def made_up(count: int, length: int, words: int, target: int = TARGET) -> list[Feature]:
-    """Rows of random tokens out of so many ``words``, with prompts of ``length`` and summaries of ``target`` tokens."""
-    rng = np.random.default_rng(common.SEED)
-
-    def tokens(number: int) -> list[int]:
-        return [*rng.integers(3, words, number - 1).tolist(), 1]
-
-    return [
-        {"input_ids": tokens(length), "attention_mask": [1] * length, "labels": tokens(target)} for _ in range(count)
-    ]
-
-
 def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int, folder: Path) -> dict[str, Any]:
     """Seconds of each value in each round, one step each to warm up before; the exponent by which they grow.
 
@@ -86,7 +73,7 @@ def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int, folde
     """
     contenders = []
     for value in growth.values:
-        rows = made_up(growth.rows(value), growth.length(value), len(tokenizer))
+        rows = common.made_up_rows(growth.rows(value), growth.length(value), len(tokenizer), TARGET)
         recipe = Recipe(f"{growth.name} {value}", growth.plan(value))
         contenders.append((Contender(recipe, base, tokenizer, rows, folder), rows))
     seconds: dict[int, list[float]] = {value: [] for value in growth.values}
@@ -142,7 +129,7 @@ def growth_page(record: dict[str, Any]) -> str:
     """The record as tables, with the picture."""
     parts = [
         "# How the time of training grows",
-        f"{common.made_by(record)}. The embedded model, rows of made-up tokens: "
+        f"{common.provenance(record)}. The embedded model, rows of made-up tokens: "
         f"{LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where nothing else is said; "
         f"adapters on all matrices for the rank. Medians of {record['rounds']} rounds, in each of which the values "
         "took turns.",

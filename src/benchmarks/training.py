@@ -27,7 +27,7 @@ from benchmarks.flops import Count, count, peaks, synchronize
 from benchmarks.time_shares import BETWEEN, GROUPS, where_time_goes
 from benchmarks.verdict import interval_in_words, judge, verdict
 from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate, features
-from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, prepare
+from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, model_to_train
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
 from genai_labs.show.markdown import table
@@ -85,7 +85,7 @@ class Contender:
 
     def __init__(self, recipe: Recipe, base: Any, tokenizer: Any, rows: Sequence[Feature], folder: Path) -> None:
         self.recipe, self.pad = recipe, tokenizer.pad_token_id
-        self.model = prepare(base, recipe.plan).to(recipe.weights)
+        self.model = model_to_train(base, recipe.plan).to(recipe.weights)
         watch = Watch(recipe.plan.epochs, len(rows), folder)
         self.trainer: Any = make_trainer(self.model, tokenizer, rows, rows[:1], recipe.plan, watch)
         self.trainer.current_gradient_accumulation_steps = 1  # as its own loop sets it
@@ -223,7 +223,7 @@ def training_page(record: dict[str, Any]) -> str:
     reached = ", ".join(f"{value:,.0f} GFLOP/s in {name}" for name, value in record["peaks"].items())
     parts = [
         "# Training throughput",
-        f"{common.made_by(record)}. Medians of {record['rounds']} rounds, in each "
+        f"{common.provenance(record)}. Medians of {record['rounds']} rounds, in each "
         "of which the recipes took turns on the same rows; ratios are of recipes in the same round. "
         f"Matrix products reach {reached} here. Memory is that of a process that makes one step, its libraries "
         "included.",

@@ -149,14 +149,14 @@ def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[d
     difference = paired_bootstrap(scores[1], scores[0])
     print(f"\nROUGE-1 on {len(rows)} validation dialogues: {scores[0].mean():.3f} before, {scores[1].mean():.3f} after")
     print(f"difference {difference}")
-    print(verdict(difference))
+    print(learned_in_words(difference))
     print(
         f"{run.seconds:.0f} s, {run.throughput:.1f} examples/s; the weights after epoch {run.best_epoch}, where the "
         f"validation loss was lowest, are saved in {run.folder / 'model'}"
     )
 
 
-def verdict(difference: Interval) -> str:
+def learned_in_words(difference: Interval) -> str:
     """In a plain sentence, whether something was learned; and that few dialogues show little."""
     if difference.low > 0:
         said = "Something was learned: the summaries are nearer to the references than before."

@@ -109,7 +109,7 @@ def _scores(model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, a
     return {"rouge1": [round(x, 4) for x in rouge[:3]], "n": rouge.n, "lost": lost}
 
 
-def write_record(profile: Profile, folder: Path, dialogues: int = DIALOGUES, seed: int = 0) -> None:
+def write_sweep(profile: Profile, folder: Path, dialogues: int = DIALOGUES, seed: int = 0) -> None:
     """Run the sweep, print its table, and write ``lab2_sweep.json`` and ``.md`` into the folder."""
     record = run(profile, variants(profile, seed), dialogues, seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def write_record(profile: Profile, folder: Path, dialogues: int = DIALOGUES, see
     print(sweep_page(record))
 
 
-def read(folder: Path = RESULTS) -> dict[str, Any]:
+def read_sweep(folder: Path = RESULTS) -> dict[str, Any]:
     """The committed record."""
     return json.loads((folder / f"{FILE}.json").read_text(encoding="utf-8"))
 

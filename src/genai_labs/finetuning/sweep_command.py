@@ -28,5 +28,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="validation dialogues (default: %(default)s)",
     )
     args = parser.parse_args(argv)
-    sweep.write_record(load_profile(args.profile), args.out, args.dialogues, args.seed)
+    sweep.write_sweep(load_profile(args.profile), args.out, args.dialogues, args.seed)
     return 0

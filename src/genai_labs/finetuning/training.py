@@ -79,7 +79,7 @@ def finetune(
         set_seed(plan.seed)
         memory.release()  # what was generated before has left gaps
         with shortage.in_words("making room to train", _less_memory(plan)):
-            run = FineTuning(prepare(base, plan), plan, folder, len(train))
+            run = FineTuning(model_to_train(base, plan), plan, folder, len(train))
         if finished := run_folder.result(folder):
             run.restore(finished)
         else:
@@ -89,7 +89,7 @@ def finetune(
         return run
 
 
-def prepare(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
+def model_to_train(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftModel:
     """What will be trained: a full copy of the base, or an adapter on its very weights."""
     if plan.method == "lora":
         config = lora.lora_config(plan.rank, plan.alpha, plan.targets, plan.within)
@@ -190,7 +190,7 @@ def _train(run: FineTuning, trainer: Trainer, watch: Watch) -> None:
             watch.close()
             trainer.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
             memory.release()
-    watch.check()
+    watch.check(last_checkpoint(run.folder))
     run.history, run.seconds, run.peak = watch.history, watch.seconds, peak.bytes
     run.best_epoch = round(min(run.history, key=lambda row: row["validation_loss"], default={"epoch": 0})["epoch"])
     if trainer.optimizer:

@@ -13,7 +13,6 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
-from genai_labs.finetuning.checkpoints import last_checkpoint
 from genai_labs.show import display
 from genai_labs.system import progress, run_folder
 
@@ -90,12 +89,12 @@ class Watch(TrainerCallback):
         self.bar.close()
         self.curves.clear()
 
-    def check(self) -> None:
-        """Raise LabError if the loss diverged, naming the last good checkpoint."""
+    def check(self, last: str | None) -> None:
+        """Raise LabError if the loss diverged; ``last`` is the last good checkpoint."""
         if self.diverged is None:
             return
-        last, name = last_checkpoint(self.folder), self.folder.name
-        good = f"The last good checkpoint is {Path(last).name} in {name}" if last else "There is no checkpoint"
+        where = f"{Path(last or '').name} in {self.folder.name}"
+        good = f"The last good checkpoint is {where}" if last else "There is no checkpoint"
         raise LabError(
             f"The training was stopped because its loss diverged: it reached {self.diverged:.3g}. The learning rate is "
             f"probably too high for this model. {good}. Train again with a third of the learning rate, in a new folder."
