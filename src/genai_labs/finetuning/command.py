@@ -22,7 +22,7 @@ from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state as here
 
 SCORED = 100  # validation dialogues that ROUGE is taken of
 SHOWN = 2  # of these, shown before and after

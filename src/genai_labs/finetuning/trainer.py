@@ -12,7 +12,7 @@ from transformers import Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
 
 from genai_labs.finetuning.examples import MASKED, Feature
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state as here
 
 
 class ByLength(torch.utils.data.Sampler[int]):

@@ -41,7 +41,7 @@ from genai_labs.inputs.allowed import above, between, check, whole
 from genai_labs.show import display
 from genai_labs.system import processes, progress, run_folder, shortage
 from genai_labs.system.devices import best_device, has_bf16
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state as here
 
 KEPT = 2  # checkpoints: the best one and the last one
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
@@ -201,7 +201,7 @@ def _train(
     with memory.watching() as peak, _about_tied_weights_silent():
         try:
             with (
-                processes.together(lambda: _kept(folder)),
+                processes.endings_in_words(lambda: _kept(folder)),
                 shortage.in_words("training", _less_memory(plan), lambda: _kept(folder)),
             ):
                 trainer.train(resume_from_checkpoint=last_checkpoint(folder))

@@ -16,7 +16,7 @@ from genai_labs.finetuning.training import Plan, Run, finetune
 from genai_labs.loading import sources
 from genai_labs.paths import MODELS
 from genai_labs.rlhf.dialogues import HARSH_SHARE, harsh_rows
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state as here
 
 SUMMARIZER = MODELS / "harsh-lora"
 HELD_OUT = 100  # rows of which the validation loss is taken

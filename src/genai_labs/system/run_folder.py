@@ -20,7 +20,7 @@ from genai_labs.errors import LabError
 from genai_labs.paths import PACKAGE
 from genai_labs.system import files
 from genai_labs.system.devices import best_device, has_bf16
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state as here
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
 LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
