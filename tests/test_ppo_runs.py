@@ -1,12 +1,15 @@
 """PPO: interrupted, finished and damaged runs, and what cannot be trained."""
 
+import ast
+import inspect
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,8 @@ from tests.ppo_runs import SHORT, asked, loaded, shortness, trained, without_sec
 
 SCRIPT = """
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import ppo_runs
@@ -176,6 +180,15 @@ NONSENSE: list[tuple[str, Any]] = [
     ("seed", -1),
     ("gamma", 1.5),
 ]
+
+
+def test_every_setting_is_documented_under_its_field() -> None:
+    (made,) = [n for n in ast.parse(inspect.getsource(ppo.Settings)).body if isinstance(n, ast.ClassDef)]
+    pairs = [(a, b) for a, b in pairwise(made.body) if isinstance(a, ast.AnnAssign)]
+    assert len(pairs) == len(fields(ppo.Settings))
+    for setting, below in pairs:
+        assert isinstance(below, ast.Expr), ast.unparse(setting)
+        assert isinstance(below.value, ast.Constant), ast.unparse(setting)
 
 
 def test_what_cannot_be_trained_is_said_in_words() -> None:

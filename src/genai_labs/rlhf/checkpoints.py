@@ -104,15 +104,15 @@ def opened(
         if folder is not None:
             with process_state().main_process_first():
                 if process_state().is_main_process:
-                    plan = {**plan, "base": policy.fingerprint(), "reward": said_of_probes(reward)}
+                    plan = {**plan, "base": policy.fingerprint(), "reward": scores_of_probes(reward)}
                     run_folder.prepare(folder, plan, "update-*", whole, resume)
                     if (folder / DONE_FILE).exists() and not _fits(folder, policy, judge):
                         run_folder.prepare(folder, plan, "update-*", whole, resume=False)
         yield Checkpoints(folder)
 
 
-def said_of_probes(reward: Reward) -> list[float] | None:
-    """What a reward says of a few texts that are always the same; None where it cannot, which training will tell."""
+def scores_of_probes(reward: Reward) -> list[float] | None:
+    """The reward of a few texts that are always the same; None where it fails, which training will say in words."""
     try:
         return np.asarray(reward(list(PROBES)), dtype=float).ravel().round(4).tolist()
     except Exception:

@@ -224,9 +224,8 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
     parameters = list(policy.trained().values())
     steps: list[dict[str, Tensor]] = []
     for _ in range(settings.epochs):
-        for rows, weight in processes.minibatches(
-            rollout.mask, settings.minibatch
-        ):  # detail 6; weight 1 of one process
+        # Detail 6. The weight is 1, or this process's share of the minibatch where there are several.
+        for rows, weight in processes.minibatches(rollout.mask, settings.minibatch):
             old = rollout.part(rows)
             logprobs, values, _ = policy(old.states, old.source_mask, old.tokens)  # [minibatch, time] each
             if not steps:
