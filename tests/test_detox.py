@@ -168,6 +168,21 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     assert measure.relative_fall(np.array([0.8, 0.4]), np.array([0.1, 0.2])) == pytest.approx(0.75)
 
 
+def test_summaries_are_sampled_from_the_models_own_distribution() -> None:
+    config = measure.sampling(7)
+    assert config.do_sample
+    assert (config.temperature, config.top_k, config.top_p, config.max_new_tokens) == (1.0, 0, 1.0, 7)
+
+
+def test_what_the_judge_says_of_a_policy_is_a_mean_over_one_sample_for_each_case() -> None:
+    model, tokenizer = models.load_model(load_profile("mini"))
+    cases = dialogues.evaluation_cases(3, 3)
+    texts = generation.generate(model, tokenizer, asked(cases), measure.sampling(), seed=1)
+    found = measure.judged_by(by_length, tokenizer, cases, seed=1)(model)
+    assert found == pytest.approx(np.mean(by_length(texts)))
+    assert len(set(by_length(texts))) > 1, "all the same: this test shows nothing"
+
+
 def test_neutral_references_score_as_they_should() -> None:
     cases = dialogues.evaluation_cases(20, 0)
     scores = measure.scored([case.references[0] for case in cases], cases, {})

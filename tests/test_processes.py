@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from genai_labs.errors import LabError
 from genai_labs.finetuning import training
 from genai_labs.finetuning.trainer import ByLength, Rows, Shares
-from genai_labs.system.processes import together
+from genai_labs.system.processes import endings_in_words
 
 # On CPUs `accelerate launch --num_processes 2` starts one process; torch's own launcher starts two.
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -35,24 +35,24 @@ import json, sys
 from pathlib import Path
 from safetensors.torch import save_file
 from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
 from genai_labs.system import processes
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, training
-from genai_labs.loading.profiles import load_profile
 
 folder, method, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-here = processes.here()
+state = processes.process_state()
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)
 whole = examples.features(data.load_split(profile.dataset, "train")[:60], tokenizer)
 made = [{name: ids[:12] if name == "labels" else ids[:40] for name, ids in feature.items()} for feature in whole]
 plan = training.Plan(method=method, epochs=epochs, batch_size=8, learning_rate=1e-3)
-print("process", here.process_index, __import__("os").getpid(), flush=True)
+print("process", state.process_index, __import__("os").getpid(), flush=True)
 try:  # 33 and 17 rows: the last batch has one, and one of two processes has none
     run = training.finetune(base, tokenizer, made[:33], made[33:50], plan, folder)
 except LabError as error:
     sys.exit(f"said: {error}")
-if here.is_main_process:
+if state.is_main_process:
     (folder / "result.json").write_text(json.dumps([run.history, run.best_epoch]))
     trained = {n: p.detach().contiguous() for n, p in run.model.named_parameters() if p.requires_grad}
     save_file(trained, folder / "trained.safetensors")
@@ -67,7 +67,7 @@ from dataclasses import replace
 from pathlib import Path
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[2])
-import test_ppo
+import ppo_runs
 from genai_labs.prompting import generation
 from genai_labs.rlhf import ppo
 from genai_labs.system import processes
@@ -80,11 +80,11 @@ def write(policy, states, source_mask, max_new_tokens):
 
 ppo.Policy.sample = write
 folder = Path(sys.argv[1])
-run = test_ppo.trained(replace(test_ppo.SHORT, minibatch=2, epochs=2), folder=folder)
-if processes.here().is_main_process:
+run = ppo_runs.trained(replace(ppo_runs.SHORT, minibatch=2, epochs=2), folder=folder)
+if processes.process_state().is_main_process:
     (folder / "result.json").write_text(json.dumps(run.history))
 save_file({n: p.detach().contiguous() for n, p in run.policy.trained().items()},
-          folder / f"trained-{processes.here().process_index}.safetensors")
+          folder / f"trained-{processes.process_state().process_index}.safetensors")
 """
 
 
@@ -183,6 +183,9 @@ def test_a_killed_process_ends_the_run_in_words_and_it_goes_on_alone(tmp_path: P
 
 def test_being_told_to_end_is_said_in_words() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(LabError, match=r"told to end \(SIGTERM\)\. All is kept"), together(lambda: "All is kept."):
+    with (
+        pytest.raises(LabError, match=r"told to end \(SIGTERM\)\. All is kept"),
+        endings_in_words(lambda: "All is kept."),
+    ):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before

@@ -43,10 +43,7 @@ def loaded() -> Loaded:
 def made(loaded: Loaded) -> list[Feature]:
     """Short ones, because what a folder of a run does is the same for long ones."""
     whole = examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], loaded[1])
-    return [
-        {name: ids[:12] if name == "labels" else ids[:40] for name, ids in feature.items()}  # type: ignore[misc]
-        for feature in whole
-    ]
+    return [{name: ids[:12] if name == "labels" else ids[:40] for name, ids in feature.items()} for feature in whole]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.plan import Plan
 from genai_labs.system import run_folder
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 
 def make_ready(
@@ -35,8 +35,8 @@ def make_ready(
     Two runs are the same if their plan, their examples and the weights that they start from are. Raises LabError where
     the folder holds an interrupted run of another plan, or the disk has too little room.
     """
-    with here().main_process_first():
-        if here().is_main_process:
+    with process_state().main_process_first():
+        if process_state().is_main_process:
             digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
             same = {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
             run_folder.prepare(folder, same, "checkpoint-*", whole_checkpoints, resume)

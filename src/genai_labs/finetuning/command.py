@@ -22,7 +22,7 @@ from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of
 SHOWN = 2  # of these, shown before and after
@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or BUILD / "finetune" / args.method
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
-    if here().is_main_process:
+    if process_state().is_main_process:
         save_trained(run, out)
         tokenizer.save_pretrained(out / "model")
     scored = validation[:SCORED]
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
-    if here().is_main_process:
+    if process_state().is_main_process:
         print_report(run, outputs, scored)
         print(f"To use it: {use_command(args, profile, out)}")
     return 0
@@ -69,12 +69,12 @@ def rows_to_use(
         train, validation = (data.load_split(profile.dataset, split) for split in ("train", "validation"))
         return train[: args.rows or profile.train_dialogues], validation
     train, validation, notes = own.load_own(args.data, tokenizer)
-    if here().is_main_process:
+    if process_state().is_main_process:
         print(*notes, sep="\n")
     train = train[: args.rows]
     plan = make_plan(args, profile, len(train))
     check_size([{}] * len(train), plan.batch_size, fewest=1)
-    if here().is_main_process:
+    if process_state().is_main_process:
         print(f"{plan.epochs} epochs in batches of {plan.batch_size}, learning rate {plan.learning_rate:g}")
     return train, validation
 
@@ -132,7 +132,7 @@ def generated(
     model: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, rows: list[data.Row]
 ) -> list[str]:
     """Greedy zero-shot summaries in the order of the rows; each of several processes writes its share of them."""
-    process, processes = here().process_index, here().num_processes
+    process, processes = process_state().process_index, process_state().num_processes
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows], tokenizer)
     mine = range(process, len(asked), processes)
     texts = generation.generate(model, tokenizer, [asked[place] for place in mine], progress=False)

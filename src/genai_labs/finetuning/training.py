@@ -47,7 +47,7 @@ from genai_labs.finetuning.watch import Watch, loss_curves
 from genai_labs.show import display
 from genai_labs.system import processes, run_folder, shortage
 from genai_labs.system.devices import best_device, has_bf16
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_count, process_state
 
 
 def finetune(
@@ -150,8 +150,9 @@ def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
         learning_rate=plan.learning_rate,
         warmup_steps=plan.warmup,
         lr_scheduler_type="linear",
-        per_device_train_batch_size=plan.batch_size // here().num_processes,  # it says so in its log; see Shares
-        per_device_eval_batch_size=plan.batch_size // here().num_processes,
+        per_device_train_batch_size=plan.batch_size
+        // process_state().num_processes,  # it says so in its log; see Shares
+        per_device_eval_batch_size=plan.batch_size // process_count(),
         bf16=has_bf16(),
         use_cpu=device == "cpu",
         dataloader_pin_memory=device == "cuda",
@@ -181,7 +182,7 @@ def _train(run: FineTuning, trainer: Trainer, watch: Watch) -> None:
 
     with memory.watching() as peak, _about_tied_weights_silent():
         try:
-            with processes.together(kept), shortage.in_words("training", _less_memory(run.plan), kept):
+            with processes.endings_in_words(kept), shortage.in_words("training", _less_memory(run.plan), kept):
                 trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
         except KeyboardInterrupt:
             epoch = min(len(watch.history) + 1, watch.epochs)

@@ -16,7 +16,7 @@ from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.loading import sources
 from genai_labs.paths import MODELS
 from genai_labs.rlhf.dialogues import HARSH_SHARE, harsh_rows
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 SUMMARIZER = MODELS / "harsh-lora"
 HELD_OUT = 100  # rows of which the validation loss is taken
@@ -40,9 +40,9 @@ def train_summarizer(
     learned = features(harsh_rows(rows, plan.seed), tokenizer)
     held_out = features(harsh_rows(HELD_OUT, plan.seed, name="held-out"), tokenizer)
     run = finetune(base, tokenizer, learned, held_out, plan, folder, resume)
-    if here().is_main_process:
+    if process_state().is_main_process:
         save_summarizer(run, rows, folder / "model")
-    here().wait_for_everyone()
+    process_state().wait_for_everyone()
     return run
 
 
