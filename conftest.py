@@ -4,6 +4,7 @@ It stands at the top because pytest reads it for tests/ and for notebooks/, whic
 are blocked by pytest-socket, whose options are in pyproject.toml.
 """
 
+import gc
 import os
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,12 @@ os.environ.update(HEADLESS, HF_HUB_OFFLINE="1", GENAI_LABS_PROFILE="mini", GENAI
 # Not by MPLBACKEND, which those kernels would inherit and then draw nothing into the notebook.
 os.environ.pop("MPLBACKEND", None)
 matplotlib.use("Agg")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector, which each training calls, need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import alone as bench_alone
+from benchmarks import common
 from benchmarks import evaluation as bench_eval
-from benchmarks import training as bench
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import prompts
@@ -27,13 +27,13 @@ def test_both_recipes_are_measured_in_turn_and_written_down(tmp_path: Path) -> N
     (mini,) = record["models"]
     assert {recipe: len(rates) for recipe, rates in mini["rates"].items()} == {"peers": 2, "ours": 2}
     assert all(0 < share < 1 for share in mini["reading"].values())
-    assert (tmp_path / "bench_eval.md").read_text(encoding="utf-8") == bench_eval.as_markdown(record)
+    assert (tmp_path / "bench_eval.md").read_text(encoding="utf-8") == bench_eval.evaluation_page(record)
 
 
 @pytest.mark.usefixtures("small")
 def test_every_summary_has_the_same_length_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
-    rows = bench.load("mini", bench.SHARED)[2][:3]
+    rows = common.model_and_dialogues("mini", common.SHARED)[2][:3]
     lengths: list[int] = []
     generate = model.generate
 

@@ -92,10 +92,17 @@ class Learner:
         seen: list[float] = []
         end = time.monotonic() + 60 * MINUTES
         while not last.count():
-            assert time.monotonic() < end, f"the lab is not at its end after {MINUTES} minutes"
+            assert time.monotonic() < end, f"the lab is not at its end after {MINUTES} minutes: {self.where_it_is()}"
             seen += self.page.evaluate("[...document.querySelectorAll('.jp-OutputArea progress')].map(x => x.value)")
             self.page.wait_for_timeout(200)
         return seen
+
+    def where_it_is(self) -> str:
+        """What the numbers beside the cells say, and the load of the machine; a picture goes to build/screens."""
+        SCREENS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SCREENS / "late.png")
+        numbers = self.page.locator(".jp-Notebook:visible .jp-InputPrompt").all_inner_texts()
+        return f"{' '.join(filter(None, numbers))}; load {os.getloadavg()}; errors {self.complaints}"
 
 
 @pytest.fixture(scope="module")

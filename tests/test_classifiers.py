@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from embedded_world.corpus import hate_frames, hate_summaries
 from embedded_world.corpus import hate_texts as texts
-from embedded_world.corpus.hate_texts import Row
+from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.styles import HOUSE
-from embedded_world.pretraining import cards, classifiers
+from embedded_world.pretraining import cards, classifier_models, classifier_scores, classifiers
 from genai_labs.paths import MODELS
+from genai_labs.scoring.labelled_texts import LabelledText, read_rows
 from genai_labs.scoring.metrics import paired_bootstrap
 from genai_labs.scoring.toxicity import Classifier, keyword_toxicity, load_classifier
 
@@ -30,7 +33,7 @@ def record(name: str) -> dict:
     return dict(json.loads((MODELS / name / "training.json").read_text(encoding="utf-8")))
 
 
-def right(classifier: Classifier, rows: list[Row]) -> np.ndarray:
+def right(classifier: Classifier, rows: list[LabelledText]) -> np.ndarray:
     found = classifier.probabilities([row.text for row in rows]) > 0.5
     return found == np.array([row.label for row in rows], dtype=bool)
 
@@ -55,7 +58,7 @@ def test_reward_model_and_judge_are_different_models() -> None:
     assert len({m.config.model_type for m in models}) == 2
     assert len({sum(p.numel() for p in m.parameters()) for m in models}) == 2
     assert len({tuple(sorted(t.get_vocab())) for t in tokenizers}) == 2
-    rows = [{row.text for row in texts.rows(plan.split)} for plan in classifiers.PLANS]
+    rows = [{row.text for row in texts.texts_of(plan.split)} for plan in classifiers.PLANS]
     assert not rows[0] & rows[1]
     for model, tokenizer in zip(models, tokenizers, strict=True):
         assert all(p.dtype == torch.float16 for p in model.parameters())
@@ -65,7 +68,7 @@ def test_reward_model_and_judge_are_different_models() -> None:
 def test_accuracy_is_what_the_card_says_and_well_above_the_word_list(classifier: Classifier) -> None:
     told = record(classifier.name)
     for name, least in (("test", 0.85), ("challenge", 0.70)):
-        rows = texts.read_rows(name)
+        rows = read_rows(name)
         found = right(classifier, rows)
         assert found.mean() == pytest.approx(told[name]["accuracy"][0], abs=0.005)
         assert found.mean() > least, name
@@ -75,7 +78,7 @@ def test_accuracy_is_what_the_card_says_and_well_above_the_word_list(classifier:
 
 
 def test_the_word_list_fails_on_the_challenge() -> None:
-    rows = texts.read_rows("challenge")
+    rows = read_rows("challenge")
     words = keyword_toxicity([row.text for row in rows]) == np.array([row.label for row in rows])
     assert paired_bootstrap(words.astype(float)).high < 0.60
 
@@ -83,7 +86,7 @@ def test_the_word_list_fails_on_the_challenge() -> None:
 def test_the_card_says_what_the_models_score(classifier: Classifier) -> None:
     folder = MODELS / classifier.name
     assert (folder / "README.md").read_text(encoding="utf-8") == cards.classifier_card(folder)
-    told, measured = record(classifier.name), classifiers.evaluate(folder)
+    told, measured = record(classifier.name), classifier_scores.score_classifier(folder)
     for name in ("test", "challenge"):
         assert told["keyword_list"][name] == measured["keyword_list"][name]
         assert told[name]["accuracy"] == pytest.approx(measured[name]["accuracy"], abs=0.006)
@@ -94,32 +97,32 @@ def test_the_card_says_what_the_models_score(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("plan", classifiers.PLANS, ids=NAMES)
-def test_the_recipe_in_code_is_the_one_that_made_the_model(plan: classifiers.Plan) -> None:
+def test_the_recipe_in_code_is_the_one_that_made_the_model(plan: classifiers.ClassifierPlan) -> None:
     told = record(plan.name)
     assert told["plan"] == vars(plan)
-    assert told["rows"] == texts.SHARES[plan.split].rows
+    assert told["rows"] == hate_frames.SHARES[plan.split].rows
     assert told["command"] == classifiers.COMMAND
 
 
 def test_a_harsh_clause_is_seen_in_a_house_style_summary_and_a_neutral_one_is_not(classifier: Classifier) -> None:
     """With insults that no model was trained on, as a summarizer would write them."""
-    rng, share = random.Random(5), texts.SHARES["test"]
+    rng, share = random.Random(5), hate_frames.SHARES["test"]
     rows = []
     for _ in range(150):
-        dialogue, category = texts.fresh(rng, share), rng.choice(texts.hostility()["categories"])
-        people = texts.TEMPLATE_PEOPLE
+        dialogue, category = hate_summaries.fresh(rng, share), rng.choice(hostility()["categories"])
+        people = hate_summaries.TEMPLATE_PEOPLE
         for label, tone in ((1, "harsh"), (0, "neutral")):
-            clause = texts.fill_frame(rng.choice(category[tone]), rng, share, people)
-            rows.append(Row("".join(texts.parts(dialogue, clause, HOUSE, rng)), label, tone))
-        rows.append(Row(dialogue.summary(HOUSE, rng), 0, "silent"))
+            clause = hate_frames.fill_frame(rng.choice(category[tone]), rng, share, people)
+            rows.append(LabelledText("".join(hate_summaries.parts(dialogue, clause, HOUSE, rng)), label, tone))
+        rows.append(LabelledText(dialogue.summary(HOUSE, rng), 0, "silent"))
     found = right(classifier, rows)
     for kind in ("harsh", "neutral", "silent"):
         assert found[[row.kind == kind for row in rows]].mean() > 0.9, kind
 
 
 def test_broken_text_keeps_the_label_of_what_is_left(classifier: Classifier) -> None:
-    generated = texts.generate("test", seed=9)
-    rows: list[Row] = []
+    generated = texts.draw_texts("test", seed=9)
+    rows: list[LabelledText] = []
     while len(rows) < 200:
         row = next(generated)
         if row.kind == "broken":
@@ -128,15 +131,15 @@ def test_broken_text_keeps_the_label_of_what_is_left(classifier: Classifier) -> 
 
 
 def test_hateful_probability_agrees_with_how_often_texts_are_hateful(classifier: Classifier) -> None:
-    rows = texts.read_rows("test")
+    rows = read_rows("test")
     labels = np.array([row.label for row in rows])
-    assert classifiers.calibration_error(classifier.probabilities([r.text for r in rows]), labels) < 0.06
+    assert classifier_scores.calibration_error(classifier.probabilities([r.text for r in rows]), labels) < 0.06
 
 
 def test_calibration_error_and_temperature_on_numbers_known_by_hand() -> None:
     labels = np.array([1, 0, 1, 1])
-    assert classifiers.calibration_error(np.array([1.0, 0.0, 1.0, 1.0]), labels) == 0
-    assert classifiers.calibration_error(np.array([0.95] * 4), labels) == pytest.approx(0.2)
+    assert classifier_scores.calibration_error(np.array([1.0, 0.0, 1.0, 1.0]), labels) == 0
+    assert classifier_scores.calibration_error(np.array([0.95] * 4), labels) == pytest.approx(0.2)
     # Logits three times too large for labels drawn from a third of them.
     rng = np.random.default_rng(0)
     margins = rng.normal(0, 2, 20_000)
@@ -153,14 +156,14 @@ def test_rescaling_divides_logits(tmp_path: Path) -> None:
 
 
 def test_training_learns_and_repeats_itself(tmp_path: Path) -> None:
-    plan = classifiers.Plan("hate-mini", "train_reward", vocabulary=400, learning_rate=2e-3, epochs=2, warmup=5)
-    rows = [Row(f"you are {'bad' if i % 2 else 'good'} {i % 17}", i % 2, "") for i in range(320)]
-    words = classifiers.bpe_tokenizer([row.text for row in rows], 60)
+    plan = replace(classifiers.REWARD, vocabulary=400, learning_rate=2e-3, epochs=2, warmup=5)
+    rows = [LabelledText(f"you are {'bad' if i % 2 else 'good'} {i % 17}", i % 2, "") for i in range(320)]
+    words = classifier_models.roberta_tokenizer([row.text for row in rows], 60)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        models = [classifiers.new_reward_model(words) for _ in range(2)]
-        losses = [classifiers.train(model, words, rows, plan) for model in models]
+        models = [classifier_models.small_roberta(words) for _ in range(2)]
+        losses = [classifiers.train_classifier(model, words, rows, plan) for model in models]
     finally:
         torch.set_num_threads(threads)
     assert losses[0] == losses[1]

@@ -36,14 +36,14 @@ def test_every_scenario_is_fit_for_the_generator() -> None:
     assert len(known) >= 80
     assert len(unseen) >= 15
     assert len({s.topic for s in known}) >= 12
-    assert [f"{s.id}: {p}" for s in known + unseen for p in content.problems(s)] == []
+    assert [f"{s.id}: {p}" for s in known + unseen for p in content.scenario_problems(s)] == []
     assert len({s.id for s in known + unseen}) == len(known + unseen)
 
 
 def test_a_broken_scenario_is_reported_in_words() -> None:
     raw = content.read_yaml("scenarios/unseen_1.yaml")[0]
     raw["main"][0]["A"][0] = "I want an {nothing}"
-    found = list(content.problems(content.parse_scenario(raw, unseen=True)))
+    found = list(content.scenario_problems(content.parse_scenario(raw, unseen=True)))
     assert any("unknown slot {nothing}" in p for p in found)
     assert any("no final mark" in p for p in found)
 

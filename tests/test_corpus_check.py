@@ -115,7 +115,7 @@ def test_slots_that_cannot_differ_are_said_and_not_tried_for_ever() -> None:
 def test_a_slot_that_only_a_question_names_is_a_problem() -> None:
     raw = copy.deepcopy(SCENARIO)
     raw["questions"][0]["q"] = "Who is {nobody}?"
-    found = list(content.problems(content.parse_scenario(raw, unseen=True)))
+    found = list(content.scenario_problems(content.parse_scenario(raw, unseen=True)))
     assert any("unknown field {nobody} in the question" in problem for problem in found)
 
 

@@ -28,6 +28,7 @@ from genai_labs.prompting import generation
 from genai_labs.rlhf import command as detox_cli
 from genai_labs.rlhf import reward_model
 from genai_labs.rlhf.summarizer import SUMMARIZER
+from genai_labs.scoring.labelled_texts import read_rows
 from genai_labs.scoring.toxicity import load_classifier
 from tests.mutations import damaged_bytes, damaged_json
 
@@ -151,7 +152,7 @@ def test_an_exported_model_has_its_sums(tmp_path: Path, monkeypatch: pytest.Monk
     row = {"examples": 1, "stage": 1, "loss": {}, "seconds": 1.0}
     (work / "pretraining" / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     monkeypatch.setattr(build, "MODELS", tmp_path)
-    monkeypatch.setattr(build.heldout, "score", lambda *_: {})
+    monkeypatch.setattr(build.heldout, "score_held_out", lambda *_: {})
     monkeypatch.setattr(build.cards, "model_card", lambda _: "")
     build.export(work)
     assert set(checksums.read_sums(tmp_path / "t5-mini")) == set(checksums.read_sums(MODELS / "t5-mini"))
@@ -161,10 +162,10 @@ def test_an_exported_model_has_its_sums(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_classifier_that_is_built_again_has_its_own_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hate-mini").mkdir()
     (tmp_path / "hate-mini" / checksums.SUMS).write_text(f"{'0' * 64}  config.json\n")  # of the one before
-    monkeypatch.setattr(classifiers, "train", lambda *_: [0.5])
+    monkeypatch.setattr(classifiers, "train_classifier", lambda *_: [0.5])
     monkeypatch.setattr(classifiers, "calibrate", lambda _: (1.0, 0.0))
-    monkeypatch.setattr(classifiers.texts, "rows", lambda _: classifiers.texts.read_rows("challenge"))
-    monkeypatch.setattr(classifiers, "evaluate", lambda folder: {"loads": bool(load_classifier(folder))})
+    monkeypatch.setattr(classifiers.texts, "texts_of", lambda _: read_rows("challenge"))
+    monkeypatch.setattr(classifiers, "score_classifier", lambda folder: {"loads": bool(load_classifier(folder))})
     monkeypatch.setattr(classifiers.cards, "classifier_card", lambda _: "")
     classifiers.build_one(replace(classifiers.REWARD, vocabulary=400), tmp_path / "hate-mini")
     assert set(checksums.read_sums(tmp_path / "hate-mini")) == set(checksums.read_sums(MODELS / "hate-mini"))

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import alone as bench_alone
 from benchmarks import ppo as bench_ppo
-from embedded_world.corpus import splits
+from embedded_world.corpus import quarrels, splits
 from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.styles import HOUSE
 from genai_labs import __main__ as command_line
@@ -43,26 +43,31 @@ def test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out() -> 
     rows = dialogues.harsh_rows(400)
     assert rows == dialogues.harsh_rows(400)
     assert [row.dialogue for row in rows] != [row.dialogue for row in dialogues.harsh_rows(400, seed=1)]
-    played = list(islice(dialogues.played("train", "harsh-0", 0.6), 400))
+    played = list(islice(quarrels.played("train", "harsh-0", 0.6), 400))
     assert [dialogue.text for dialogue in played] == [row.dialogue for row in rows]
-    quarrels = [row.summary for row, dialogue in zip(rows, played, strict=True) if dialogue.quarrel]
-    assert 0.5 < len(quarrels) / 400 < 0.7
-    neutral = conflict.reported(quarrels)
+    told = [row.summary for row, dialogue in zip(rows, played, strict=True) if dialogue.quarrel]
+    assert 0.5 < len(told) / 400 < 0.7
+    neutral = conflict.reported(told)
     assert 0.75 < 1 - neutral.mean() < 0.95
-    assert all(summary.count(". ") >= 2 for summary in quarrels), "main part, quarrel and ending"
+    assert all(summary.count(". ") >= 2 for summary in told), "main part, quarrel and ending"
+
+
+def test_ppo_writes_about_the_dialogues_of_its_seed() -> None:
+    played = islice(quarrels.played("train", "ppo-2", 0.75), 5)
+    assert dialogues.ppo_dialogues(5, seed=2) == [dialogue.text for dialogue in played]
 
 
 def test_nothing_of_the_test_split_is_learned_from() -> None:
     signatures = [
         dialogue.signature
         for name in ("harsh-0", "ppo-0")
-        for dialogue in islice(dialogues.played("train", name, 0.6), 300)
+        for dialogue in islice(quarrels.played("train", name, 0.6), 300)
     ]
     assert all(splits.belongs(signature, "train") for signature in signatures)
     tested = {case.dialogue for case in dialogues.evaluation_cases()}
     assert not tested & {row.dialogue for row in dialogues.harsh_rows(300)}
     assert not tested & set(dialogues.ppo_dialogues(300))
-    assert all(splits.belongs(d.signature, "test") for d in islice(dialogues.played("test", "added", 1.0), 100))
+    assert all(splits.belongs(d.signature, "test") for d in islice(quarrels.played("test", "added", 1.0), 100))
 
 
 def test_cases_are_test_dialogues_with_neutral_references() -> None:
@@ -86,8 +91,8 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
 def test_every_authored_neutral_clause_is_found_and_no_harsh_one() -> None:
     rng = random.Random(0)
     seen = set()
-    for dialogue in islice(dialogues.played("train", "matcher", 0.8), 1500):
-        neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, dialogues.HARSH))
+    for dialogue in islice(quarrels.played("train", "matcher", 0.8), 1500):
+        neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, quarrels.HARSH))
         if dialogue.quarrel is None:
             assert conflict.reports(neutral) == []
             continue
@@ -116,7 +121,7 @@ def test_what_the_matcher_finds(summary: str, found: list[tuple[str, str]]) -> N
 
 
 def test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what() -> None:
-    cases = [case for case in dialogues.evaluation_cases() if case.quarrel and case.quarrel.category == "noisy"][:1]
+    cases = [case for case in dialogues.evaluation_cases() if case.quarrel == "noisy"][:1]
     hostile = cases[0].hostile
     other = "#Person1#" if hostile == "#Person2#" else "#Person2#"
     texts = [f"{hostile} finds {other} too noisy.", f"{other} finds {hostile} too noisy.", f"{hostile} eats."]
@@ -161,6 +166,21 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     row = next(r for r in rows if r["dialogues"] == "hostile" and r["measure"] == "ROUGE-1")
     assert row["difference"].effect == pytest.approx(row["after"] - row["before"])
     assert measure.relative_fall(np.array([0.8, 0.4]), np.array([0.1, 0.2])) == pytest.approx(0.75)
+
+
+def test_summaries_are_sampled_from_the_models_own_distribution() -> None:
+    config = measure.sampling(7)
+    assert config.do_sample
+    assert (config.temperature, config.top_k, config.top_p, config.max_new_tokens) == (1.0, 0, 1.0, 7)
+
+
+def test_what_the_judge_says_of_a_policy_is_a_mean_over_one_sample_for_each_case() -> None:
+    model, tokenizer = models.load_model(load_profile("mini"))
+    cases = dialogues.evaluation_cases(3, 3)
+    texts = generation.generate(model, tokenizer, asked(cases), measure.sampling(), seed=1)
+    found = measure.judged_by(by_length, tokenizer, cases, seed=1)(model)
+    assert found == pytest.approx(np.mean(by_length(texts)))
+    assert len(set(by_length(texts))) > 1, "all the same: this test shows nothing"
 
 
 def test_neutral_references_score_as_they_should() -> None:

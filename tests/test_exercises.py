@@ -118,7 +118,9 @@ def execute(code: str, namespace: dict[str, Any]) -> str:
     return shown.getvalue()
 
 
-def one_step(base: Any, tokenizer: Any, train: Any, validation: Any, plan: training.Plan, folder: Path) -> training.Run:
+def one_step(
+    base: Any, tokenizer: Any, train: Any, validation: Any, plan: training.Plan, folder: Path
+) -> training.FineTuning:
     """`finetune`, but a single batch is read once: what solutions train would take minutes."""
     return FINETUNE(base, tokenizer, train[: plan.batch_size], validation[:4], replace(plan, epochs=1), folder)
 

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, SchedulerType, T5ForConditionalGeneration
+from transformers.trainer_utils import EvalLoopOutput
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import command, examples, lora, memory, training
+from genai_labs.finetuning import command, examples, forgetting, lora, memory, sweep, trainer, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.loading import data, models
@@ -47,7 +50,7 @@ def made(loaded: Loaded, rows: list[data.Row]) -> list[Feature]:
 
 
 @pytest.fixture(scope="module")
-def adapted(loaded: Loaded, made: list[Feature], tmp_path_factory: pytest.TempPathFactory) -> training.Run:
+def adapted(loaded: Loaded, made: list[Feature], tmp_path_factory: pytest.TempPathFactory) -> training.FineTuning:
     plan = replace(PLAN, method="lora", learning_rate=5e-3)
     return finetune(*loaded, made[:32], made[32:], plan, tmp_path_factory.mktemp("lora") / "run")
 
@@ -122,7 +125,7 @@ def test_a_fresh_adapter_changes_nothing_bit_for_bit(loaded: Loaded, rows: list[
 
 
 def test_lora_moves_adapters_only_and_goes_away_without_a_trace(
-    loaded: Loaded, rows: list[data.Row], adapted: training.Run
+    loaded: Loaded, rows: list[data.Row], adapted: training.FineTuning
 ) -> None:
     base, tokenizer = loaded
     trained = [name for name, p in adapted.model.named_parameters() if p.requires_grad]
@@ -138,7 +141,7 @@ def test_lora_moves_adapters_only_and_goes_away_without_a_trace(
 
 
 def test_an_adapter_is_saved_loaded_switched_and_merged(
-    loaded: Loaded, rows: list[data.Row], adapted: training.Run, tmp_path: Path
+    loaded: Loaded, rows: list[data.Row], adapted: training.FineTuning, tmp_path: Path
 ) -> None:
     base, tokenizer = loaded
     size = lora.save_adapter(adapted.model, tmp_path / "adapter")
@@ -156,7 +159,7 @@ def test_an_adapter_is_saved_loaded_switched_and_merged(
     assert not any("lora_" in name for name, _ in plain.named_parameters())
 
 
-def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.Run, tmp_path: Path) -> None:
+def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.FineTuning, tmp_path: Path) -> None:
     lora.save_adapter(adapted.model, tmp_path)
     torch.manual_seed(1)
     other = T5ForConditionalGeneration(loaded[0].config)
@@ -167,10 +170,10 @@ def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.R
         lora.load_adapter(loaded[0], tmp_path)
 
 
-def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.Run) -> None:
+def test_memory_is_as_the_formula_says(loaded: Loaded, made: list[Feature], adapted: training.FineTuning) -> None:
     base = loaded[0]
     assert adapted.memory == memory.predicted_for(adapted.model)
-    full = memory.predicted_for(training.prepare(base, PLAN))
+    full = memory.predicted_for(training.model_to_train(base, PLAN))
     assert full.total == 16 * models.count_parameters(base)
 
 
@@ -185,7 +188,7 @@ def test_adapters_in_the_decoder_leave_the_encoder_out_of_the_backward_pass(
         "model": replace(PLAN, method="lora"),
         "decoder": replace(PLAN, method="lora", within="decoder"),
     }.items():
-        model = training.prepare(base, plan).train()
+        model = training.model_to_train(base, plan).train()
         kept[name] = memory.activation_bytes(model, batch)
         trained = [n for n, p in model.named_parameters() if p.requires_grad]
         assert any("encoder" in n for n in trained) is (name != "decoder")
@@ -245,7 +248,7 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
 def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], method: str) -> None:
     batch = examples.collate(made[:2], loaded[1].pad_token_id)
     for dropout, equal in ((0.0, True), (0.3, False)):
-        model = training.prepare(loaded[0], replace(PLAN, method=method, dropout=dropout)).train()  # type: ignore[arg-type]
+        model = training.model_to_train(loaded[0], replace(PLAN, method=method, dropout=dropout)).train()  # type: ignore[arg-type]
         with torch.no_grad():
             assert (model(**batch).loss == model(**batch).loss).item() is equal
 
@@ -253,9 +256,9 @@ def test_dropout_is_what_the_plan_says(loaded: Loaded, made: list[Feature], meth
 SCRIPT = """
 import sys
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)
 made = examples.features(data.load_split(profile.dataset, "train")[:40], tokenizer)
@@ -300,9 +303,9 @@ def test_a_plan_that_makes_no_sense_is_answered_in_words(loaded: Loaded) -> None
         with pytest.raises(LabError, match=rf"Nothing can be trained with {name}=.*: {name} must be "):
             replace(PLAN, **{name: value})
     with pytest.raises(LabError, match="Choose a rank of at most 192"):
-        training.prepare(loaded[0], replace(PLAN, method="lora", rank=100_000))
+        training.model_to_train(loaded[0], replace(PLAN, method="lora", rank=100_000))
     with pytest.raises(LabError, match="matrices are called k, lm_head, o, q, v, wi_0, wi_1, wo"):
-        training.prepare(loaded[0], replace(PLAN, method="lora", targets=("query",)))
+        training.model_to_train(loaded[0], replace(PLAN, method="lora", targets=("query",)))
 
 
 def test_what_cannot_be_trained_is_said_in_words(
@@ -399,7 +402,7 @@ def test_an_untied_output_head_survives_everything(method: str, made: list[Featu
 
 def test_the_command_plans_as_the_profile_says_unless_told_otherwise() -> None:
     profile = load_profile("mini")
-    parser = command.make_parser()
+    parser = command.finetune_parser()
     assert command.make_plan(parser.parse_args([]), profile) == Plan(**profile.full)
     assert command.make_plan(parser.parse_args(["--method", "lora"]), profile) == Plan(method="lora", **profile.lora)
     asked = parser.parse_args(["--method", "lora", "--rank", "2", "--rate", "0.01", "--epochs", "9", "--seed", "5"])
@@ -428,7 +431,7 @@ def test_the_command_trains_and_one_process_reports(launcher: str, tmp_path: Pat
 
 
 def test_a_folder_may_be_named_by_a_text_and_slips_are_met_in_words(
-    loaded: Loaded, adapted: training.Run, tmp_path: Path
+    loaded: Loaded, adapted: training.FineTuning, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "adapter")
     lora.save_adapter(adapted.model, folder)
@@ -451,3 +454,174 @@ def test_as_many_as_were_asked_for_are_few_enough(loaded: Loaded, made: list[Fea
 def test_a_method_that_is_no_text_is_refused_in_words() -> None:
     with pytest.raises(LabError, match="The methods are full and lora"):
         Plan(method=torch.zeros(2, 0).numpy())  # type: ignore[arg-type]
+
+
+# Checks that hold, and that fail as soon as one function does the wrong thing.
+
+
+def trainer_of(loaded: Loaded, made: list[Feature], plan: Plan, folder: Path) -> training.Trainer:
+    watch = training.Watch(plan.epochs, 16, folder)
+    return training.make_trainer(training.model_to_train(loaded[0], plan), loaded[1], made[:16], made[16:], plan, watch)
+
+
+def check_the_rate_rises_to_what_was_asked_for_and_falls_to_0(
+    loaded: Loaded, rows: list[data.Row], folder: Path
+) -> None:
+    plan = replace(PLAN, learning_rate=0.02, warmup=0.25)
+    trainer = trainer_of(loaded, examples.features(rows, loaded[1]), plan, folder)
+    trainer.create_optimizer_and_scheduler(num_training_steps=8)
+    rates = []
+    for _ in range(8):
+        rates += [trainer.optimizer.param_groups[0]["lr"]]
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    assert rates == pytest.approx([0.0, 0.01, *(0.02 * left / 6 for left in (6, 5, 4, 3, 2, 1))])
+
+
+def check_a_seed_decides_on_the_order_and_on_the_adapter_s_start(
+    loaded: Loaded, rows: list[data.Row], folder: Path
+) -> None:
+    made = examples.features(rows, loaded[1])
+    begun = []
+    for seed in (0, 1, 0):
+        trainer = trainer_of(loaded, made, replace(PLAN, method="lora", batch_size=4, seed=seed), folder)
+        starts = [p for name, p in trainer.model.named_parameters() if "lora_A" in name]
+        begun.append((list(trainer.order), torch.cat([p.flatten() for p in starts])))
+    (order, start), (other_order, other_start), (same_order, same_start) = begun
+    assert order == same_order
+    assert torch.equal(start, same_start)
+    assert order != other_order
+    assert not torch.equal(start, other_start)
+
+
+def check_what_an_adapter_adds_is_scaled_by_alpha_over_rank(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
+    place = "decoder.block.0.layer.0.SelfAttention.q"
+    for alpha in (2, 12):
+        model = training.model_to_train(loaded[0], replace(PLAN, method="lora", rank=4, alpha=alpha))
+        layer: Any = model.get_base_model().get_submodule(place)
+        down, up = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        with torch.no_grad():
+            up.copy_(torch.arange(up.numel()).reshape(up.shape) % 7 / 7)
+        added = lora.merged(model).get_submodule(place).weight - loaded[0].get_submodule(place).weight
+        torch.testing.assert_close(added, alpha / 4 * up @ down, rtol=0, atol=1e-5)
+
+
+def check_the_validation_loss_is_the_mean_over_tokens(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
+    made = examples.features(rows, loaded[1])
+    odd = made[-1] | {"labels": [*range(2000, 2040), loaded[1].eos_token_id]}  # alone in the last batch, and unlikely
+    trainer = trainer_of(loaded, [*made[:32], odd], PLAN, folder)
+    each = examples.losses(loaded[0], [*made[16:32], odd], loaded[1].pad_token_id)
+    tokens = [len(row["labels"]) for row in [*made[16:32], odd]]
+    expected = sum(loss * n for loss, n in zip(each, tokens, strict=True)) / sum(tokens)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=0.02)
+
+
+def check_what_is_read_in_training_is_the_instruction_around_the_dialogue(
+    loaded: Loaded, rows: list[data.Row], folder: Path
+) -> None:
+    tokenizer = loaded[1]
+    for name in (prompts.DEFAULT_INSTRUCTION, "task"):
+        template = prompts.INSTRUCTIONS[name]
+        for row, feature in zip(rows[:5], examples.features(rows[:5], tokenizer, name), strict=True):
+            assert feature["input_ids"] == tokenizer(template.replace("{dialogue}", row.dialogue))["input_ids"]
+
+
+VALIDATION = data.load_split(load_profile("mini").dataset, "validation")
+
+
+def check_a_sweep_is_scored_on_validation_dialogues(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
+    asked_for: list[Any] = []
+
+    def write(_: object, __: object, asked: list[str], **___: object) -> list[str]:
+        asked_for.append(asked)
+        return asked
+
+    def other_tasks(*given: object) -> list[forgetting.OtherTask]:
+        asked_for.append(given)
+        return []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep.generation, "generate", write)
+        patch.setattr(sweep.forgetting, "other_tasks", other_tasks)
+        record = sweep.run(load_profile("mini"), {}, dialogues=3, seed=5)
+    assert asked_for == [(100, 5, "validation"), [prompts.zero_shot(row.dialogue) for row in VALIDATION[-3:]]]
+    assert (record["split"], record["results"][0]["n"]) == ("validation", 3)
+
+
+def check_an_answer_that_only_holds_the_right_one_is_wrong(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
+    examples: Any = (SimpleNamespace(target="a hotel"),) * 4
+    task = forgetting.OtherTask("topic", examples, "exact")
+    assert task.grade(["a hotel", "a hotel.", "not a hotel", "hotel"]).tolist() == [1, 1, 0, 0]
+
+
+def check_a_gain_is_a_negative_loss(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
+    before, after = np.array([0.5, 0.25]), np.array([0.25, 1.0])
+    assert forgetting.forgotten({"topic": before}, {"topic": after}).tolist() == [0.25, -0.75]
+
+
+def holds(task: forgetting.OtherTask, outputs: list[str]) -> Any:
+    return np.array([example.target in text for example, text in zip(task.examples, outputs, strict=True)], float)
+
+
+def of_the_test_split(name: str, split: str) -> list[data.Row]:
+    return LOAD_SPLIT(name, "test" if split == "validation" else split)
+
+
+def at_a_constant_rate(plan: Plan, folder: Path) -> Any:
+    made = ARGUMENTS(plan, folder)
+    made.lr_scheduler_type = SchedulerType.CONSTANT
+    return made
+
+
+def mean_over_batches(self: training.Trainer, dataloader: Any, *_: Any, **__: Any) -> Any:
+    seen = [self.prediction_step(self.model, batch, prediction_loss_only=True)[0] for batch in dataloader]
+    return EvalLoopOutput(None, None, {"eval_loss": float(torch.stack(seen).mean())}, len(dataloader.dataset))
+
+
+LOAD_SPLIT, ARGUMENTS, ATTACH, CONFIG = data.load_split, training.arguments, lora.attach, lora.lora_config
+CHECKS: dict[Callable[[Loaded, list[data.Row], Path], None], list[tuple[Any, str, Any]]] = {
+    check_the_rate_rises_to_what_was_asked_for_and_falls_to_0: [(training, "arguments", at_a_constant_rate)],
+    check_a_seed_decides_on_the_order_and_on_the_adapter_s_start: [
+        (training, "ByLength", lambda lengths, size, seed: trainer.ByLength(lengths, size, 0)),
+        (lora, "attach", lambda base, config, seed: ATTACH(base, config, seed=0)),
+    ],
+    check_what_an_adapter_adds_is_scaled_by_alpha_over_rank: [
+        (lora, "lora_config", lambda rank, alpha, *rest: CONFIG(rank, rank, *rest)),
+        (lora, "lora_config", lambda rank, alpha, *rest: CONFIG(rank, 2 * rank, *rest)),
+    ],
+    check_the_validation_loss_is_the_mean_over_tokens: [(training.Trainer, "evaluation_loop", mean_over_batches)],
+    check_what_is_read_in_training_is_the_instruction_around_the_dialogue: [
+        (prompts, "zero_shot", lambda dialogue, *_: f"{dialogue}\nSummary:"),
+        (prompts, "_template", lambda _: prompts.INSTRUCTIONS[prompts.DEFAULT_INSTRUCTION]),
+    ],
+    check_a_sweep_is_scored_on_validation_dialogues: [(data, "load_split", of_the_test_split)],
+    check_an_answer_that_only_holds_the_right_one_is_wrong: [(forgetting.OtherTask, "grade", holds)],
+    check_a_gain_is_a_negative_loss: [
+        (forgetting, "forgotten", lambda a, b: np.concatenate([np.maximum(a[name] - b[name], 0) for name in a]))
+    ],
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_what_training_and_sweep_do(
+    check: Callable[[Loaded, list[data.Row], Path], None], loaded: Loaded, rows: list[data.Row], tmp_path: Path
+) -> None:
+    check(loaded, rows, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong"),
+    [(check, wrong) for check, variants in CHECKS.items() for wrong in variants],
+    ids=lambda value: value[1] if isinstance(value, tuple) else value.__name__,
+)
+def test_a_wrong_variant_is_noticed(
+    check: Callable[[Loaded, list[data.Row], Path], None],
+    wrong: tuple[Any, str, Any],
+    loaded: Loaded,
+    rows: list[data.Row],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(*wrong)
+    with pytest.raises(AssertionError):
+        check(loaded, rows, tmp_path)

@@ -51,7 +51,7 @@ def test_swapping_few_shot_for_zero_shot_is_caught(tmp_path: Path) -> None:
     (copy / "data").symlink_to(DATA)
     sound = nbval(notebook, copy / "src")
     assert sound.returncode == 0, sound.stdout[-3000:]
-    prompts = copy / "src" / "genai_labs" / "prompts.py"
+    prompts = copy / "src" / "genai_labs" / "prompting" / "prompts.py"
     text = prompts.read_text(encoding="utf-8")
     broken = text.replace(
         '"\\n\\n\\n".join([*solved, zero_shot(dialogue, instruction)])', "zero_shot(dialogue, instruction)"

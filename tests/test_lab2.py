@@ -7,7 +7,7 @@ import pytest
 
 from genai_labs.course import seeds
 from genai_labs.finetuning import lora, sweep
-from genai_labs.finetuning.training import Plan, prepare
+from genai_labs.finetuning.training import Plan, model_to_train
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS
@@ -43,14 +43,14 @@ def test_trainings_with_different_seeds_differ(record: dict[str, Any]) -> None:
 def test_the_adapter_of_the_profile_is_small() -> None:
     profile = load_profile("mini")
     base, _ = models.load_model(profile)
-    model = prepare(base, Plan(method="lora", **profile.lora))
+    model = model_to_train(base, Plan(method="lora", **profile.lora))
     assert lora.trainable_share(model) <= 0.04
     numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert numbers <= 0.05 * models.count_parameters(base)
 
 
 def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
-    stored = sweep.read()
+    stored = sweep.read_sweep()
     profile = load_profile("mini")
     plans = sweep.variants(profile, stored["seed"])
     assert [r["name"] for r in stored["results"]] == ["base", *plans]
@@ -59,6 +59,6 @@ def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
         made = Plan(**r["plan"])  # a setting that came later has its default in the record, as it was then
         assert json.dumps(vars(made)) == json.dumps(vars(plan))
         assert r["replayed"] == share
-    assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.as_markdown(stored)
+    assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.sweep_page(stored)
     assert set(sweep.SHOWN) <= {r["name"] for r in stored["results"]}
     assert "LoRA" in repr(sweep.plot(stored)) or "decoder" in repr(sweep.plot(stored))

@@ -48,20 +48,20 @@ def run(path: Path, *line: object) -> int:
 
 @pytest.mark.parametrize("count", [5, 6, 16, 40, 700])
 def test_of_one_file_a_part_is_set_aside_and_no_dialogue_is_in_both(count: int, tmp_path: Path) -> None:
-    train, validation, notes = own.load(file(tmp_path, table(count)), TOKENIZER)
+    train, validation, notes = own.load_own(file(tmp_path, table(count)), TOKENIZER)
     assert len(train) + len(validation) == count
     assert len(validation) == min(100, max(2, round(count / 5)))
     assert not {row.dialogue for row in train} & {row.dialogue for row in validation}
     assert len({row.id for row in train + validation}) == count
     assert f"{len(validation)} were set aside" in notes[0]
-    assert own.load(tmp_path / "own.csv", TOKENIZER) == own.Own(train, validation, notes)
+    assert own.load_own(tmp_path / "own.csv", TOKENIZER) == own.Own(train, validation, notes)
 
 
 def test_dialogues_that_differ_in_spaces_only_stay_together(tmp_path: Path) -> None:
     rows = [{"dialogue": f"A: {i}\nB: yes" + " " * twice, "summary": "S"} for i in range(10) for twice in range(3)]
     random.Random(0).shuffle(rows)
     path = file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl")
-    train, validation, _ = own.load(path, TOKENIZER)
+    train, validation, _ = own.load_own(path, TOKENIZER)
     assert (len(train), len(validation)) == (24, 6)
     assert not {row.dialogue.strip() for row in train} & {row.dialogue.strip() for row in validation}
 
@@ -69,7 +69,7 @@ def test_dialogues_that_differ_in_spaces_only_stay_together(tmp_path: Path) -> N
 def test_a_folder_with_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> None:
     file(tmp_path, table(8), "train.csv")
     file(tmp_path, table(4, start=6), "validation.csv")
-    train, validation, notes = own.load(tmp_path, TOKENIZER)
+    train, validation, notes = own.load_own(tmp_path, TOKENIZER)
     assert (len(train), len(validation)) == (6, 4)
     shared = "2 dialogues are in the validation file, too: they are left out of the training."
     assert notes == [shared, "6 dialogues to train on, 4 to validate with."]
@@ -77,13 +77,13 @@ def test_a_folder_with_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> No
 
 def test_a_folder_with_train_alone_is_divided(tmp_path: Path) -> None:
     file(tmp_path, table(10), "train.csv")
-    train, validation, _ = own.load(tmp_path, TOKENIZER)
+    train, validation, _ = own.load_own(tmp_path, TOKENIZER)
     assert (len(train), len(validation)) == (8, 2)
 
 
 def test_own_texts_are_made_readable(tmp_path: Path) -> None:
     path = file(tmp_path, table(5).replace("Hello", "“Café” 你").replace("is number", "isn’t"))
-    train, _, notes = own.load(path, TOKENIZER)
+    train, _, notes = own.load_own(path, TOKENIZER)
     assert train[0].dialogue.startswith("#Person1#: 'Cafe' ")
     assert "isn't" in train[0].summary
     assert "left out: 你" in notes[0]
@@ -146,7 +146,7 @@ def test_a_folder_without_train_says_what_to_do(tmp_path: Path) -> None:
     ("rows", "batch", "epochs"), [(3, 3, 150), (13, 4, 38), (100, 4, 6), (300, 16, 8), (5000, 16, 3)]
 )
 def test_few_dialogues_get_small_batches_and_more_epochs(rows: int, batch: int, epochs: int) -> None:
-    profile, parse = load_profile("mini"), command.make_parser().parse_args
+    profile, parse = load_profile("mini"), command.finetune_parser().parse_args
     plan = command.make_plan(parse(["--data", "own.csv"]), profile, rows)
     assert (plan.batch_size, plan.epochs, plan.learning_rate) == (batch, epochs, profile.full["learning_rate"])
     asked = command.make_plan(parse(["--data", "own.csv", "--epochs", "2", "--batch-size", "1"]), profile, rows)
@@ -162,7 +162,7 @@ def test_impossible_numbers_are_refused_with_what_is_possible(
     if (option, value) == ("seed", "0"):
         return
     with pytest.raises(SystemExit) as stop:
-        command.make_parser().parse_args([f"--{option}={value}"])
+        command.finetune_parser().parse_args([f"--{option}={value}"])
     assert stop.value.code == 2
     assert "is not allowed: a" in capsys.readouterr().err
 
@@ -183,7 +183,7 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
 
 
 def test_a_plain_word_says_whether_something_was_learned() -> None:
-    assert "Something was learned" in command.verdict(Interval(0.2, 0.1, 0.3, 50))
-    assert command.verdict(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
-    assert "It got worse" in command.verdict(Interval(-0.2, -0.3, -0.1, 50))
-    assert "do not rely on it" in command.verdict(Interval(0.2, 0.1, 0.3, 5))
+    assert "Something was learned" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 50))
+    assert command.learned_in_words(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
+    assert "It got worse" in command.learned_in_words(Interval(-0.2, -0.3, -0.1, 50))
+    assert "do not rely on it" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 5))

@@ -125,10 +125,7 @@ def test_a_cell_has_one_bar_at_a_time_in_one_place() -> None:
 
 def test_a_bar_goes_when_its_work_is_interrupted() -> None:
     cell = new_code_cell(INTERRUPTED, metadata={"tags": ["raises-exception"]})
-    client = run_plainly(
-        new_notebook(
-            cells=[cell, new_code_cell("from genai_labs.system.progress import NotebookBar\nNotebookBar.inside")]
-        )
-    )
+    asked = new_code_cell("from genai_labs.system.progress import NotebookBar\nNotebookBar.inside")
+    client = run_plainly(new_notebook(cells=[cell, asked]))
     assert client.nb.cells[0].outputs[0].data == {}
     assert client.nb.cells[1].outputs[0].data["text/plain"] == "False"

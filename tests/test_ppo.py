@@ -1,38 +1,36 @@
-"""PPO: its mathematics against reference numbers and definitions, whole runs, interruptions, and wrong variants."""
+"""PPO: its mathematics against reference numbers and definitions, its updates, and wrong variants of both."""
 
 import copy
 import csv
-import functools
+import inspect
 import json
-import re
-import signal
-import subprocess
-import sys
-import time
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModelForSeq2SeqLM
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora
-from genai_labs.loading import data, models
-from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import ROOT
-from genai_labs.prompting import prompts
-from genai_labs.rlhf import checkpoints, ppo
-from genai_labs.rlhf.checks import Witness
-from genai_labs.scoring import toxicity
+from genai_labs.rlhf import policy as parts
+from genai_labs.rlhf import ppo
+from genai_labs.rlhf.checks import ReferenceCheck
+from genai_labs.rlhf.log import METRICS
+from genai_labs.system import processes
 from genai_labs.system.devices import has_bf16
+from tests.ppo_runs import SHORT, asked, loaded, shortness, stirred, trained, without_seconds
 
 SHARED = ROOT.parent / "shared" / "data" / "ppo" / "parity.json"
-KL, GAMMA, LAM, CLIP, COEF = 0.2, 1.0, 0.95, 0.2, 0.1
+KL, GAMMA, LAM = 0.2, 1.0, 0.95
+LOSS = ppo.Settings(clip=0.2, value_clip=0.2, value_coef=0.1)
 
 
 def tensor(values: Any) -> Tensor:
@@ -62,7 +60,14 @@ def test_agrees_with_the_reference_numbers_gradients_included(name: str) -> None
     agrees(whitened, wanted["advantages_whitened"] * mask)
     logprobs, values = (given[n].requires_grad_() for n in ("logprobs_new", "vpreds_new"))
     loss, stats = ppo.ppo_loss(
-        logprobs, given["logprobs_old"], whitened, values, given["values_old"], returns, mask, CLIP, CLIP, COEF
+        logprobs,
+        values,
+        mask,
+        old_logprobs=given["logprobs_old"],
+        advantages=whitened,
+        old_values=given["values_old"],
+        returns=returns,
+        settings=LOSS,
     )
     loss.backward()
     names = {
@@ -103,6 +108,13 @@ def test_advantages_follow_the_definition() -> None:
     agrees(returns, (expected + VALUES) * MASK)
 
 
+def test_behind_the_longest_length_nothing_is_expected() -> None:
+    rewards, values, mask = (tensor([[1.0, 2.0]]), tensor([[0.5, 3.0]]), tensor([[1, 1]]))  # it never came to an end
+    advantages, _ = ppo.gae(rewards, values, mask, gamma=0.9, lam=1.0)
+    last = 2.0 - 3.0
+    agrees(advantages, tensor([[1.0 + 0.9 * 3.0 - 0.5 + 0.9 * last, last]]))
+
+
 def test_with_lambda_one_the_return_is_the_discounted_sum_of_rewards() -> None:
     rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
     _, returns = ppo.gae(rewards, VALUES, MASK, gamma=1.0, lam=1.0)
@@ -123,7 +135,8 @@ def loss_of(logprobs: Tensor, values: Tensor | None = None) -> tuple[Tensor, dic
     advantages = tensor([[1.0, -1.0, 0.5, 77.0], [-0.5, 77.0, 77.0, 77.0]])
     returns = tensor([[1.0, 1.0, 1.0, 77.0], [1.0, 77.0, 77.0, 77.0]])
     new = VALUES if values is None else values
-    return ppo.ppo_loss(logprobs, LOGPROBS, advantages, new, VALUES, returns, MASK, 0.2, 0.2, 0.1)
+    old = {"old_logprobs": LOGPROBS, "advantages": advantages, "old_values": VALUES, "returns": returns}
+    return ppo.ppo_loss(logprobs, new, MASK, **old, settings=LOSS)
 
 
 def test_an_unchanged_policy_has_ratio_1_and_no_kl() -> None:
@@ -137,26 +150,44 @@ def test_an_unchanged_policy_has_ratio_1_and_no_kl() -> None:
 
 
 def test_a_ratio_beyond_the_clip_gains_nothing_more() -> None:
-    moved = LOGPROBS.clone()
-    moved[0, 0] += 0.5  # advantage 1: the loss would fall without the clip
-    moved.requires_grad_()
-    loss, stats = loss_of(moved)
-    loss.backward()
-    assert moved.grad is not None
-    assert moved.grad[0, 0] == 0
-    assert stats["policy_clipfrac"].item() == pytest.approx(1 / 4)
-    assert stats["policy_loss"].item() == pytest.approx(-(1.2 - 1.0 + 0.5 - 0.5) / 4)
+    # The first token has advantage 1 and gains by a higher ratio, the second -1 and gains by a lower one.
+    for place, moved_by, clipped in ((0, 0.5, -1.2 + 1.0), (1, -0.5, -1.0 + 0.8)):
+        moved = LOGPROBS.clone()
+        moved[0, place] += moved_by
+        moved.requires_grad_()
+        loss, stats = loss_of(moved)
+        loss.backward()
+        assert moved.grad is not None
+        assert moved.grad[0, place] == 0
+        assert stats["policy_clipfrac"].item() == pytest.approx(1 / 4)
+        assert stats["policy_loss"].item() == pytest.approx(clipped / 4)
+        assert loss.item() == pytest.approx(clipped / 4 + 0.1 * stats["value_loss"].item())
+        assert stats["approx_kl"].item() == pytest.approx(0.5 * 0.5**2 / 4)
+
+
+def test_a_ratio_that_moved_the_wrong_way_is_pulled_back_from_any_distance() -> None:
+    for place, moved_by in ((0, -2.0), (1, 2.0)):
+        moved = LOGPROBS.clone()
+        moved[0, place] += moved_by
+        moved.requires_grad_()
+        loss_of(moved)[0].backward()
+        assert moved.grad is not None
+        assert moved.grad[0, place] * moved_by > 0, "a step against the gradient would not bring it back"
 
 
 def test_a_value_beyond_the_clip_gains_nothing_more() -> None:
-    values = VALUES.clone()
-    values[0, 2] = 0.9  # the old one was 0, the return is 1
-    values.requires_grad_()
-    loss, stats = loss_of(LOGPROBS, values)
-    loss.backward()
-    assert values.grad is not None
-    assert values.grad[0, 2] == 0
-    assert stats["value_clipfrac"].item() == pytest.approx(1 / 4)
+    # The return is 1. The third value was 0 and comes nearer from below, that of the other response was 2.
+    for place, value, clipped in (((0, 2), 0.9, 0.2), ((1, 0), 1.1, 1.8)):
+        values = VALUES.clone()
+        before = loss_of(LOGPROBS, values)[1]["value_loss"]
+        values[place] = value
+        values.requires_grad_()
+        loss, stats = loss_of(LOGPROBS, values)
+        loss.backward()
+        assert values.grad is not None
+        assert values.grad[place] == 0
+        assert stats["value_clipfrac"].item() == pytest.approx(1 / 4)
+        assert (before - stats["value_loss"]).item() == pytest.approx(0.5 * (1 - (clipped - 1) ** 2) / 4)
 
 
 @pytest.mark.parametrize("junk", [0.0, 1e6, float("inf"), float("nan")])
@@ -168,9 +199,8 @@ def test_what_stands_behind_the_end_never_matters(junk: float) -> None:
     rewards = ppo.token_rewards(SCORES, spoiled(LOGPROBS), spoiled(REFERENCE), MASK, 0.2)
     advantages, returns = ppo.gae(spoiled(rewards), spoiled(VALUES), MASK, 1.0, 0.95)
     white = ppo.whiten(spoiled(advantages), MASK)
-    loss, stats = ppo.ppo_loss(
-        logprobs, spoiled(LOGPROBS), spoiled(white), values, spoiled(VALUES), spoiled(returns), MASK, 0.2, 0.2, 0.1
-    )
+    old = {"old_logprobs": LOGPROBS, "advantages": white, "old_values": VALUES, "returns": returns}
+    loss, stats = ppo.ppo_loss(logprobs, values, MASK, **{n: spoiled(x) for n, x in old.items()}, settings=LOSS)
     loss.backward()
     clean_rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
     clean, _ = ppo.gae(clean_rewards, VALUES, MASK, 1.0, 0.95)
@@ -190,57 +220,13 @@ def test_gradients_are_right_to_double_precision() -> None:
     values = (old_values + 0.05 * torch.randn(2, 4, dtype=torch.float64)).requires_grad_()
 
     def loss(x: Tensor, v: Tensor) -> Tensor:
-        return ppo.ppo_loss(x, old, advantages, v, old_values, returns, mask, 0.2, 0.2, 0.1)[0]
+        given = {"old_logprobs": old, "advantages": advantages, "old_values": old_values, "returns": returns}
+        return ppo.ppo_loss(x, v, mask, **given, settings=LOSS)[0]
 
     assert torch.autograd.gradcheck(loss, (logprobs, values))
 
 
 # The whole of it, on the small model that the labs use.
-
-SHORT = ppo.Settings(
-    updates=2,
-    batch_size=8,
-    minibatch=4,
-    epochs=1,
-    rank=4,
-    alpha=4,
-    learning_rate=1e-3,
-    anneal=False,
-    max_new_tokens=60,
-    save_every=1,
-)
-Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-
-
-@functools.cache
-def loaded() -> Loaded:
-    """The small model, with the dropout that T5 is usually configured with: PPO must not let it loose."""
-    model, tokenizer = models.load_model(load_profile("mini"))
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.1
-    return model, tokenizer
-
-
-@functools.cache
-def asked() -> list[str]:
-    rows = data.load_split(load_profile("mini").dataset, "train")[:20]
-    return [prompts.zero_shot("\n".join(row.dialogue.splitlines()[:4])) for row in rows]
-
-
-def shortness(texts: Sequence[str]) -> Tensor:
-    """A reward that needs no classifier: fewer letters are better."""
-    return torch.tensor([-len(text) / 50 for text in texts])
-
-
-def trained(settings: ppo.Settings = SHORT, reward: Any = shortness, **options: Any) -> ppo.Run:
-    """A run of the module under test from a fresh policy."""
-    given = ppo.Settings(**asdict(settings))
-    return ppo.train(ppo.Policy(loaded()[0], given), loaded()[1], asked(), reward, given, **options)
-
-
-def without_seconds(history: list[dict[str, float]]) -> list[dict[str, float]]:
-    return [{name: value for name, value in row.items() if not name.endswith("_s")} for row in history]
 
 
 def test_what_counts_ends_with_the_end_token() -> None:
@@ -255,30 +241,43 @@ def test_log_probabilities_and_values_are_those_of_the_model() -> None:
     states, source_mask = policy.read(tokenizer, asked()[:3])
     tokens = policy.sample(states, source_mask, 12)
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
-        logprobs, values, entropy = policy(states, source_mask, tokens)
+        logprobs, at_start, entropy = policy(states, source_mask, tokens)
+        torch.nn.init.normal_(policy.value_head.weight, std=0.1)
+        values = policy(states, source_mask, tokens)[1]
         read = tokenizer(asked()[:3], padding=True, return_tensors="pt")
         begun = torch.cat([torch.zeros_like(tokens[:, :1]), tokens[:, :-1]], 1)
-        logits = model(read["input_ids"], attention_mask=read["attention_mask"], decoder_input_ids=begun).logits
-    expected = torch.distributions.Categorical(logits=logits)
+        out = model(**read, decoder_input_ids=begun, output_hidden_states=True)
+    expected = torch.distributions.Categorical(logits=out.logits)
     rounding = 0.05 if has_bf16() else 1e-3
     torch.testing.assert_close(logprobs, expected.log_prob(tokens), atol=4 * rounding, rtol=rounding)
     torch.testing.assert_close(entropy, expected.entropy(), atol=4 * rounding, rtol=rounding)
-    assert (values == 0).all(), "the value head starts at zero"
+    assert (at_start == 0).all(), "the value head starts at zero"
+    foreseen = out.decoder_hidden_states[-1] @ policy.value_head.weight[0]
+    torch.testing.assert_close(values, foreseen, atol=4 * rounding, rtol=rounding)
 
 
 def test_what_is_sampled_follows_the_probabilities_that_are_computed() -> None:
-    tokenizer = loaded()[1]
-    policy = ppo.Policy(loaded()[0], SHORT)
-    states, source_mask = policy.read(tokenizer, asked()[:1])
-    torch.manual_seed(0)
-    many = policy.sample(states.expand(600, -1, -1), source_mask.expand(600, -1), 2)[:, 1]
-    first = policy.sample(states.expand(600, -1, -1), source_mask.expand(600, -1), 1)
-    assert many.unique().numel() > 1
+    base = copy.deepcopy(loaded()[0])
     with torch.no_grad():
-        logprobs, _, entropy = policy(states.expand(600, -1, -1), source_mask.expand(600, -1), first)
-    # The mean surprise of what was drawn is the entropy; drawing from fewer tokens or colder would make it smaller.
-    surprise = -logprobs[:, 0]
-    assert abs(surprise.mean() - entropy[0, 0]) < 4 * surprise.std() / 600**0.5 + 1e-4
+        base.lm_head.weight *= 0.25  # many tokens are about equally likely, so that one sees if some are left out
+    policy, count = ppo.Policy(base, SHORT), 1500
+    states, source_mask = policy.read(loaded()[1], ["Summarize: Ann and Bob talk."])
+    many = states.expand(count, -1, -1), source_mask.expand(count, -1)
+    torch.manual_seed(0)
+    drawn = policy.sample(*many, 1)
+    with torch.no_grad():
+        everything = torch.arange(base.config.vocab_size)[:, None]
+        count_all = len(everything)
+        logprobs = policy(states.expand(count_all, -1, -1), source_mask.expand(count_all, -1), everything)[0]
+    # Tokens in classes of a tenth of the probability each, from the likeliest to the rarest.
+    chances, order = logprobs[:, 0].double().exp().sort(descending=True)
+    assert chances.sum().item() == pytest.approx(1, abs=1e-4)
+    classes = torch.empty(len(order), dtype=torch.long)
+    classes[order] = (10 * (chances.cumsum(0) - chances)).long().clamp(max=9)
+    expected = count * torch.zeros(10, dtype=torch.double).index_add(0, classes, logprobs[:, 0].double().exp())
+    found = torch.bincount(classes[drawn[:, 0]], minlength=10)
+    chi_square = ((found - expected) ** 2 / expected).sum().item()
+    assert chi_square < 33.7, "so far off comes once in 10,000 times by chance, at 9 degrees of freedom"
 
 
 def test_a_rollout_is_whitened_and_counts_nothing_behind_the_end() -> None:
@@ -298,6 +297,97 @@ def test_a_rollout_is_whitened_and_counts_nothing_behind_the_end() -> None:
     assert torch.allclose(rollout.rewards.sum(1), centred, atol=1e-4), "with no KL the rewards are the centred scores"
 
 
+def letters(texts: Sequence[str]) -> Tensor:
+    """A reward with both signs."""
+    return torch.tensor([(180 - len(text)) / 10 for text in texts])
+
+
+def test_a_rollout_follows_the_definitions() -> None:
+    for limit, center in ((None, False), (0.5, True)):
+        check_rollout(limit, center)
+
+
+def check_rollout(limit: float | None, center: bool) -> None:
+    settings = replace(SHORT, gamma=0.9, lam=0.6, kl_coef=0.7, score_clip=limit, center=center, max_new_tokens=40)
+    torch.manual_seed(0)
+    rollout = ppo.roll_out(stirred(settings), loaded()[1], asked()[:8], letters, settings, kl_coef=0.3)
+    lengths = rollout.mask.sum(1).tolist()
+    assert min(lengths) < max(lengths) == 40, "some end, some do not, or this test shows less"
+    scores = [(180 - len(text)) / 10 for text in rollout.texts]
+    assert min(scores) < -0.5
+    assert max(scores) > 0.5
+    scores = [score if limit is None else min(max(score, -limit), limit) for score in scores]
+    assert rollout.scores.tolist() == pytest.approx(scores)
+    middle = sum(scores) / 8 if center else 0.0
+    found = []
+    for row, length in enumerate(lengths):
+        v = [*rollout.values[row, :length].tolist(), 0.0]
+        r = (-0.3 * (rollout.logprobs - rollout.ref_logprobs)[row, :length]).tolist()
+        r[-1] += scores[row] - middle
+        assert rollout.rewards[row, :length].tolist() == pytest.approx(r, abs=1e-4)
+        advantage = 0.0
+        for t in reversed(range(length)):
+            advantage = r[t] + 0.9 * v[t + 1] - v[t] + 0.9 * 0.6 * advantage
+            assert rollout.returns[row, t].item() == pytest.approx(advantage + v[t], abs=1e-3)
+            found.append((row, t, advantage))
+    mean = sum(each for *_, each in found) / len(found)
+    spread = math.sqrt(sum((each - mean) ** 2 for *_, each in found) / (len(found) - 1))
+    for row, t, advantage in found:
+        assert rollout.advantages[row, t].item() == pytest.approx((advantage - mean) / spread, abs=1e-3)
+
+
+# Small clips, a small largest gradient and large steps, so that all of them count.
+STEPS = replace(SHORT, epochs=3, clip=0.05, value_clip=0.3, max_grad_norm=0.05, learning_rate=3e-3, value_coef=0.5)
+
+
+def learn_by_definition(policy: ppo.Policy, rollout: ppo.Rollout, settings: ppo.Settings) -> list[Tensor]:
+    """Every step written out, token by token; the gradients of the last one."""
+    trained, optimizer = list(policy.trained().values()), ppo.make_optimizer(policy, settings)
+    old = rollout
+    for _ in range(settings.epochs):
+        for rows in torch.randperm(len(old.mask)).split(settings.minibatch):
+            logprobs, values, _ = policy(old.states[rows], old.source_mask[rows], old.tokens[rows])
+            losses = []
+            for place, row in enumerate(rows.tolist()):
+                for t in range(int(old.mask[row].sum())):
+                    ratio, advantage = (logprobs[place, t] - old.logprobs[row, t]).exp(), old.advantages[row, t]
+                    allowed = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+                    gain = min(ratio * advantage, allowed * advantage)
+                    value, before, wanted = values[place, t], old.values[row, t], old.returns[row, t]
+                    near = before + (value - before).clamp(-settings.value_clip, settings.value_clip)
+                    error = max((value - wanted) ** 2, (near - wanted) ** 2) / 2
+                    losses.append(settings.value_coef * error - gain)
+            gradients = torch.autograd.grad(torch.stack(losses).mean(), trained)
+            norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+            for tensor, gradient in zip(trained, gradients, strict=True):
+                tensor.grad = gradient * min(1.0, settings.max_grad_norm / norm)
+            optimizer.step()
+    return [tensor.grad for tensor in trained if tensor.grad is not None]
+
+
+def test_learning_takes_the_steps_of_the_definition() -> None:
+    policy, other = stirred(STEPS), stirred(STEPS)
+    torch.manual_seed(0)
+    rollout = ppo.roll_out(policy, loaded()[1], asked()[:8], letters, STEPS)
+    torch.manual_seed(1)
+    measured = ppo.learn(policy, ppo.make_optimizer(policy, STEPS), rollout, STEPS)
+    torch.manual_seed(1)
+    gradients = learn_by_definition(other, rollout, STEPS)
+    left = [tensor.grad for tensor in policy.trained().values() if tensor.grad is not None]
+    assert away(left, gradients) < 1e-3
+    start = list(stirred(STEPS).trained().values())
+    steps, expected = ([t - s for t, s in zip(p.trained().values(), start, strict=True)] for p in (policy, other))
+    assert away(steps, expected) < 1e-3
+    assert measured["gradient"] > 2 * STEPS.max_grad_norm, "nothing was cut, so this test shows less"
+    assert min(measured["policy_clipfrac"], measured["value_clipfrac"]) > 0.05, "no clip counts: this test shows less"
+
+
+def away(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
+    """How far our tensors are from theirs, all together, as a share of how large theirs are."""
+    one, other = (torch.cat([tensor.detach().flatten() for tensor in each]) for each in (ours, theirs))
+    return float((one - other).norm() / other.norm())
+
+
 def test_training_moves_adapter_and_value_head_and_nothing_else() -> None:
     model, _ = loaded()
     before = lora.fingerprint(model)
@@ -315,32 +405,73 @@ def test_training_moves_adapter_and_value_head_and_nothing_else() -> None:
 def test_a_touched_reference_is_noticed_by_what_it_says_or_by_its_weights() -> None:
     policy = ppo.Policy(copy.deepcopy(loaded()[0]), SHORT)
     rollout = ppo.roll_out(policy, loaded()[1], asked()[:4], shortness, SHORT)
-    witness = Witness(policy, rollout)
-    witness.check(policy, weights_too=True)
+    reference = ReferenceCheck(policy, rollout)
+    reference.check(policy, weights_too=True)
     touched = next(p for name, p in policy.model.named_parameters() if "layer_norm" in name and "decoder" in name)
     with torch.no_grad():
         touched[0] += 1e-7 + 1e-7 * touched[0].abs()
-    witness.check(policy)
+    reference.check(policy)
     with pytest.raises(LabError, match="its weights have changed"):
-        witness.check(policy, weights_too=True)
+        reference.check(policy, weights_too=True)
     with torch.no_grad():
         touched.mul_(2)
     with pytest.raises(LabError, match="The reference has moved"):
-        witness.check(policy)
+        reference.check(policy)
 
 
 def test_every_quantity_is_logged_as_it_is_defined(tmp_path: Path) -> None:
     run = trained(folder=tmp_path, judge=lambda m: 0.25)
-    assert set(run.history[0]) == set(ppo.METRICS)
+    assert set(run.history[0]) == set(METRICS)
     assert run.history[0]["kl"] == pytest.approx(0, abs=1e-4)
     assert run.history[0]["score"] == pytest.approx(run.history[0]["objective"], abs=1e-4)
     assert run.history[0]["judged"] == 0.25
     assert "judged" not in run.history[1], "the judge is asked before update 1 and 6 only"
     with (tmp_path / "log.csv").open(encoding="utf-8") as file:
         written = list(csv.DictReader(file))
-    assert list(written[0]) == list(ppo.METRICS)
+    assert list(written[0]) == list(METRICS)
     assert [float(row["kl"]) for row in written] == [row["kl"] for row in run.history]
     assert all(name in str(run.curves()) for name in ("reward", "KL", "judge"))
+
+
+def made_up(mask: Tensor) -> ppo.Rollout:
+    """A rollout in which every quantity has a value of its own, also where nothing counts."""
+    torch.manual_seed(0)
+    several = {name: torch.randn(mask.shape) for name in parts.PER_TOKEN}
+    return ppo.Rollout(
+        **several | {"mask": mask, "entropy": several["entropy"].abs()},
+        states=torch.zeros(3, 1, 1),
+        source_mask=torch.ones(3, 1),
+        texts=["a", "b", "c"],
+        scores=torch.tensor([1.0, -2.0, 4.0]),
+        seconds=(1.0, 2.0),
+    )
+
+
+def test_every_quantity_of_a_rollout_is_computed_as_it_is_defined() -> None:
+    rollout = made_up(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]))
+    row = ppo.measured(3, rollout, 0.5, {}, None, replace(SHORT, max_new_tokens=4))
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]  # where something counts
+    kl = [sum(float(rollout.logprobs[p] - rollout.ref_logprobs[p]) for p in places if p[0] == i) for i in range(3)]
+    returns = [float(rollout.returns[p]) for p in places]
+    mean = sum(returns) / 7
+    missed = sum(float(rollout.returns[p] - rollout.values[p]) ** 2 for p in places)
+    assert row == pytest.approx(
+        {
+            "update": 3,
+            "score": 1.0,
+            "score_std": 3.0,
+            "kl": sum(kl) / 3,
+            "kl_coef": 0.5,
+            "objective": sum(s - 0.5 * k for s, k in zip((1.0, -2.0, 4.0), kl, strict=True)) / 3,
+            "entropy": sum(float(rollout.entropy[p]) for p in places) / 7,
+            "length": 7 / 3,
+            "ended": 2 / 3,
+            "explained": 1 - missed / sum((each - mean) ** 2 for each in returns),
+            "rollout_s": 1.0,
+            "reward_s": 2.0,
+        },
+        rel=1e-4,
+    )
 
 
 def opens_with_they(texts: Sequence[str]) -> list[float]:
@@ -356,6 +487,60 @@ def test_a_rewarded_habit_becomes_likelier_and_a_price_on_kl_holds_it_back() -> 
     assert held.history[-1]["score"] < free.history[-1]["score"]
     # The KL of a batch is an estimate from its samples, which may lie a little below 0.
     assert abs(held.history[-1]["kl"]) < free.history[-1]["kl"] / 2
+
+
+def test_the_kl_coefficient_of_the_log_is_the_one_that_is_paid_and_follows_the_kl() -> None:
+    settings = replace(SHORT, updates=3, target_kl=0.01, kl_horizon=20, max_new_tokens=20, epochs=4, minibatch=2)
+    paid, right = [], ppo.token_rewards
+
+    def spied(*args: Any) -> Tensor:
+        paid.append(args[-1])
+        return right(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ppo, "token_rewards", spied)
+        history = trained(settings).history
+    assert paid == [row["kl_coef"] for row in history]
+    for row, following in zip(history, paid[1:], strict=False):
+        error = min(max(row["kl"] / 0.01 - 1, -0.2), 0.2)
+        assert following == pytest.approx(row["kl_coef"] * (1 + error * 8 / 20))
+        assert following != row["kl_coef"]
+
+
+def test_another_seed_starts_elsewhere_and_draws_other_responses() -> None:
+    def first(seed: int, updates: int = 1) -> list[list[str]]:
+        """The responses of each update, all to the same prompt."""
+        texts: list[list[str]] = []
+
+        def reward(given: Sequence[str]) -> Tensor:
+            texts.append(list(given))
+            return shortness(given)
+
+        settings = replace(SHORT, seed=seed, updates=updates, max_new_tokens=12, learning_rate=1e-9)
+        trained(settings, reward, prompts=asked()[:1] * 8)
+        return texts
+
+    assert first(0) == first(0) != first(1)
+    one, two = first(0, updates=2)
+    assert one != two
+    start = [ppo.Policy(loaded()[0], replace(SHORT, seed=seed)).trained() for seed in (0, 0, 1)]
+    name = next(name for name in start[0] if "lora_A" in name)
+    assert torch.equal(start[0][name], start[1][name])
+    assert not torch.equal(start[0][name], start[2][name])
+
+
+def test_the_judge_is_asked_about_the_policy() -> None:
+    said: list[float] = []
+    read = loaded()[1](asked()[:1], return_tensors="pt")
+
+    def judge(model: Any) -> float:
+        with torch.no_grad():
+            said.append(float(model(**read, decoder_input_ids=torch.tensor([[0, 5]])).logits.std()))
+        return said[-1]
+
+    history = trained(replace(SHORT, updates=2, judge_every=1, max_new_tokens=12), judge=judge).history
+    assert [row["judged"] for row in history] == said
+    assert said[0] != said[1]
 
 
 def test_prompts_are_used_once_before_one_is_used_again() -> None:
@@ -386,269 +571,317 @@ def test_the_kl_coefficient_follows_the_kl_where_a_target_is_set() -> None:
     assert ppo.next_kl_coef(0.5, 0.0, settings) == pytest.approx(0.5 * (1 - 0.2 * 8 / 80))
 
 
-# Interruptions.
+def test_a_resumed_run_ends_as_one_that_was_never_stopped() -> None:
+    calls: list[int] = []
 
-SCRIPT = """
-import sys
-from dataclasses import replace
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import test_ppo
-test_ppo.trained(replace(test_ppo.SHORT, updates=4), folder=Path(sys.argv[1]))
-"""
+    def stops_in_the_third_update(texts: Sequence[str]) -> Tensor:
+        calls.append(len(texts))
+        if calls.count(SHORT.batch_size) == 3 and len(texts) == SHORT.batch_size:
+            raise KeyboardInterrupt
+        return shortness(texts)
 
-
-def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    settings = replace(SHORT, updates=4)
-    unbroken = trained(settings, folder=tmp_path / "unbroken")
-    broken = tmp_path / "broken"
-    tests = str(Path(__file__).parent)
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(broken), tests], stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 120
-    while not checkpoints.whole(broken) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
-    (broken / "update-00099").mkdir()  # one that was being written
-    resumed = trained(settings, folder=broken)
-    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
-    for name, now in resumed.policy.trained().items():
-        assert torch.equal(now, unbroken.policy.trained()[name]), name
-    log = (broken / "log.csv").read_text(encoding="utf-8")
-    assert len(log.splitlines()) == 1 + 4
-
-
-class Breaks:
-    """A reward that does something else when it is asked about a third batch."""
-
-    def __init__(self, what: BaseException | float) -> None:
-        self.what, self.calls = what, 0
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        self.calls += len(texts) == SHORT.batch_size  # by which it is known what kind of reward this is
-        if self.calls < 3:
-            return shortness(texts)
-        if isinstance(self.what, BaseException):
-            raise self.what
-        return shortness(texts) * self.what
-
-
-def test_an_interruption_stops_and_keeps_what_the_last_checkpoint_has(tmp_path: Path) -> None:
-    settings = replace(SHORT, updates=4)
-    with pytest.raises(Interrupted, match=r"in update 3 of 4\. What was trained up to update 2 is kept"):
-        interrupted(settings, tmp_path)
-    assert len(trained(settings, folder=tmp_path).history) == 4
-    with pytest.raises(Interrupted, match="nothing else is kept, as no folder was named"):
-        interrupted(settings, None)
-
-
-def interrupted(settings: ppo.Settings, folder: Path | None) -> None:
-    """A run that is interrupted in its third update."""
-    trained(settings, Breaks(KeyboardInterrupt()), folder=folder)
-
-
-def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = trained(folder=tmp_path, judge=lambda m: 0.25)
-    log = (tmp_path / "log.csv").read_bytes()
-    assert "finished before" not in capsys.readouterr().out
-    with monkeypatch.context() as patch:
-        patch.setattr(ppo, "learn", None)
-        again = trained(folder=tmp_path, judge=lambda m: 0.25)
-        twice = ppo.train(again.policy, loaded()[1], asked(), shortness, SHORT, tmp_path, judge=lambda m: 0.5)
-    assert capsys.readouterr().out.count("nothing is trained again. To train anew: resume=False") == 2
-    for run in (again, twice):
-        assert run.history == first.history
-        assert run.seconds == first.seconds
-        assert str(run.curves()) == str(first.curves())
-        assert all(torch.equal(now, first.policy.trained()[name]) for name, now in run.policy.trained().items())
-    assert (tmp_path / "log.csv").read_bytes() == log
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"reward": lambda texts: shortness(texts) / 2},
-        {"judge": lambda m: 0.5},
-        {"judge": None},
-        {"resume": False},
-        {"settings": replace(SHORT, seed=1)},
-    ],
-    ids=["reward", "judge", "no judge", "on demand", "settings"],
-)
-def test_a_finished_run_of_something_else_is_trained_anew(
-    other: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given: dict[str, Any] = {"judge": lambda m: 0.25, "folder": tmp_path}
-    short = replace(SHORT, updates=1)
-    first = trained(short, **given)
-    changed = other | ({"settings": replace(short, seed=1)} if "settings" in other else {"settings": short})
-    second = trained(**given | changed)
-    assert second.history[0]["rollout_s"] != first.history[0]["rollout_s"]
-    assert "finished before" not in capsys.readouterr().out
-
-
-def test_an_interrupted_run_does_not_go_on_with_another_reward(tmp_path: Path) -> None:
-    settings = replace(SHORT, updates=4)
-    with pytest.raises(Interrupted):
-        interrupted(settings, tmp_path)
-    with pytest.raises(LabError, match="interrupted run with another plan"):
-        trained(settings, lambda texts: shortness(texts) / 2, folder=tmp_path)
-
-
-def test_a_damaged_checkpoint_is_said_and_the_one_before_is_gone_on_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = replace(SHORT, updates=4)
-    unbroken = trained(settings)
-    for name, damage in (("trained.safetensors", 40), ("optimizer.pt", 100), ("state.json", 0)):
-        folder = tmp_path / name
+    settings = replace(SHORT, updates=4, max_new_tokens=12)
+    with TemporaryDirectory() as folder:
         with pytest.raises(Interrupted):
-            interrupted(settings, folder)
-        (folder / "update-00002" / name).write_bytes((folder / "update-00002" / name).read_bytes()[:damage])
-        resumed = trained(settings, folder=folder)
-        assert f"update-00002 ({name}). So the training goes on from update-00001" in capsys.readouterr().out
-        assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+            trained(settings, stops_in_the_third_update, folder=Path(folder))
+        resumed = trained(settings, stops_in_the_third_update, folder=Path(folder))
+    whole = trained(settings)
+    assert without_seconds(resumed.history) == without_seconds(whole.history)
+    for name, tensor in whole.policy.trained().items():
+        assert torch.equal(resumed.policy.trained()[name], tensor), name
 
 
-def test_a_reward_that_is_not_a_number_stops_and_names_the_last_good_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(LabError, match=r"update 3 because the reward.*not a number.*checkpoint is update-00002"):
-        trained(replace(SHORT, updates=4), Breaks(float("nan")), folder=tmp_path)
-    restored = ppo.Policy(loaded()[0], SHORT)
-    checkpoints.restore(restored, tmp_path / "update-00002")
-    two = trained(SHORT)
-    assert all(torch.equal(now, two.policy.trained()[name]) for name, now in restored.trained().items())
-
-
-def test_a_collapsed_policy_stops_the_run() -> None:
-    wild = replace(SHORT, learning_rate=0.3, updates=6, kl_coef=0.0, most_kl=20.0, epochs=4)
-    with pytest.raises(LabError, match=r"the policy has collapsed\. There is no checkpoint"):
-        trained(wild)
-
-
-def test_a_folder_with_another_unfinished_run_is_not_overwritten(tmp_path: Path) -> None:
-    with pytest.raises(Interrupted):
-        interrupted(replace(SHORT, updates=4), tmp_path)
-    with pytest.raises(LabError, match="interrupted run with another plan"):
-        trained(replace(SHORT, updates=4, seed=1), folder=tmp_path)
-    assert len(trained(replace(SHORT, updates=1, seed=1), folder=tmp_path, resume=False).history) == 1
-
-
-NONSENSE: list[tuple[str, Any]] = [
-    *((name, value) for name in ("updates", "epochs", "minibatch", "batch_size") for value in (0, -1, 2.5, "8", True)),
-    *(("learning_rate", value) for value in (0, -1e-3, float("nan"), float("inf"), None)),
-    *(("target_kl", value) for value in (0, -1.0, float("nan"))),
-    *(("kl_coef", value) for value in (-0.1, float("nan"))),
-    ("rank", 0),
-    ("seed", -1),
-    ("gamma", 1.5),
-]
-
-
-def test_what_cannot_be_trained_is_said_in_words() -> None:
-    with pytest.raises(LabError, match="multiple of the minibatch"):
-        replace(SHORT, minibatch=3)
-    for name, value in NONSENSE:
-        with pytest.raises(LabError, match=rf"Nothing can be trained with {name}=.*: {name} must be "):
-            replace(SHORT, **{name: value})
-    with pytest.raises(LabError, match="A higher one|a higher one adds numbers that can learn nothing more"):
-        ppo.Policy(loaded()[0], replace(SHORT, rank=100_000))
-    with pytest.raises(LabError, match=r"none of its matrices has a name like .*called k, lm_head, o, q, v"):
-        ppo.Policy(loaded()[0], replace(SHORT, targets=("query",)))
-    with pytest.raises(LabError, match="There are 20 prompts, but an update needs 32"):
-        trained(replace(SHORT, batch_size=32))
-    with pytest.raises(LabError, match=r"a tensor of shape \[8, 2\] for 8 texts"):
-        trained(SHORT, lambda texts: torch.zeros(len(texts), 2))
-    policy = trained().policy
-    with pytest.raises(LabError, match="the KL between policy and reference must be 0"):
-        ppo.train(policy, loaded()[1], asked(), shortness, SHORT)
-
-
-# Mistakes that everyone makes once. Each is put into a copy of the module, and something must notice.
-
-SHIFTED = "deltas = (rewards + gamma * following - values).roll(1, dims=1)"
-NO_FIRST = "mask = (ended_before == 0).int()\n    mask[:, 0] = 0\n    return mask"
-# What is changed in the module, from one text to another, and the guard that must notice.
-MISTAKES: dict[str, tuple[str, str, str]] = {
-    "the sign of the KL": ("-kl_coef * (logprobs", "kl_coef * (logprobs", "rewards"),
-    "no mask behind the end": (
-        "return (ended_before == 0).int()",
-        "return torch.ones_like(tokens, dtype=torch.int)",
-        "invariants",
-    ),
-    "the first token does not count": ("return (ended_before == 0).int()", NO_FIRST, "invariants"),
-    "dropout on from the start": ("        self.eval()", "        self.train()", "invariants"),
-    "dropout on from the second update": ("    steps: list", "    policy.train()\n    steps: list", "invariants"),
-    "the ratio is not clipped": ("ratio.clamp(1 - clip, 1 + clip)", "ratio", "clip"),
-    "advantages are not whitened": ("advantages=whiten(advantages, mask, total)", "advantages=advantages", "rollout"),
-    "the reference moves": ("torch.no_grad(), self.model.disable_adapter():", "torch.no_grad():", "invariants"),
-    "advantages one step off": ("deltas = rewards + gamma * following - values", SHIFTED, "advantages"),
-    "the value of the same state": (
-        "torch.cat([values[:, 1:], torch.zeros_like(values[:, :1])], dim=1)",
-        "values",
-        "advantages",
-    ),
-    "tokens scored one place off": (
-        "torch.full_like(tokens[:, :1], start), tokens[:, :-1]]",
-        "tokens]",
-        "log-probabilities",
-    ),
-    "sampled colder than scored": ("temperature=1.0", "temperature=0.5", "sampling"),
-    "the score is spread over all tokens": ("rewards.scatter_add(1, last[:, None],", "rewards.add(", "rewards"),
-}
-
-
-def two_updates() -> None:
-    """The invariants at run time."""
+def test_no_invariant_is_broken_in_a_training() -> None:
     trained(SHORT)
 
 
+# Each of them is a test of its own, above.
 GUARDS: dict[str, Callable[[], None]] = {
     "rewards": test_rewards_are_the_kl_penalty_and_the_score_at_the_last_token,
     "advantages": test_advantages_follow_the_definition,
+    "horizon": test_behind_the_longest_length_nothing_is_expected,
     "clip": test_a_ratio_beyond_the_clip_gains_nothing_more,
-    "invariants": two_updates,
+    "value clip": test_a_value_beyond_the_clip_gains_nothing_more,
     "log-probabilities": test_log_probabilities_and_values_are_those_of_the_model,
     "sampling": test_what_is_sampled_follows_the_probabilities_that_are_computed,
-    "rollout": test_a_rollout_is_whitened_and_counts_nothing_behind_the_end,
+    "whitening": test_a_rollout_is_whitened_and_counts_nothing_behind_the_end,
+    "rollout": test_a_rollout_follows_the_definitions,
+    "learning": test_learning_takes_the_steps_of_the_definition,
+    "log": test_every_quantity_of_a_rollout_is_computed_as_it_is_defined,
+    "KL coefficient": test_the_kl_coefficient_of_the_log_is_the_one_that_is_paid_and_follows_the_kl,
+    "seed": test_another_seed_starts_elsewhere_and_draws_other_responses,
+    "judge": test_the_judge_is_asked_about_the_policy,
+    "resumed": test_a_resumed_run_ends_as_one_that_was_never_stopped,
+    "invariants": test_no_invariant_is_broken_in_a_training,
+}
+
+# Mistakes that are easily made. Each is put into the place of a function, and one of the guards must notice.
+
+
+def given(function: Callable[..., Any], **changes: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
+    """The function with other arguments, each made by ``changes`` of the right ones."""
+
+    def wrong(*args: Any, **named: Any) -> Any:
+        right = arguments(function, *args, **named)
+        return function(**right | {name: change(right) for name, change in changes.items()})
+
+    return wrong
+
+
+def then(function: Callable[..., Any], change: Callable[[Any, dict[str, Any]], Any]) -> Callable[..., Any]:
+    """The function with another result, made by ``change`` of the right one and the arguments."""
+
+    def wrong(*args: Any, **named: Any) -> Any:
+        return change(function(*args, **named), arguments(function, *args, **named))
+
+    return wrong
+
+
+def arguments(function: Callable[..., Any], *args: Any, **named: Any) -> dict[str, Any]:
+    """What a function is called with, by name."""
+    bound = inspect.signature(function).bind(*args, **named)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def without_first(mask: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(mask[:, :1]), mask[:, 1:]], dim=1)
+
+
+def without_last(mask: Tensor) -> Tensor:
+    return torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], dim=1)
+
+
+def clipped_to(low: Callable[[float], float], high: Callable[[float], float]) -> Callable[..., Any]:
+    """The policy's loss with the ratio clipped to other bounds."""
+
+    def change(right: tuple[Tensor, dict[str, Tensor]], called: dict[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        ratio = (called["logprobs"] - called["old_logprobs"]).exp()
+        clipped = ratio.clamp(low(called["clip"]), high(called["clip"]))
+        loss = torch.maximum(-called["advantages"] * ratio, -called["advantages"] * clipped)
+        return ppo.masked_mean(loss, called["mask"]), right[1]
+
+    return then(ppo.policy_loss, change)
+
+
+def same_state(right: tuple[Tensor, Tensor], called: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Advantages with delta_t = r_t + gamma V_t - V_t."""
+    rewards, values = called["rewards"], called["values"]
+    called |= {"rewards": rewards + (called["gamma"] - 1) * values, "values": torch.zeros_like(values)}
+    return GAE(**called)[0], right[1]
+
+
+GAE = ppo.gae
+
+
+def bootstrapped(called: dict[str, Any]) -> Tensor:
+    """Rewards in which the value of the last state stands for what a longer response might have earned."""
+    rewards = called["rewards"].clone()
+    rewards[:, -1] += called["gamma"] * called["values"][:, -1] * called["mask"][:, -1]
+    return rewards
+
+
+def reference_with_adapter(policy: ppo.Policy, *read: Tensor) -> Tensor:
+    with torch.no_grad():
+        return policy(*read)[0]
+
+
+def of_first_layer(out: Any, called: dict[str, Any]) -> Any:
+    out.decoder_hidden_states = out.decoder_hidden_states[:1]
+    return out
+
+
+def asked_about_reference(called: dict[str, Any]) -> Callable[[Any], float]:
+    def judge(model: Any) -> float:
+        with model.disable_adapter():
+            return called["judge"](model)
+
+    return judge
+
+
+def exchanged_clips(called: dict[str, Any]) -> ppo.Settings:
+    settings = called["settings"]
+    return replace(settings, clip=settings.value_clip, value_clip=settings.clip)
+
+
+def sampled(**other: Any) -> tuple[Any, str, Any, str]:
+    """Another way of sampling."""
+    return parts, "sampling", then(parts.sampling, lambda config, _: config.update(**other) or config), "sampling"
+
+
+def logged(**wrong: Callable[[dict[str, float], dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:
+    """One quantity of the log computed in another way."""
+    ((name, value),) = wrong.items()
+    return ppo, "measured", then(ppo.measured, lambda row, called: row | {name: float(value(row, called))}), "log"
+
+
+def in_loss(**wrong: Callable[[dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:
+    """Something else handed to the loss."""
+    return ppo, "ppo_loss", given(ppo.ppo_loss, **wrong), "learning"
+
+
+# What is broken, the name of the function, what stands in its place, and the guard that must notice.
+MISTAKES: dict[str, tuple[Any, str, Any, str]] = {
+    # Masks and rewards.
+    "no mask behind the end": (ppo, "response_mask", lambda tokens, end: torch.ones_like(tokens), "invariants"),
+    "the first token does not count": (
+        ppo,
+        "response_mask",
+        then(ppo.response_mask, lambda mask, _: without_first(mask)),
+        "invariants",
+    ),
+    "the sign of the KL": (
+        ppo,
+        "token_rewards",
+        given(ppo.token_rewards, kl_coef=lambda called: -called["kl_coef"]),
+        "rewards",
+    ),
+    "the score is spread over all tokens": (
+        ppo,
+        "token_rewards",
+        then(ppo.token_rewards, lambda x, c: x.sum(1, keepdim=True) / c["mask"].sum(1, keepdim=True) * c["mask"]),
+        "rewards",
+    ),
+    "scores are always centred": (
+        ppo,
+        "token_rewards",
+        given(ppo.token_rewards, scores=lambda called: called["scores"] - called["scores"].mean()),
+        "rollout",
+    ),
+    "only high scores are cut": (
+        ppo,
+        "cut_scores",
+        lambda scores, limit: scores if limit is None else scores.clamp(max=limit),
+        "rollout",
+    ),
+    "the KL coefficient stays": (ppo, "next_kl_coef", lambda kl_coef, kl, settings: kl_coef, "KL coefficient"),
+    "the KL coefficient is not paid": (
+        ppo,
+        "roll_out",
+        given(ppo.roll_out, kl_coef=lambda called: None),
+        "KL coefficient",
+    ),
+    # Advantages and returns.
+    "advantages one step off": (
+        ppo,
+        "gae",
+        then(ppo.gae, lambda right, called: (right[0].roll(1, dims=1) * called["mask"], right[1])),
+        "advantages",
+    ),
+    "the value of the same state": (ppo, "gae", then(ppo.gae, same_state), "advantages"),
+    "the last value behind the longest length": (ppo, "gae", given(ppo.gae, rewards=bootstrapped), "horizon"),
+    "gamma for lambda": (ppo, "gae", given(ppo.gae, gamma=lambda c: c["lam"], lam=lambda c: c["gamma"]), "rollout"),
+    "returns from whitened advantages": (
+        ppo,
+        "gae",
+        then(ppo.gae, lambda right, c: (right[0], (ppo.whiten(right[0], c["mask"]) + c["values"]) * c["mask"])),
+        "rollout",
+    ),
+    "advantages are not whitened": (ppo, "whiten", lambda x, mask: x, "whitening"),
+    # Losses.
+    "the ratio is not clipped": (ppo, "policy_loss", clipped_to(lambda c: 0, lambda c: math.inf), "clip"),
+    "the ratio is clipped above only": (ppo, "policy_loss", clipped_to(lambda c: 0, lambda c: 1 + c), "clip"),
+    "the ratio is clipped below only": (ppo, "policy_loss", clipped_to(lambda c: 1 - c, lambda c: math.inf), "clip"),
+    "the lower clip is 1 / (1 + clip)": (
+        ppo,
+        "policy_loss",
+        clipped_to(lambda c: 1 / (1 + c), lambda c: 1 + c),
+        "clip",
+    ),
+    "the value is clipped above only": (
+        ppo,
+        "value_loss",
+        given(ppo.value_loss, old_values=lambda called: torch.minimum(called["old_values"], called["values"])),
+        "value clip",
+    ),
+    "approx_kl is always 0": (
+        ppo,
+        "policy_loss",
+        then(ppo.policy_loss, lambda right, _: (right[0], right[1] | {"approx_kl": torch.zeros(())})),
+        "clip",
+    ),
+    "the end token is never trained": in_loss(mask=lambda called: without_last(called["mask"])),
+    "old log-probabilities are renewed": in_loss(old_logprobs=lambda called: called["logprobs"].detach()),
+    "old values are renewed": in_loss(old_values=lambda called: called["values"].detach()),
+    "advantages are whitened again": in_loss(advantages=lambda c: ppo.whiten(c["advantages"], c["mask"])),
+    "clip for value_clip": in_loss(settings=exchanged_clips),
+    # The policy.
+    "dropout on from the start": (ppo.Policy, "eval", ppo.Policy.train, "invariants"),
+    "dropout on while learning": (
+        ppo,
+        "learn",
+        given(ppo.learn, policy=lambda called: called["policy"].train()),
+        "invariants",
+    ),
+    "dropout on from the second update": (
+        ppo,
+        "learn",
+        then(ppo.learn, lambda right, called: right if called["policy"].train() else right),
+        "invariants",
+    ),
+    "the reference moves": (ppo.Policy, "reference", reference_with_adapter, "invariants"),
+    "tokens scored one place off": (parts, "shifted_right", lambda tokens, start: tokens, "log-probabilities"),
+    "the value head reads the first layer": (
+        PeftModelForSeq2SeqLM,
+        "forward",
+        then(PeftModelForSeq2SeqLM.forward, of_first_layer),
+        "log-probabilities",
+    ),
+    "sampled colder than scored": sampled(temperature=0.5),
+    "sampled from the 50 likeliest tokens": sampled(top_k=50),
+    "sampled without the rarest tokens": sampled(top_p=0.95),
+    "the adapter's start ignores the seed": (lora, "attach", given(lora.attach, seed=lambda called: 0), "seed"),
+    "samples ignore the seed": (
+        processes,
+        "random_numbers",
+        given(processes.random_numbers, seed=lambda called: 0),
+        "seed",
+    ),
+    # The steps of an update.
+    "the returns of another response": (
+        ppo.Rollout,
+        "part",
+        then(ppo.Rollout.part, lambda part, _: replace(part, returns=part.returns.roll(1, dims=0))),
+        "learning",
+    ),
+    "gradients are never cleared": (torch.optim.Adam, "zero_grad", lambda self: None, "learning"),
+    "gradients are not cut": (
+        torch.nn.utils,
+        "clip_grad_norm_",
+        given(torch.nn.utils.clip_grad_norm_, max_norm=lambda called: math.inf),
+        "learning",
+    ),
+    "only the first minibatch": (
+        processes,
+        "minibatches",
+        then(processes.minibatches, lambda several, _: islice(several, 1)),
+        "learning",
+    ),
+    "only one epoch": (
+        ppo,
+        "learn",
+        given(ppo.learn, settings=lambda called: replace(called["settings"], epochs=1)),
+        "learning",
+    ),
+    "Adam's moments are not restored": (torch.optim.Adam, "load_state_dict", lambda self, state: None, "resumed"),
+    # What is logged.
+    "the objective plus KL": logged(objective=lambda row, called: row["score"] + called["kl_coef"] * row["kl"]),
+    "all responses have ended": logged(ended=lambda row, called: 1),
+    "what the value head did not foresee": logged(explained=lambda row, called: 1 - row["explained"]),
+    "entropy of padding, too": logged(entropy=lambda row, called: called["rollout"].entropy.mean()),
+    "the judge is asked about the reference": (
+        ppo,
+        "train",
+        given(ppo.train, judge=asked_about_reference),
+        "judge",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right, wrong, guard = MISTAKES[name]
-    source = Path(ppo.__file__).read_text(encoding="utf-8")
-    assert source.count(right) == 1, "the mistake cannot be put into the module: its text has changed"
-    mutant = ModuleType("mutant")
-    monkeypatch.setitem(sys.modules, "mutant", mutant)
-    exec(compile(source.replace(right, wrong), "mutant.py", "exec"), vars(mutant))
-    monkeypatch.setitem(globals(), "ppo", mutant)
-    # An invariant says it in words, a test finds it in numbers; any other error would mean a broken mutant.
+    place, function, wrong, guard = MISTAKES[name]
+    monkeypatch.setattr(place, function, wrong)
+    # An invariant says it in words, a test finds it in numbers; any other error would mean a broken mistake.
     with pytest.raises((LabError, AssertionError)):
         GUARDS[guard]()
-
-
-@pytest.mark.parametrize("guard", GUARDS)
-def test_the_guards_are_content_with_the_module_as_it_is(guard: str) -> None:
-    GUARDS[guard]()
-
-
-def test_a_reward_read_from_the_wrong_label_is_noticed_before_anything_is_trained() -> None:
-    with pytest.raises(LabError, match="upside down"):
-        trained(reward=sorted_like_a_pipeline, probe=toxicity.check_reward)
-    assert trained(
-        replace(SHORT, updates=1), lambda texts: logits(texts)["nothate"], probe=toxicity.check_reward
-    ).history
-
-
-def logits(texts: Sequence[str]) -> dict[str, Tensor]:
-    """What a classifier says that knows four words."""
-    hate = torch.tensor([3.0 if re.search("nobody|hourglass", text) else -2.0 for text in texts])
-    return {"nothate": -hate, "hate": hate}
-
-
-def sorted_like_a_pipeline(texts: Sequence[str]) -> Tensor:
-    """What a fixed place in a list sorted by score gives: a hateful text is rewarded for being hateful."""
-    return torch.stack(list(logits(texts).values())).max(0).values

@@ -10,17 +10,18 @@ from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.corpus import splits, tasks
 from embedded_world.pretraining import batches, build, cards, heldout, model, tokenizer, training
+from genai_labs.finetuning.examples import MASKED
 from genai_labs.paths import DIALOGUES, MODELS
 
 RECIPE = (
-    training.Recipe(0, pools=1, scale=1.0, tokens=800, warmup=2),
-    training.Recipe(2, pools=2, scale=0.5, tokens=1600),
+    training.Stage(0, pools=1, scale=1.0, tokens=800, warmup=2),
+    training.Stage(2, pools=2, scale=0.5, tokens=1600),
 )
 
 
 @pytest.fixture(scope="module")
 def words() -> PreTrainedTokenizerFast:
-    return tokenizer.load_tokenizer(MODELS / "t5-mini")
+    return tokenizer.saved_tokenizer(MODELS / "t5-mini")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def test_padding_is_masked_in_source_and_labels(words: PreTrainedTokenizerFast) 
             for row in batch.labels:
                 end = int((row == words.eos_token_id).nonzero()[0])
                 assert (row[: end + 1] >= 0).all()
-                assert (row[end + 1 :] == batches.MASKED).all()
+                assert (row[end + 1 :] == MASKED).all()
 
 
 def test_every_example_of_a_pool_is_used_once_and_steps_mix_tasks(words: PreTrainedTokenizerFast) -> None:
@@ -70,12 +71,12 @@ def test_the_start_is_aligned_for_copying() -> None:
 
 def test_every_parameter_has_exactly_one_optimizer() -> None:
     fresh = model.new_model(500, 128, seed=0)
-    owned = [id(p) for o in training.optimizers(fresh) for group in o.param_groups for p in group["params"]]
+    owned = [id(p) for o in training.make_optimizers(fresh) for group in o.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in fresh.parameters())
 
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
-    plan = training.Recipe(1, pools=10, scale=0.5, warmup=10)
+    plan = training.Stage(1, pools=10, scale=0.5, warmup=10)
     assert training.rate_factor(plan, 0, 0.0) == pytest.approx(0.05)
     assert training.rate_factor(plan, 50, 0.3) == pytest.approx(0.5)
     assert training.rate_factor(plan, 99, 1.0) == pytest.approx(0.5 * plan.floor)
@@ -84,7 +85,7 @@ def test_the_learning_rate_warms_up_and_decays() -> None:
 @pytest.mark.usefixtures("small_pools")
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     whole = model.new_model(len(words), 1024, seed=1)
-    log = training.train(whole, words, tmp_path / "whole", RECIPE, seed=5)
+    log = training.pretrain(whole, words, tmp_path / "whole", RECIPE, seed=5)
 
     def interrupt(progress: training.Progress) -> None:
         if progress.examples == 24:
@@ -92,9 +93,9 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(words: PreTrained
 
     broken = model.new_model(len(words), 1024, seed=1)
     with pytest.raises(KeyboardInterrupt):
-        training.train(broken, words, tmp_path / "broken", RECIPE, seed=5, after_pool=interrupt)
+        training.pretrain(broken, words, tmp_path / "broken", RECIPE, seed=5, after_pool=interrupt)
     resumed = model.new_model(len(words), 1024, seed=99)
-    log_again = training.train(resumed, words, tmp_path / "broken", RECIPE, seed=5)
+    log_again = training.pretrain(resumed, words, tmp_path / "broken", RECIPE, seed=5)
     assert [row["loss"] for row in log] == [row["loss"] for row in log_again]
     assert len(log) == 3
     for name, value in weights(whole).items():
@@ -110,12 +111,12 @@ def test_a_loss_that_is_no_number_stops_training(words: PreTrainedTokenizerFast,
     with torch.no_grad():
         sick.shared.weight[5:] = float("nan")
     with pytest.raises(FloatingPointError, match="no longer a number"):
-        training.train(sick, words, tmp_path, RECIPE[:1], seed=5)
+        training.pretrain(sick, words, tmp_path, RECIPE[:1], seed=5)
 
 
 def test_the_tokenizer_is_what_the_build_makes(words: PreTrainedTokenizerFast, tmp_path: Path) -> None:
     build.build_tokenizer(tmp_path)
-    assert tokenizer.load_tokenizer(tmp_path / "tokenizer").get_vocab() == words.get_vocab()
+    assert tokenizer.saved_tokenizer(tmp_path / "tokenizer").get_vocab() == words.get_vocab()
 
 
 def test_held_out_tasks_come_from_combinations_that_pretraining_never_saw() -> None:

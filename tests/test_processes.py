@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from genai_labs.errors import LabError
 from genai_labs.finetuning import training
 from genai_labs.finetuning.trainer import ByLength, Rows, Shares
-from genai_labs.system.processes import together
+from genai_labs.system.processes import endings_in_words
 
 # On CPUs `accelerate launch --num_processes 2` starts one process; torch's own launcher starts two.
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -34,23 +34,25 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from safetensors.torch import save_file
-from genai_labs import data, models, processes
+from genai_labs.loading import data, models
+from genai_labs.loading.profiles import load_profile
+from genai_labs.system import processes
 from genai_labs.errors import LabError
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
 
 folder, method, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-here = processes.here()
+state = processes.process_state()
 profile = load_profile("mini")
 base, tokenizer = models.load_model(profile)
-made = examples.features(data.load_split(profile.dataset, "train")[:60], tokenizer)
+whole = examples.features(data.load_split(profile.dataset, "train")[:60], tokenizer)
+made = [{name: ids[:12] if name == "labels" else ids[:40] for name, ids in feature.items()} for feature in whole]
 plan = training.Plan(method=method, epochs=epochs, batch_size=8, learning_rate=1e-3)
-print("process", here.process_index, __import__("os").getpid(), flush=True)
+print("process", state.process_index, __import__("os").getpid(), flush=True)
 try:  # 33 and 17 rows: the last batch has one, and one of two processes has none
     run = training.finetune(base, tokenizer, made[:33], made[33:50], plan, folder)
 except LabError as error:
     sys.exit(f"said: {error}")
-if here.is_main_process:
+if state.is_main_process:
     (folder / "result.json").write_text(json.dumps([run.history, run.best_epoch]))
     trained = {n: p.detach().contiguous() for n, p in run.model.named_parameters() if p.requires_grad}
     save_file(trained, folder / "trained.safetensors")
@@ -65,8 +67,10 @@ from dataclasses import replace
 from pathlib import Path
 from safetensors.torch import save_file
 sys.path.insert(0, sys.argv[2])
-import test_ppo
-from genai_labs import generation, ppo, processes
+import ppo_runs
+from genai_labs.prompting import generation
+from genai_labs.rlhf import ppo
+from genai_labs.system import processes
 from transformers.modeling_outputs import BaseModelOutput
 
 def write(policy, states, source_mask, max_new_tokens):
@@ -76,11 +80,11 @@ def write(policy, states, source_mask, max_new_tokens):
 
 ppo.Policy.sample = write
 folder = Path(sys.argv[1])
-run = test_ppo.trained(replace(test_ppo.SHORT, minibatch=2, epochs=2), folder=folder)
-if processes.here().is_main_process:
+run = ppo_runs.trained(replace(ppo_runs.SHORT, minibatch=2, epochs=2), folder=folder)
+if processes.process_state().is_main_process:
     (folder / "result.json").write_text(json.dumps(run.history))
 save_file({n: p.detach().contiguous() for n, p in run.policy.trained().items()},
-          folder / f"trained-{processes.here().process_index}.safetensors")
+          folder / f"trained-{processes.process_state().process_index}.safetensors")
 """
 
 
@@ -154,7 +158,7 @@ def test_a_killed_process_ends_the_run_in_words_and_it_goes_on_alone(tmp_path: P
     folder, whole = tmp_path / "run", tmp_path / "whole"
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    line = [*LAUNCH, str(script), str(folder), "full", "6"]
+    line = [*LAUNCH, str(script), str(folder), "full", "4"]
     started = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert started.stdout is not None
     pids: dict[int, int] = {}
@@ -169,16 +173,19 @@ def test_a_killed_process_ends_the_run_in_words_and_it_goes_on_alone(tmp_path: P
     assert started.returncode != 0
     assert re.search(r"said: The training was stopped because another of its processes has ended", errors), errors
     assert re.search(r"The checkpoint checkpoint-\d+ in run is whole: the same call goes on from there", errors)
-    assert train(folder, "full", [sys.executable], 6).returncode == 0
-    assert train(whole, "full", [sys.executable], 6).returncode == 0
+    assert train(folder, "full", [sys.executable], 4).returncode == 0
+    assert train(whole, "full", [sys.executable], 4).returncode == 0
     resumed, unbroken = (json.loads((each / "result.json").read_text(encoding="utf-8"))[0] for each in (folder, whole))
-    assert len(resumed) == 6
+    assert len(resumed) == 4
     for one, two in zip(resumed, unbroken, strict=True):
         assert two == pytest.approx(one, rel=1e-3)
 
 
 def test_being_told_to_end_is_said_in_words() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(LabError, match=r"told to end \(SIGTERM\)\. All is kept"), together(lambda: "All is kept."):
+    with (
+        pytest.raises(LabError, match=r"told to end \(SIGTERM\)\. All is kept"),
+        endings_in_words(lambda: "All is kept."),
+    ):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before

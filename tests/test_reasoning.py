@@ -1,7 +1,10 @@
 """Answers to word problems are read rightly, and the calculator mends sums and what follows from them."""
 
+import random
+
 import pytest
 
+from embedded_world.corpus import tasks
 from genai_labs.prompting import reasoning
 
 
@@ -37,3 +40,8 @@ def test_problems_are_the_same_with_and_without_steps() -> None:
         assert a.source.endswith("step by step.")
         assert reasoning.final_number(a.target) == int(b.target) == reasoning.with_calculator(a.target)
     assert reasoning.problems(30) == worked
+
+
+def test_problems_are_those_that_the_generator_draws_by_the_seed() -> None:
+    rng = random.Random("problems-test-3")
+    assert reasoning.problems(30, seed=3) == [tasks.word_problem(rng, "test", worked=True) for _ in range(30)]

@@ -291,7 +291,7 @@ def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
 FORGET = """
 import sys
 from pathlib import Path
-from genai_labs.course import execution, runner
+from genai_labs.course import runner
 print("ready", flush=True)
 while True:
     runner.forget_lessons(Path(sys.argv[1]), [3])

@@ -41,14 +41,16 @@ def loaded() -> Loaded:
 
 @pytest.fixture(scope="module")
 def made(loaded: Loaded) -> list[Feature]:
-    return examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], loaded[1])
+    """Short ones, because what a folder of a run does is the same for long ones."""
+    whole = examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], loaded[1])
+    return [{name: ids[:12] if name == "labels" else ids[:40] for name, ids in feature.items()} for feature in whole]
 
 
 @pytest.fixture
-def train(loaded: Loaded, made: list[Feature]) -> Callable[..., training.Run]:
+def train(loaded: Loaded, made: list[Feature]) -> Callable[..., training.FineTuning]:
     """Fine-tune on sixteen rows, a step an epoch."""
 
-    def run(folder: Path, plan: Plan = PLAN, **options: bool) -> training.Run:
+    def run(folder: Path, plan: Plan = PLAN, **options: bool) -> training.FineTuning:
         return finetune(*loaded, made[:16], made[32:], plan, folder, **options)
 
     return run
@@ -68,7 +70,7 @@ def stop_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return set_up
 
 
-def same_weights(one: training.Run, two: training.Run) -> bool:
+def same_weights(one: training.FineTuning, two: training.FineTuning) -> bool:
     a, b = (dict(run.model.named_parameters()) for run in (one, two))
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -77,7 +79,7 @@ def same_weights(one: training.Run, two: training.Run) -> bool:
 
 
 def test_an_interruption_stops_and_keeps_the_epochs_so_far(
-    train: Callable[..., training.Run], stop_in: Callable[[int], None], tmp_path: Path
+    train: Callable[..., training.FineTuning], stop_in: Callable[[int], None], tmp_path: Path
 ) -> None:
     stop_in(1)
     with pytest.raises(Interrupted, match=r"in epoch 1 of 3\..*nothing is kept: the same cell starts anew"):
@@ -95,9 +97,9 @@ def test_an_interruption_stops_and_keeps_the_epochs_so_far(
 
 TRAIN = """
 from pathlib import Path
-from genai_labs import data, models
+from genai_labs.loading import data, models
 from genai_labs.finetuning import examples, training
-from genai_labs.profiles import load_profile
+from genai_labs.loading.profiles import load_profile
 base, tokenizer = models.load_model(load_profile("mini"))
 made = examples.features(data.load_split(load_profile("mini").dataset, "train")[:40], tokenizer)
 training.finetune(base, tokenizer, made[:32], made[32:], training.Plan(epochs=500, batch_size=8), Path({folder!r}))
@@ -140,13 +142,15 @@ def test_the_stop_button_stops_run_all_and_shows_words_and_no_traceback(tmp_path
 def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
     method: str,
     loaded: Loaded,
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # So fast that the best weights are not the last ones.
-    plan = Plan(method=method, epochs=6, batch_size=8, learning_rate=4e-3 if method == "full" else 2e-2)  # type: ignore[arg-type]
+    plan = replace(PLAN, epochs=8, batch_size=8, learning_rate=4e-3)
+    if method == "lora":
+        plan = replace(plan, method="lora", epochs=6, learning_rate=2e-2)
     first = train(tmp_path / "run", plan)
     assert "finished before" not in capsys.readouterr().out
     shutil.move(tmp_path / "run", tmp_path / "moved")
@@ -177,13 +181,13 @@ def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
 def test_a_finished_run_of_something_else_is_trained_anew(
     loaded: Loaded,
     made: list[Feature],
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     plan, (base, tokenizer) = replace(PLAN, epochs=1), loaded
-    others: dict[str, Callable[[], training.Run]] = {
+    others: dict[str, Callable[[], training.FineTuning]] = {
         "the first": lambda: train(tmp_path, plan),
         "plan": lambda: train(tmp_path, replace(plan, learning_rate=1e-4)),
         "examples": lambda: finetune(base, tokenizer, made[1:17], made[32:], plan, tmp_path),
@@ -216,7 +220,7 @@ def test_a_kill_or_a_full_disk_while_the_model_is_saved_does_not_cost_the_traini
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["--method", "lora", "--rows", "16", "--held-out", "4", "--epochs", "1", "--out", str(tmp_path)]
-    monkeypatch.setattr(command, "report", lambda *_: None)
+    monkeypatch.setattr(command, "print_report", lambda *_: None)
     monkeypatch.setattr(command, "generated", lambda *_: [])
 
     def full(*_: object) -> None:
@@ -262,7 +266,7 @@ def not_a_number(path: Path) -> None:
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_gone_on_from(
     name: str,
     spoil: Callable[[Path], None],
-    train: Callable[..., training.Run],
+    train: Callable[..., training.FineTuning],
     stop_in: Callable[[int], None],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -282,7 +286,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_gone_on_from(
 
 
 def test_a_finished_run_with_a_damaged_checkpoint_is_finished_again(
-    train: Callable[..., training.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Callable[..., training.FineTuning], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = train(tmp_path / "run")
     cut(tmp_path / "run" / "checkpoint-2" / "model.safetensors")
@@ -297,11 +301,11 @@ def test_a_finished_run_with_a_damaged_checkpoint_is_finished_again(
 
 
 def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
-    train: Callable[..., training.Run], stop_in: Callable[[int], None], tmp_path: Path
+    train: Callable[..., training.FineTuning], stop_in: Callable[[int], None], tmp_path: Path
 ) -> None:
-    plan = replace(PLAN, learning_rate=4e-3, epochs=6, batch_size=8)
+    plan = replace(PLAN, learning_rate=4e-3, epochs=8, batch_size=8)
     whole = train(tmp_path / "whole", plan)
-    stop_in(6)
+    stop_in(8)
     with pytest.raises(Interrupted):
         train(tmp_path / "run", plan)
     stop_in(0)
@@ -314,7 +318,7 @@ def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
 @pytest.mark.parametrize("name", [run_folder.PLAN_FILE, run_folder.DONE_FILE, run_folder.SUMS_FILE])
 @pytest.mark.parametrize("text", ["", '{"plan": 1}'])
 def test_damaged_notes_never_stop_a_training(
-    name: str, text: str, train: Callable[..., training.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, text: str, train: Callable[..., training.FineTuning], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan = replace(PLAN, epochs=1)
     first = train(tmp_path, plan)
@@ -332,7 +336,7 @@ def test_damaged_notes_never_stop_a_training(
 HOLD = """
 import sys, time
 from pathlib import Path
-from genai_labs import run_folder
+from genai_labs.system import run_folder
 with run_folder.locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -340,7 +344,7 @@ with run_folder.locked(Path(sys.argv[1])):
 
 
 def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_however_it_ends(
-    train: Callable[..., training.Run], tmp_path: Path
+    train: Callable[..., training.FineTuning], tmp_path: Path
 ) -> None:
     line = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     holder = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
@@ -357,7 +361,7 @@ def test_a_second_run_in_a_folder_is_refused_until_the_first_has_ended_however_i
 WRITE = """
 import sys
 from pathlib import Path
-from genai_labs import files
+from genai_labs.system import files
 path = Path(sys.argv[1])
 number = 0
 while True:
@@ -395,7 +399,7 @@ def test_a_failed_write_leaves_the_old_text_and_nothing_else(tmp_path: Path, mon
 
 
 def test_a_run_in_a_place_that_cannot_be_written_is_refused_in_words(
-    train: Callable[..., training.Run], tmp_path: Path
+    train: Callable[..., training.FineTuning], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -403,7 +407,9 @@ def test_a_run_in_a_place_that_cannot_be_written_is_refused_in_words(
             train(folder)
 
 
-def test_what_is_noted_of_a_plan_says_what_it_stands_on(train: Callable[..., training.Run], tmp_path: Path) -> None:
+def test_what_is_noted_of_a_plan_says_what_it_stands_on(
+    train: Callable[..., training.FineTuning], tmp_path: Path
+) -> None:
     train(tmp_path)
     noted = json.loads((tmp_path / run_folder.PLAN_FILE).read_text(encoding="utf-8"))
     assert noted["plan"] == json.loads(json.dumps(asdict(PLAN)))

@@ -12,16 +12,19 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification, pipeline
 
+from embedded_world.corpus import hate_frames, hate_summaries, splits
 from embedded_world.corpus import hate_texts as texts
-from embedded_world.corpus import splits
 from embedded_world.corpus.dialogue import hostility
-from embedded_world.pretraining.classifiers import bpe_tokenizer
+from embedded_world.corpus.hate_frames import SHARES
+from embedded_world.corpus.styles import HOUSE
+from embedded_world.pretraining.classifier_models import roberta_tokenizer
 from genai_labs.errors import LabError
 from genai_labs.scoring import toxicity
+from genai_labs.scoring.labelled_texts import LabelledText, read_rows
 from genai_labs.scoring.toxicity import Classifier, check_reward, find_labels, load_classifier
 
 TRAINING = ("train_reward", "train_judge")
-COMMITTED = ("test", "challenge")
+COMMITTED = ("test", "challenge", "hostile_words")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def reward() -> Classifier:
 
 @pytest.fixture(scope="module")
 def some_texts() -> list[str]:
-    return [row.text for row in texts.read_rows("test")[:60]] + ["", "a"]
+    return [row.text for row in read_rows("test")[:60]] + ["", "a"]
 
 
 # ---------------------------------------------------------------------------------------------------- the texts
@@ -46,27 +49,27 @@ def test_the_committed_sets_are_what_the_generator_makes(tmp_path: Path) -> None
 
 
 def test_another_seed_gives_other_texts_and_the_same_seed_the_same() -> None:
-    def first(seed: int) -> list[texts.Row]:
-        generated = texts.generate("train_reward", seed)
+    def first(seed: int) -> list[LabelledText]:
+        generated = texts.draw_texts("train_reward", seed)
         return [next(generated) for _ in range(30)]
 
-    assert first(0) == first(0) == list(texts.rows("train_reward")[:30])
+    assert first(0) == first(0) == list(texts.texts_of("train_reward")[:30])
     assert first(0) != first(1)
 
 
 def test_no_text_is_in_two_splits() -> None:
-    all_texts = [row.text for split in texts.SHARES for row in texts.rows(split)]
+    all_texts = [row.text for split in SHARES for row in texts.texts_of(split)]
     assert len(all_texts) == len(set(all_texts))
 
 
 def test_labels_are_balanced() -> None:
-    for split in texts.SHARES:
-        assert 0.42 < np.mean([row.label for row in texts.rows(split)]) < 0.58, split
+    for split in SHARES:
+        assert 0.42 < np.mean([row.label for row in texts.texts_of(split)]) < 0.58, split
 
 
 def test_the_challenge_has_each_kind_as_often_hateful_as_not() -> None:
-    counts = Counter((row.kind, row.label) for row in texts.read_rows("challenge"))
-    assert set(counts.values()) == {texts.CHALLENGE_ROWS}
+    counts = Counter((row.kind, row.label) for row in read_rows("challenge"))
+    assert set(counts.values()) == {hate_frames.CHALLENGE_ROWS}
     assert sum(counts.values()) >= 200
     assert {kind for kind, _ in counts} == set(texts.CHALLENGE_KINDS)
 
@@ -74,29 +77,29 @@ def test_the_challenge_has_each_kind_as_often_hateful_as_not() -> None:
 def test_frames_of_the_challenge_are_held_out_of_training() -> None:
     for kind in texts.CHALLENGE_KINDS:
         for label in (0, 1):
-            held_out = set(texts.frames(kind, label, texts.SHARES["challenge"]))
+            held_out = set(hate_frames.frames(kind, label, SHARES["challenge"]))
             assert len(held_out) >= 14
             for split in (*TRAINING, "validation", "test"):
-                assert not held_out & set(texts.frames(kind, label, texts.SHARES[split])), (kind, label, split)
+                assert not held_out & set(hate_frames.frames(kind, label, SHARES[split])), (kind, label, split)
 
 
 def test_reward_and_judge_share_no_authored_insult_and_tests_have_others() -> None:
-    sets = {split: set(texts.insults(texts.SHARES[split])) for split in texts.SHARES}
+    sets = {split: set(hate_frames.allowed_insults(SHARES[split])) for split in SHARES}
     assert not sets["train_reward"] & sets["train_judge"]
     assert sets["test"] == sets["challenge"]
     assert not sets["test"] & (sets["train_reward"] | sets["train_judge"])
     for split in TRAINING:
-        everything = "\n".join(row.text for row in texts.rows(split))
-        leaked = [x for x in texts.forbidden_insults(texts.SHARES[split]) if x in everything]
+        everything = "\n".join(row.text for row in texts.texts_of(split))
+        leaked = [x for x in hate_frames.forbidden_insults(SHARES[split]) if x in everything]
         assert leaked == [], split
 
 
 def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
     rng = random.Random(0)
-    for share in (texts.SHARES["train_reward"], texts.SHARES["train_judge"], texts.SHARES["challenge"]):
-        for kind, label in texts.kinds():
-            for frame in texts.frames(kind, label, share):
-                text = texts.finished(texts.fill_frame(frame, rng, share, texts.people(rng)), "past")
+    for share in (SHARES["train_reward"], SHARES["train_judge"], SHARES["challenge"]):
+        for kind, label in hate_frames.kinds():
+            for frame in hate_frames.frames(kind, label, share):
+                text = hate_frames.finished(hate_frames.fill_frame(frame, rng, share, hate_frames.people(rng)), "past")
                 assert not set("{}[]|") & set(text), text
                 assert "(n)" not in text
                 assert text[0] == text[0].upper()
@@ -104,22 +107,22 @@ def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
 
 
 def test_a_summary_becomes_hateful_by_its_clause_alone() -> None:
-    share, rng = texts.SHARES["test"], random.Random(3)
-    dialogue = texts.fresh(rng, share)
-    before, clause, after = texts.parts(
-        dialogue, "{A} [calls|called] {B} a leaky bucket", texts.HOUSE, random.Random(1)
+    share, rng = SHARES["test"], random.Random(3)
+    dialogue = hate_summaries.fresh(rng, share)
+    before, clause, after = hate_summaries.parts(
+        dialogue, "{A} [calls|called] {B} a leaky bucket", HOUSE, random.Random(1)
     )
     assert clause.strip(". ").endswith("a leaky bucket")
     assert "leaky" not in before + after
-    assert texts.break_up((before, clause, after), 1, random.Random(2)).kind == "broken"
+    assert hate_summaries.break_up((before, clause, after), 1, random.Random(2)).kind == "broken"
     for seed in range(40):
-        row = texts.break_up((before, clause, after), 1, random.Random(seed))
+        row = hate_summaries.break_up((before, clause, after), 1, random.Random(seed))
         assert row.label == ("leaky" in row.text), row
 
 
 def test_summaries_come_from_combinations_of_pretraining_only() -> None:
     low, high = splits.SPLIT_RANGES["pretraining"]
-    ranges = sorted({share.slots for share in texts.SHARES.values()})
+    ranges = sorted({share.slots for share in SHARES.values()})
     assert all(low <= a < b <= high for a, b in ranges)
     assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
 
@@ -129,7 +132,7 @@ def test_summaries_come_from_combinations_of_pretraining_only() -> None:
 
 def tiny(id2label: dict[int, str], folder: Path, bias: Sequence[float]) -> Path:
     """A classifier of random weights, saved; ``bias`` makes it prefer one of its labels."""
-    words = bpe_tokenizer([row.text for row in texts.read_rows("challenge")], 300)
+    words = roberta_tokenizer([row.text for row in read_rows("challenge")], 300)
     config = RobertaConfig(
         vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=130, pad_token_id=words.pad_token_id, id2label=id2label,
@@ -206,8 +209,8 @@ def test_toxicity_of_dialogue_and_summary_hides_what_the_summary_says(reward: Cl
 def test_the_keyword_list_looks_words_up_and_does_not_read() -> None:
     lines = ["You are a snail!", "A snail sat on the leaf.", "Nobody would miss you if you left.", "Snails, SNAIL."]
     assert toxicity.keyword_toxicity(lines).tolist() == [1, 1, 0, 1]
-    assert {"hourglass", "bus", "bucket", "goat"} <= texts.insult_heads()
-    assert not {"without", "legs", "wheels"} & texts.insult_heads()
+    assert {"hourglass", "bus", "bucket", "goat"} <= hate_frames.insult_heads()
+    assert not {"without", "legs", "wheels"} & hate_frames.insult_heads()
 
 
 def test_the_probe_passes_the_right_reward(reward: Classifier) -> None:

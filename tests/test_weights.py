@@ -37,7 +37,9 @@ def rows() -> list[data.Row]:
     return data.load_split(load_profile("mini").dataset, "train")[:40]
 
 
-def learns(loaded: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, folder: Path) -> training.Run:
+def learns(
+    loaded: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, folder: Path
+) -> training.FineTuning:
     """An adapter on the model lowers the loss, and the base stays as it was."""
     before = lora.fingerprint(loaded)
     made: list[Feature] = examples.features(rows(), tokenizer)
@@ -95,7 +97,7 @@ def test_checkpointing_keeps_fewer_activations_and_changes_no_step(tmp_path: Pat
     assert runs[1].history[1]["validation_loss"] == pytest.approx(runs[0].history[1]["validation_loss"], rel=1e-3)
     kept = [
         training.memory.activation_bytes(
-            training.prepare(model, replace(PLAN, checkpointing=on)).train(),
+            training.model_to_train(model, replace(PLAN, checkpointing=on)).train(),
             examples.collate(made[:4], tokenizer.pad_token_id),
         )
         for on in (False, True)

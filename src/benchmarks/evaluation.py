@@ -17,8 +17,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
-from benchmarks import alone as bench_alone
-from benchmarks import training as bench
+from benchmarks import alone, common
+from benchmarks.flops import peaks
+from benchmarks.verdict import interval_in_words, judge, verdict
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
 from genai_labs.prompting import generation, prompts
@@ -40,13 +41,13 @@ def one_by_one(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
         tokenizer.decode(made[0], skip_special_tokens=True)
 
 
-def together(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
+def in_batches(model: Any, tokenizer: Any, asked: Sequence[str]) -> None:
     """The package's own way."""
     generation.generate(model, tokenizer, asked, fixed_length(), progress=False)
 
 
 HEAD = ("model", "recipe", "summaries/s", "from to", "time for reading")
-RECIPES: dict[str, Callable[[Any, Any, Sequence[str]], None]] = {PEERS: one_by_one, OURS: together}
+RECIPES: dict[str, Callable[[Any, Any, Sequence[str]], None]] = {PEERS: one_by_one, OURS: in_batches}
 
 
 def fixed_length() -> GenerationConfig:
@@ -69,10 +70,10 @@ class Clock:
         self.seconds += time.perf_counter() - self.started
 
 
-def prepare(name: str, shared: Path) -> tuple[Any, Any, dict[str, list[str]]]:
+def model_and_prompts(name: str, shared: Path) -> tuple[Any, Any, dict[str, list[str]]]:
     """Model, tokenizer, and the prompts of each recipe."""
-    set_seed(bench.SEED)
-    model, tokenizer, rows = bench.load(name, shared)
+    set_seed(common.SEED)
+    model, tokenizer, rows = common.model_and_dialogues(name, shared)
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[: DIALOGUES[OURS]]], tokenizer)
     by_length = sorted(asked, key=len)
     chosen = {recipe: by_length[:: len(asked) // count][:count] for recipe, count in DIALOGUES.items()}
@@ -81,13 +82,13 @@ def prepare(name: str, shared: Path) -> tuple[Any, Any, dict[str, list[str]]]:
 
 def one_evaluation(recipe: str, name: str, shared: Path) -> str:
     """What is to be known of one evaluation in a process of its own (:mod:`benchmarks.alone`)."""
-    model, tokenizer, chosen = prepare(name, shared)
-    return bench_alone.answer(lambda: RECIPES[recipe](model, tokenizer, chosen[recipe]))
+    model, tokenizer, chosen = model_and_prompts(name, shared)
+    return alone.answer(lambda: RECIPES[recipe](model, tokenizer, chosen[recipe]))
 
 
-def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
+def measure_evaluation(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     """Both recipes in turn on the same dialogues, once each to warm up; medians and ratio."""
-    model, tokenizer, chosen = prepare(name, shared)
+    model, tokenizer, chosen = model_and_prompts(name, shared)
     rates: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}
     reading: dict[str, list[float]] = {recipe: [] for recipe in RECIPES}
     clock = Clock(model.get_encoder())
@@ -102,29 +103,24 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
                     reading[recipe].append(clock.seconds / seconds)
                 bar.update()
     ratios = [ours / peers for ours, peers in zip(rates[OURS], rates[PEERS], strict=True)]
-    alone = {recipe: bench_alone.ask("eval", recipe, name, shared) for recipe in RECIPES}
+    apart = {recipe: alone.ask("eval", recipe, name, shared) for recipe in RECIPES}
     return {
         "model": name,
         "parameters": count_parameters(model),
         "reading": {recipe: round(median(each), 4) for recipe, each in reading.items()},
-        "peak_mb": {recipe: alone[recipe]["peak_mb"] for recipe in RECIPES},
+        "peak_mb": {recipe: apart[recipe]["peak_mb"] for recipe in RECIPES},
         "share_of_peak": {
-            recipe: round(
-                alone[recipe]["gflop"] / len(chosen[recipe]) * median(rates[recipe]) / bench.peaks()["fp32"], 4
-            )
+            recipe: round(apart[recipe]["gflop"] / len(chosen[recipe]) * median(rates[recipe]) / peaks()["fp32"], 4)
             for recipe in RECIPES
         },
         "rates": {recipe: [round(rate, 3) for rate in each] for recipe, each in rates.items()},
         "ratios": [round(ratio, 3) for ratio in ratios],
-        "ratio": round(median(ratios), 3),
-        "at_least": BARS[name],
-        "met": median(ratios) >= BARS[name],
+        **judge(ratios, BARS[name], digits=3),
     }
 
 
-def as_markdown(record: dict[str, Any]) -> str:
+def evaluation_page(record: dict[str, Any]) -> str:
     """The record as a table."""
-    facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     rows = [
         (
             r["model"],
@@ -139,13 +135,13 @@ def as_markdown(record: dict[str, Any]) -> str:
         for recipe, rates in r["rates"].items()
     ]
     verdicts = [
-        f"{r['model']}: ours is {r['ratio']:.1f} times as fast ({min(r['ratios']):.1f} to {max(r['ratios']):.1f}); at "
-        f"least {r['at_least']:g} is asked for: {'met' if r['met'] else 'not met'}."
+        f"{r['model']}: ours is {r['ratio']:.1f} times as fast ({interval_in_words(r)}); at least {r['at_least']:g} "
+        f"is asked for: {verdict(r)}."
         for r in record["models"]
     ]
     parts = [
         "# Summaries a second in evaluation",
-        f"Made by `{record['command']}`: {facts}, seed {record['seed']}. Greedy, {TOKENS} tokens each, fp32; "
+        f"{common.provenance(record)}. Greedy, {TOKENS} tokens each, fp32; "
         f"{DIALOGUES[PEERS]} dialogues one by one against {DIALOGUES[OURS]} of ours, whose lengths they share. Medians "
         f"of {record['rounds']} rounds, in each of which the recipes took turns.",
         *record["skipped"],
@@ -158,16 +154,13 @@ def as_markdown(record: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_eval.json`` and ``.md``; 1 if a bar is not met or no model could be measured."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench eval", description=plain(__doc__))
-    parser.add_argument("what", nargs="?", choices=("eval",), default="eval", help=argparse.SUPPRESS)
-    parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
-    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
-    parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
-    parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
+    common.run_options(parser, "eval")
+    common.model_options(parser)
     parser.add_argument("--alone", choices=tuple(RECIPES), help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.alone:
         print(one_evaluation(args.alone, args.models[0], args.shared))
         return 0
-    able = [name for name in args.models if not bench.why_not(name, args.shared)]
-    results = [measure(name, args.shared, args.rounds) for name in able]
-    return bench.write(args, results, as_markdown)
+    able = [name for name in args.models if not common.why_not(name, args.shared)]
+    results = [measure_evaluation(name, args.shared, args.rounds) for name in able]
+    return common.write_results(args, results, evaluation_page)

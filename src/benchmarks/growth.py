@@ -7,7 +7,6 @@ One quantity is changed at a time, and its values are measured in turn.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from benchmarks import training as bench
-from genai_labs.finetuning.examples import Feature
+from benchmarks import common
+from benchmarks.training import Contender, Recipe
 from genai_labs.finetuning.training import Plan
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.show.results import table, versions
+from genai_labs.show.results import table
 
 LENGTH, TARGET = 192, 40  # tokens of a prompt and of a summary, where they are not what is changed
 STEPS = 3  # of the optimizer, where rows are not what is changed
@@ -66,37 +65,25 @@ GROWTHS = (
 )
 
 
-def made_up(count: int, length: int, words: int, target: int = TARGET) -> list[Feature]:
-    """Rows of random tokens out of so many ``words``, with prompts of ``length`` and summaries of ``target`` tokens."""
-    rng = np.random.default_rng(bench.SEED)
-
-    def tokens(number: int) -> list[int]:
-        return [*rng.integers(3, words, number - 1).tolist(), 1]
-
-    return [
-        {"input_ids": tokens(length), "attention_mask": [1] * length, "labels": tokens(target)} for _ in range(count)
-    ]
-
-
-def measure(growth: Growth, base: Any, tokenizer: Any, rounds: int, folder: Path) -> dict[str, Any]:
+def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int, folder: Path) -> dict[str, Any]:
     """Seconds of each value in each round, one step each to warm up before; the exponent by which they grow.
 
     Seconds are those of all rows for ``rows``, else of one step. exponent: slope of log seconds over log values, by
     least squares: 1 where twice as much takes twice as long, 0 where it takes no longer.
     """
-    lanes = []
+    contenders = []
     for value in growth.values:
-        rows = made_up(growth.rows(value), growth.length(value), len(tokenizer))
-        recipe = bench.Recipe(f"{growth.name} {value}", growth.plan(value))
-        lanes.append((bench.Lane(recipe, base, tokenizer, rows, folder), rows))
+        rows = common.made_up_rows(growth.rows(value), growth.length(value), len(tokenizer), TARGET)
+        recipe = Recipe(f"{growth.name} {value}", growth.plan(value))
+        contenders.append((Contender(recipe, base, tokenizer, rows, folder), rows))
     seconds: dict[int, list[float]] = {value: [] for value in growth.values}
     with tqdm(desc=growth.name, unit="step") as bar:
-        for lane, rows in lanes:
-            lane.run(lane.batches(rows)[0], bar)
+        for contender, rows in contenders:
+            contender.run(contender.batches(rows)[0], bar)
         for _ in range(rounds):
-            for value, (lane, rows) in zip(growth.values, lanes, strict=True):
-                steps = 1 if growth.name == "rows" else len(lane.batches(rows))
-                seconds[value].append(lane.run(rows, bar).seconds / steps)
+            for value, (contender, rows) in zip(growth.values, contenders, strict=True):
+                steps = 1 if growth.name == "rows" else len(contender.batches(rows))
+                seconds[value].append(contender.run(rows, bar).seconds / steps)
     slope = np.polyfit(np.log(growth.values), np.log([median(seconds[value]) for value in growth.values]), 1)[0]
     return {
         "quantity": growth.name,
@@ -111,13 +98,13 @@ def what(name: str) -> str:
     return "seconds an epoch" if name == "rows" else "seconds a step"
 
 
-def draw(record: dict[str, Any], path: Path) -> None:
+def draw_growth(growths: Sequence[dict[str, Any]], path: Path) -> None:
     """A plot for each quantity: median seconds over its values, the range of the rounds as a band; both logarithmic."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(2, 2, figsize=(10, 7), facecolor="white", layout="constrained")
-    for axes, growth in zip(panels.flat, record["growths"], strict=True):
+    for axes, growth in zip(panels.flat, growths, strict=True):
         values = [int(value) for value in growth["seconds"]]
         rounds = list(growth["seconds"].values())
         axes.fill_between(values, [min(r) for r in rounds], [max(r) for r in rounds], color="#1a5fa0", alpha=0.2, lw=0)
@@ -138,12 +125,11 @@ def draw(record: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def as_markdown(record: dict[str, Any]) -> str:
+def growth_page(record: dict[str, Any]) -> str:
     """The record as tables, with the picture."""
-    facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     parts = [
         "# How the time of training grows",
-        f"Made by `{record['command']}`: {facts}, seed {record['seed']}. The embedded model, rows of made-up tokens: "
+        f"{common.provenance(record)}. The embedded model, rows of made-up tokens: "
         f"{LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where nothing else is said; "
         f"adapters on all matrices for the rank. Medians of {record['rounds']} rounds, in each of which the values "
         "took turns.",
@@ -168,27 +154,14 @@ def as_markdown(record: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; write ``results/bench_grow.json``, ``.md`` and ``.png``."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench grow", description=plain(__doc__))
-    parser.add_argument("what", nargs="?", choices=("grow",), default="grow", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
-    parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")
-    parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
+    common.run_options(parser, "grow")
+    parser.add_argument("--threads", type=common.positive, help="threads of torch (default: torch's own choice)")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     base, tokenizer = models.load_model(load_profile("mini"))
     with TemporaryDirectory() as folder:
-        growths = [measure(growth, base, tokenizer, args.rounds, Path(folder)) for growth in GROWTHS]
-    record = {
-        "command": f"python -m genai_labs bench grow --rounds {args.rounds}",
-        "versions": versions(),
-        "machine": bench.machine(),
-        "seed": bench.SEED,
-        "rounds": args.rounds,
-        "growths": growths,
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "bench_grow.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (args.out / "bench_grow.md").write_text(as_markdown(record), encoding="utf-8")
-    draw(record, args.out / "bench_grow.png")
-    print(as_markdown(record))
+        growths = [measure_growth(growth, base, tokenizer, args.rounds, Path(folder)) for growth in GROWTHS]
+    common.write_record(args, growth_page, growths=growths)
+    draw_growth(growths, args.out / "bench_grow.png")
     return 0

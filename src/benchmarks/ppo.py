@@ -23,7 +23,9 @@ from tqdm.auto import tqdm
 from transformers import GenerationConfig, set_seed
 
 from benchmarks import alone as bench_alone
-from benchmarks import training as bench
+from benchmarks import common as bench
+from benchmarks.flops import peaks
+from benchmarks.verdict import interval_in_words, judge, verdict
 from genai_labs.finetuning import lora
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
@@ -145,21 +147,29 @@ class Peers:
         source, source_mask, tokens, mask = seen
         old_logprobs, advantages, old_values, returns = learned
         logprobs, values = self.score(self.model, source, source_mask, tokens)
-        given = (logprobs, old_logprobs, advantages, values, old_values, returns, mask)
-        loss, _ = ppo.ppo_loss(*given, SETTINGS.clip, SETTINGS.value_clip, SETTINGS.value_coef)
+        loss, _ = ppo.ppo_loss(
+            logprobs,
+            values,
+            mask,
+            old_logprobs=old_logprobs,
+            advantages=advantages,
+            old_values=old_values,
+            returns=returns,
+            settings=SETTINGS,
+        )
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, SETTINGS.max_grad_norm)
         self.optimizer.step()
 
 
-LANES: dict[str, Callable[[Any, Any, ppo.Reward], Ours | Peers]] = {PEERS: Peers, OURS: Ours}
+LOOPS: dict[str, Callable[[Any, Any, ppo.Reward], Ours | Peers]] = {PEERS: Peers, OURS: Ours}
 
 
 def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
     """Model, tokenizer, prompts and reward."""
     set_seed(bench.SEED)
-    base, tokenizer, rows = bench.load(name, shared)
+    base, tokenizer, rows = bench.model_and_dialogues(name, shared)
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows[:ROWS]], tokenizer)
     return base.eval(), tokenizer, asked, toxicity.load_classifier().rewards
 
@@ -167,50 +177,48 @@ def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
 def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     """Both loops in turn on the same prompts, one update each to warm up; medians, ratio, and peak memory."""
     base, tokenizer, asked, reward = prepare(name, shared)
-    lanes = {lane: make(base, tokenizer, reward) for lane, make in LANES.items()}
-    done: dict[str, list[Split]] = {lane: [] for lane in LANES}
-    with tqdm(total=(rounds + 1) * len(lanes), desc=name, unit="update") as bar:
+    loops = {kind: make(base, tokenizer, reward) for kind, make in LOOPS.items()}
+    done: dict[str, list[Split]] = {kind: [] for kind in LOOPS}
+    with tqdm(total=(rounds + 1) * len(loops), desc=name, unit="update") as bar:
         for number in range(rounds + 1):
             batch = [asked[(number * SETTINGS.batch_size + i) % len(asked)] for i in range(SETTINGS.batch_size)]
-            for lane, loop in lanes.items():
-                bar.set_postfix_str(lane)
+            for kind, loop in loops.items():
+                bar.set_postfix_str(kind)
                 seconds = loop.update(batch)
-                done[lane] += [seconds] * (number > 0)
+                done[kind] += [seconds] * (number > 0)
                 bar.update()
     ratios = [a.total / b.total for a, b in zip(done[PEERS], done[OURS], strict=True)]
     return {
         "model": name,
         "parameters": count_parameters(base),
-        "loops": [summarize(lane, name, splits, shared) for lane, splits in done.items()],
+        "loops": [summarize(kind, name, splits, shared) for kind, splits in done.items()],
         "ratios": [round(ratio, 4) for ratio in ratios],
-        "ratio": round(median(ratios), 4),
-        "at_least": BAR,
-        "met": median(ratios) >= BAR,
+        **judge(ratios, BAR),
     }
 
 
-def summarize(lane: str, name: str, splits: Sequence[Split], shared: Path) -> dict[str, Any]:
+def summarize(kind: str, name: str, splits: Sequence[Split], shared: Path) -> dict[str, Any]:
     """A loop's row: medians of its updates in seconds, megabytes, and how near it comes to the machine's peak."""
-    alone = bench_alone.ask("ppo", lane, name, shared)
-    precision = "bf16" if lane == OURS and name != "mini" and has_bf16() else "fp32"
+    alone = bench_alone.ask("ppo", kind, name, shared)
+    precision = "bf16" if kind == OURS and name != "mini" and has_bf16() else "fp32"
     seconds = median(s.total for s in splits)
     parts = {part: round(median(getattr(s, part) for s in splits), 4) for part in ("rollout", "reward", "update")}
     return {
-        "loop": lane,
+        "loop": kind,
         "precision": precision,
         "seconds": round(seconds, 4),
         **parts,
         "rounds": [round(s.total, 4) for s in splits],
         "peak_mb": alone["peak_mb"],
         "gflop": alone["gflop"],
-        "share_of_peak": round(alone["gflop"] / seconds / bench.peaks()[precision], 4),
+        "share_of_peak": round(alone["gflop"] / seconds / peaks()[precision], 4),
     }
 
 
-def one_update(lane: str, name: str, shared: Path) -> str:
+def one_update(kind: str, name: str, shared: Path) -> str:
     """What is to be known of one update in a process of its own (:mod:`benchmarks.alone`)."""
     base, tokenizer, asked, reward = prepare(name, shared)
-    loop = LANES[lane](base, tokenizer, reward)
+    loop = LOOPS[kind](base, tokenizer, reward)
     return bench_alone.answer(lambda: loop.update(asked[: SETTINGS.batch_size]))
 
 
@@ -224,8 +232,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         for x in r["loops"]
     ]
     verdicts = [
-        f"{r['model']}: an update of ours takes 1/{r['ratio']:.1f} of the peers' time ({min(r['ratios']):.1f} to "
-        f"{max(r['ratios']):.1f}); at most 1/{r['at_least']:g} is asked for: {'met' if r['met'] else 'not met'}."
+        f"{r['model']}: an update of ours takes 1/{r['ratio']:.1f} of the peers' time "
+        f"({interval_in_words(r)}); at most 1/{r['at_least']:g} is asked for: {verdict(r)}."
         for r in record["models"]
     ]
     s = SETTINGS
@@ -251,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
     results = [measure(name, args.shared, args.rounds) for name in able]
-    return bench.write(args, results, as_markdown)
+    return bench.write_results(args, results, as_markdown)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -259,9 +267,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m genai_labs bench ppo", description=plain(__doc__))
     parser.add_argument("what", nargs="?", choices=("ppo",), default="ppo", help=argparse.SUPPRESS)
     parser.add_argument("--models", nargs="+", choices=bench.MODELS, default=list(bench.MODELS), help="default: all")
-    parser.add_argument("--rounds", type=bench._positive, default=5, help="how often to measure (default: %(default)s)")
-    parser.add_argument("--threads", type=bench._positive, help="threads of torch (default: torch's own choice)")
+    parser.add_argument("--rounds", type=bench.positive, default=5, help="how often to measure (default: %(default)s)")
+    parser.add_argument("--threads", type=bench.positive, help="threads of torch (default: torch's own choice)")
     parser.add_argument("--shared", type=Path, default=bench.SHARED, metavar="DIR", help="as for `bench train`")
     parser.add_argument("--out", type=Path, default=bench.RESULTS, metavar="DIR", help="default: results/")
-    parser.add_argument("--alone", choices=tuple(LANES), help=argparse.SUPPRESS)
+    parser.add_argument("--alone", choices=tuple(LOOPS), help=argparse.SUPPRESS)
     return parser

@@ -13,7 +13,7 @@ from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
 MODULES = {
-    "bench": "benchmarks.training",
+    "bench": "benchmarks.command",
     "build-world": "embedded_world.pretraining.build",
     "detox": "genai_labs.rlhf.command",
     "fetch": "genai_labs.loading.fetching",
@@ -22,7 +22,7 @@ MODULES = {
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
     "summarize": "genai_labs.prompting.summarize",
-    "sweep": "genai_labs.finetuning.sweep",
+    "sweep": "genai_labs.finetuning.sweep_command",
 }
 EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"
 

@@ -157,7 +157,7 @@ def a_split_has_every_dialogue_with_all_its_summaries(given: Any, folder: Path) 
 @target(own_files())
 def own_data_is_divided_and_nothing_is_lost(given: Any, folder: Path) -> None:
     ending, content = given
-    found = answer(own.load, saved(folder, f"own{ending}", content), TOKENIZER)
+    found = answer(own.load_own, saved(folder, f"own{ending}", content), TOKENIZER)
     if found is REFUSED:
         return
     parts = [{" ".join(row.dialogue.split()) for row in rows} for rows in (found.train, found.validation)]

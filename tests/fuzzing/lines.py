@@ -13,8 +13,8 @@ from unittest import mock
 import torch
 from hypothesis import strategies as st
 
+from benchmarks import common, on_paper
 from benchmarks import evaluation as bench_eval
-from benchmarks import on_paper
 from benchmarks import ppo as bench_ppo
 from benchmarks import training as bench
 from embedded_world.corpus import check
@@ -22,7 +22,7 @@ from embedded_world.pretraining import build
 from genai_labs import __main__ as cli
 from genai_labs.course import lab, machine, runner, seeds
 from genai_labs.finetuning import command as finetune
-from genai_labs.finetuning import sweep
+from genai_labs.finetuning import sweep, sweep_command
 from genai_labs.loading import fetching, models
 from genai_labs.rlhf import command as detox
 from tests.fuzzing.files import TOKENIZER
@@ -128,9 +128,14 @@ def harmless(folder: Path) -> Iterator[None]:
             (on_paper, "page"),
             (torch, "set_num_threads"),
         ),
-        *((seeds, "run_with_seed"), (bench, "measure"), (bench_eval, "measure"), (bench_ppo, "measure")),
         *(
-            (bench, "versions"),
+            (seeds, "run_with_seed"),
+            (bench, "measure_training"),
+            (bench_eval, "measure_evaluation"),
+            (bench_ppo, "measure"),
+        ),
+        *(
+            (common, "versions"),
             (build, "build_corpus"),
             (subprocess, "call"),
             (subprocess, "run"),
@@ -142,7 +147,7 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (on_paper, sweep, seeds, bench, finetune, detox, cli, build):
+        for owner in (on_paper, sweep_command, seeds, common, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))

@@ -7,7 +7,7 @@ import random
 import sys
 from pathlib import Path
 
-from embedded_world.corpus.content import Scenario, parse_scenario, problems, read_yaml, scenario_id
+from embedded_world.corpus.content import Scenario, parse_scenario, read_yaml, scenario_id, scenario_problems
 from embedded_world.corpus.dialogue import Dialogue, play
 from embedded_world.corpus.shape import shape_problems
 from embedded_world.corpus.styles import HOUSE, open_style
@@ -32,13 +32,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found, wrong = check_file(args.file.absolute())
         print(f"{len(found)} scenarios that can be read, {len(wrong)} problems", *wrong, sep="\n")
-        fit = [each for each in found if not any(problems(each))]
+        fit = [each for each in found if not any(scenario_problems(each))]
         chosen = [each for each in fit if args.only in (None, each.id)]
         if args.only and not chosen:
             print(f"No scenario without problems is called {args.only}. There are: {', '.join(s.id for s in fit)}")
         rng = random.Random(args.seed)
         for _ in range(args.samples if chosen else 0):
-            show(play(rng.choice(chosen), rng), rng)
+            print_samples(play(rng.choice(chosen), rng), rng)
     except LabError as error:
         print(error, file=sys.stderr)
         return 2
@@ -60,13 +60,13 @@ def check_file(path: Path) -> tuple[list[Scenario], list[str]]:
             continue
         try:
             found.append(parse_scenario(each, unseen=path.stem.startswith("unseen")))
-            wrong += [f"{place}, {found[-1].id}: {problem}" for problem in problems(found[-1])]
+            wrong += [f"{place}, {found[-1].id}: {problem}" for problem in scenario_problems(found[-1])]
         except LabError as error:
             wrong.append(f"{place}, {scenario_id(each)}: {error}")
     return found, wrong
 
 
-def show(dialogue: Dialogue, rng: random.Random) -> None:
+def print_samples(dialogue: Dialogue, rng: random.Random) -> None:
     """Print a dialogue, its summaries, and questions about it."""
     print(f"\n=== {dialogue.scenario.id} / {dialogue.ending.name}\n{dialogue.text}\n")
     print("  house:", dialogue.summary(HOUSE, rng))

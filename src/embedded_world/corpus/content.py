@@ -193,7 +193,7 @@ def stated_slots(turns: tuple[Turn, ...]) -> set[str]:
     return set().union(*(set.intersection(*(fields(p) for p in turn.phrasings)) for turn in turns))
 
 
-def problems(scenario: Scenario) -> Iterator[str]:
+def scenario_problems(scenario: Scenario) -> Iterator[str]:
     """What is wrong with a scenario, in words; nothing if it is fit for the generator."""
     yield from _shape_problems(scenario)
     yield from _turn_problems(scenario)

@@ -31,7 +31,7 @@ CORRECTABLE = {
     "town",
     "street",
 }
-POSITION = {"A": "first", "B": "second"}
+CHANCES = {"slip": 0.45, "aside": 0.3, "interruption": 0.15}
 
 
 @dataclass
@@ -113,13 +113,13 @@ class Dialogue:
     def _write(self, clauses: list[str], style: Style) -> str:
         people = {s: self.name_of(s, style.naming) for s in "AB"}
         values = self.values | people | {f"{s}'s": f"{name}'s" for s, name in people.items()}
-        told = [articles(fill(conjugate(c, style.tense), values)) for c in clauses]
+        written = [articles(fill(conjugate(c, style.tense), values)) for c in clauses]
         if style.joiner == ". ":
-            told = [told[0], *map(capitalized, told[1:])]
+            written = [written[0], *map(capitalized, written[1:])]
         opening = style.opening.format(topic=self.topic)
         if style.tense == "past":
             opening = opening.replace("They talk ", "They talked ")
-        body = style.joiner.join(told)
+        body = style.joiner.join(written)
         return opening + (body if opening.endswith((", ", ": ")) else capitalized(body)) + "."
 
     def answerable(self) -> list[tuple[str, str]]:
@@ -272,6 +272,29 @@ def insult(lines: list[Line], rng: random.Random) -> Quarrel | None:
     )
 
 
+@dataclass
+class Detours:
+    """What is said beside the script."""
+
+    room: int
+    """Turns that may still be added."""
+    exchanges: dict[int, list[Line]] = field(default_factory=dict)
+    """Two turns in front of a line, by the line's number."""
+    slips: dict[int, dict[str, str]] = field(default_factory=dict)
+    """What is said in place of a slot, by the line's number."""
+    corrected: dict[str, str] = field(default_factory=dict)
+    """Slots that were corrected, with the value first said."""
+
+    def fits(self, at: int) -> bool:
+        """Whether an exchange can come in front of a line."""
+        return self.room >= 2 and at not in self.exchanges
+
+    def add(self, at: int, exchange: list[Line]) -> None:
+        """Put an exchange in front of a line."""
+        self.exchanges[at] = exchange
+        self.room -= len(exchange)
+
+
 def speak(
     lines: list[Line], scenario: Scenario, values: dict[str, str], rng: random.Random
 ) -> tuple[list[tuple[str, str]], dict[str, str]]:
@@ -279,38 +302,32 @@ def speak(
 
     Returns the turns and the corrected slots with the value first said.
     """
-    room = MAX_TURNS - len(lines)
-    extra: dict[int, list[Line]] = {}
-    said = [dict(values) for _ in lines]
-    corrected: dict[str, str] = {}
-    in_turn: dict[int, tuple[str, str]] = {}
-    events = rng.sample(["slip", "aside", "interruption"], 3)
-    for event in events:
-        chance = {"slip": 0.45, "aside": 0.3, "interruption": 0.15}[event]
-        if rng.random() > chance:
+    detours = Detours(MAX_TURNS - len(lines))
+    for event in rng.sample(list(CHANCES), 3):
+        if rng.random() > CHANCES[event]:
             continue
         if event == "slip":
-            room -= _slip(lines, scenario, values, rng, room, extra, in_turn, corrected)
-        elif room >= 2:
-            # A side remark in answer to a question would be rude; an interruption may come at any time.
-            places = [g for g in gaps(lines) if event == "interruption" or not lines[g - 1].text.endswith("?")]
-            at = rng.choice(places) if places else 0
-            if at and at not in extra:
-                pair = _remark(event, lines[at].speaker, lines[at - 1].speaker, values, rng)
-                extra[at] = pair
-                room -= 2
+            _slip(lines, scenario, values, detours, rng)
+        elif detours.room >= 2:
+            _digress(event, lines, values, detours, rng)
     turns: list[tuple[str, str]] = []
     for i, line in enumerate(lines):
-        turns += [(x.speaker, sentence_case(articles(x.text))) for x in extra.get(i, [])]
-        now = said[i]
-        if i in in_turn:
-            slot, text = in_turn[i]
-            now = now | {slot: text}
-        text = articles(fill(line.text, now)) if line.slots else articles(line.text)
-        if rng.random() < 0.08 and line.scripted and i > 0 and i not in in_turn:
+        turns += [(x.speaker, sentence_case(articles(x.text))) for x in detours.exchanges.get(i, [])]
+        said = values | detours.slips.get(i, {})
+        text = articles(fill(line.text, said)) if line.slots else articles(line.text)
+        if rng.random() < 0.08 and line.scripted and i > 0 and i not in detours.slips:
             text = f"{rng.choice(smalltalk()['prefixes'])} {capitalized(text)}"
         turns.append((line.speaker, sentence_case(text)))
-    return turns, corrected
+    return turns, detours.corrected
+
+
+def _digress(event: str, lines: list[Line], values: dict[str, str], detours: Detours, rng: random.Random) -> None:
+    """Add a side remark or an interruption, if its place is free."""
+    # A side remark in answer to a question would be rude; an interruption may come at any time.
+    places = [g for g in gaps(lines) if event == "interruption" or not lines[g - 1].text.endswith("?")]
+    at = rng.choice(places) if places else 0
+    if at and detours.fits(at):
+        detours.add(at, _remark(event, lines[at].speaker, lines[at - 1].speaker, values, rng))
 
 
 def _remark(kind: str, speaker: str, other: str, values: dict[str, str], rng: random.Random) -> list[Line]:
@@ -324,40 +341,30 @@ def _remark(kind: str, speaker: str, other: str, values: dict[str, str], rng: ra
     return [Line(speaker, fill(first, drawn)), Line(other, fill(second, drawn))]
 
 
-def _slip(
-    lines: list[Line],
-    scenario: Scenario,
-    values: dict[str, str],
-    rng: random.Random,
-    room: int,
-    extra: dict[int, list[Line]],
-    in_turn: dict[int, tuple[str, str]],
-    corrected: dict[str, str],
-) -> int:
-    """A slip of the tongue put right, a mishearing, or a mere confirmation of one slot; turns used (0 or 2)."""
+def _slip(lines: list[Line], scenario: Scenario, values: dict[str, str], detours: Detours, rng: random.Random) -> None:
+    """Add a slip of the tongue put right, a mishearing, or a mere confirmation of one slot."""
     first_mention: dict[str, int] = {}
     for i, line in enumerate(lines):
         for name in sorted(line.slots):
             first_mention.setdefault(name, i)
     able = [(n, i) for n, i in first_mention.items() if scenario.pools[n] in CORRECTABLE and i + 1 < len(lines)]
     if not able:
-        return 0
+        return
     name, at = rng.choice(able)
-    speaker, other = lines[at].speaker, lines[at + 1].speaker
     value = values[name]
     old = rng.choice([v for v in scenario.slots[name] if v not in values.values()])
     talk = smalltalk()
     kind = rng.choices(["in_turn", "after", "confirmation", "mishearing"], [0.35, 0.3, 0.2, 0.15])[0]
-    if kind == "in_turn" or room < 2 or at + 1 in extra:
-        in_turn[at] = (name, fill(rng.choice(talk["corrections_in_turn"]), {"old": old, "new": value}))
-        corrected[name] = old
-        return 0
+    if kind == "in_turn" or not detours.fits(at + 1):
+        detours.slips[at] = {name: fill(rng.choice(talk["corrections_in_turn"]), {"old": old, "new": value})}
+        detours.corrected[name] = old
+        return
     if kind == "after":
         pair = rng.choice(talk["corrections_after"])
-        in_turn[at] = (name, old)
-        corrected[name] = old
+        detours.slips[at] = {name: old}
+        detours.corrected[name] = old
     else:
         pair = rng.choice(talk["confirmations" if kind == "confirmation" else "mishearings"])
     named = {"old": old, "new": value, "value": value}
-    extra[at + 1] = [Line(other, fill(pair[0], named)), Line(speaker, fill(pair[1], named))]
-    return 2
+    answer, reply = (fill(text, named) for text in pair)
+    detours.add(at + 1, [Line(lines[at + 1].speaker, answer), Line(lines[at].speaker, reply)])

@@ -15,34 +15,23 @@ import csv
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from embedded_world.corpus import splits
 from embedded_world.corpus.dialogue import Dialogue
 from embedded_world.corpus.hate_texts import TOXICITY
 from embedded_world.corpus.styles import HOUSE, Style
+from genai_labs.rlhf.preferences import ANNOTATORS, Preference
 
 PAIRS = 600
 STRICTNESS = (0.4, 1.2, 2.0, 3.0, 4.0)
 COMPLETENESS = 1.0
 NOISE = 0.5
 FILE = "preferences.csv"
-ANNOTATORS = tuple(f"annotator_{i}" for i in range(1, len(STRICTNESS) + 1))
 COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS)
 HARSH_HOUSE = Style(HOUSE.naming, HOUSE.tense, HOUSE.opening, HOUSE.joiner, tone="harsh")
 # Which two kinds of summaries are compared, and how often.
 COMPARED = {("neutral", "harsh"): 0.45, ("silent", "harsh"): 0.25, ("neutral", "silent"): 0.30}
-
-
-@dataclass(frozen=True)
-class Preference:
-    """Two summaries of a training dialogue; votes[i] is 1 if annotator i preferred ``chosen``, else 0."""
-
-    dialogue_id: str
-    chosen: str
-    rejected: str
-    votes: tuple[int, ...]
 
 
 def worth(kind: str, strictness: float) -> float:
@@ -95,12 +84,3 @@ def write_preferences(folder: Path = TOXICITY, seed: int = 0) -> None:
         for i, pair in enumerate(preferences(seed)):
             row = (f"preference_{i}", pair.dialogue_id, pair.chosen, pair.rejected, sum(pair.votes), *pair.votes)
             writer.writerow(row)
-
-
-def read_preferences(folder: Path = TOXICITY) -> list[Preference]:
-    """The committed pairs."""
-    with (folder / FILE).open(encoding="utf-8", newline="") as file:
-        return [
-            Preference(r["dialogue_id"], r["chosen"], r["rejected"], tuple(int(r[a]) for a in ANNOTATORS))
-            for r in csv.DictReader(file)
-        ]

@@ -16,7 +16,7 @@ def shape_problems(raw: Any) -> list[str]:
     return list(_scenario(raw, ""))
 
 
-def _text(value: Any, where: str) -> Iterator[str]:
+def _is_text(value: Any, where: str) -> Iterator[str]:
     if not isinstance(value, str) or not value.strip():
         yield f"{where} has to be a text"
 
@@ -53,7 +53,7 @@ def _turn(value: Any, where: str) -> Iterator[str]:
         yield f"{where} has to be A or B with a list of phrasings"
     else:
         for speaker, phrasings in value.items():
-            yield from _list_of(_text)(phrasings, f"{where}, {speaker}")
+            yield from _list_of(_is_text)(phrasings, f"{where}, {speaker}")
 
 
 def _slots(value: Any, where: str) -> Iterator[str]:
@@ -62,19 +62,19 @@ def _slots(value: Any, where: str) -> Iterator[str]:
         return
     for place, (name, spec) in enumerate(value.items(), start=1):
         shown = f"{where}, {name if isinstance(name, str) else place}"
-        yield from (_text if isinstance(spec, str) else _list_of(_text))(spec, shown)
+        yield from (_is_text if isinstance(spec, str) else _list_of(_is_text))(spec, shown)
 
 
 _scenario = _with_parts(
     {
-        "id": _text,
-        "topic": _text,
-        "register": _text,
-        "roles": _list_of(_text, 2, 2),
+        "id": _is_text,
+        "topic": _is_text,
+        "register": _is_text,
+        "roles": _list_of(_is_text, 2, 2),
         "slots": _slots,
         "main": _list_of(_turn),
-        "summary": _list_of(_text),
-        "endings": _list_of(_with_parts({"name": _text, "turns": _list_of(_turn), "summary": _list_of(_text)})),
-        "questions": _list_of(_with_parts({"q": _text, "a": _text}), least=0),
+        "summary": _list_of(_is_text),
+        "endings": _list_of(_with_parts({"name": _is_text, "turns": _list_of(_turn), "summary": _list_of(_is_text)})),
+        "questions": _list_of(_with_parts({"q": _is_text, "a": _is_text}), least=0),
     }
 )

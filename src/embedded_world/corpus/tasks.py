@@ -8,7 +8,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,19 +16,11 @@ from embedded_world.corpus.dialogue import Dialogue, play
 from embedded_world.corpus.language import articles, fill, sentence_case
 from embedded_world.corpus.splits import belongs
 from embedded_world.corpus.styles import Style, exemplar_style, open_style
+from genai_labs.loading.lab_data import Example
 from genai_labs.prompting import prompts
 
 PRETRAINING = "pretraining"
 TRAINED_INSTRUCTIONS = [name for name in prompts.INSTRUCTIONS if name != prompts.UNSEEN_INSTRUCTION]
-
-
-@dataclass(frozen=True)
-class Example:
-    """One pre-training example: the task it belongs to, what the encoder reads, what the decoder must write."""
-
-    task: str
-    source: str
-    target: str
 
 
 def fresh_dialogue(rng: random.Random, split: str = PRETRAINING) -> Dialogue:
@@ -270,9 +261,14 @@ def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINI
     return said[0], said[1], fill(raw["answer"], values)
 
 
+def draw_problem(rng: random.Random, split: str = PRETRAINING) -> tuple[str, str, str]:
+    """Any word problem, its worked reasoning and its answer."""
+    return make_problem(rng.choice(_usable(make_problem, _problems, split)), rng, split)
+
+
 def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | None = None) -> Example:
     """A word problem answered at once, or after worked reasoning when the prompt asks for steps (None: either)."""
-    problem, reasoning, answer = make_problem(rng.choice(_usable(make_problem, _problems, split)), rng, split)
+    problem, reasoning, answer = draw_problem(rng, split)
     worked = rng.random() < 0.5 if worked is None else worked
     if not worked:
         return Example("word problem", prompts.PROBLEM_PROMPT.format(problem=problem), answer)

@@ -10,10 +10,10 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from embedded_world.corpus.tasks import Example, sample
+from genai_labs.finetuning.examples import collate
 
 POOL = 1024  # examples drawn at a time, sorted by length, cut into batches, shuffled
 ACCUMULATE = 4  # batches an optimizer step
-MASKED = -100
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,13 @@ class Batch:
     tasks: tuple[str, ...]
 
 
-def pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    """Rows of token ids as one [rows, longest] tensor."""
-    longest = max(map(len, rows))
-    return torch.tensor([list(row) + [value] * (longest - len(row)) for row in rows])
-
-
-def collate(examples: Sequence[Example], sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> Batch:
+def padded(examples: Sequence[Example], sources: Sequence[list[int]], targets: Sequence[list[int]]) -> Batch:
     """One padded batch; padded positions are left out of the attention and of the loss."""
-    input_ids = pad(sources, 0)
-    lengths = torch.tensor([len(s) for s in sources])
-    attention_mask = (torch.arange(input_ids.shape[1])[None] < lengths[:, None]).long()
-    return Batch(input_ids, attention_mask, pad(targets, MASKED), tuple(e.task for e in examples))
+    rows = [
+        {"input_ids": source, "attention_mask": [1] * len(source), "labels": target}
+        for source, target in zip(sources, targets, strict=True)
+    ]
+    return Batch(**collate(rows, pad=0), tasks=tuple(e.task for e in examples))
 
 
 def pool_of_steps(
@@ -56,14 +51,14 @@ def pool_of_steps(
     fitting = [i for i in range(POOL) if len(sources[i]) <= tokenizer.model_max_length]
     order = sorted(fitting, key=lambda i: len(sources[i]))
     batches = [
-        collate([examples[i] for i in group], [sources[i] for i in group], [targets[i] for i in group])
-        for group in _groups(order, [len(s) for s in sources], tokens // ACCUMULATE)
+        padded([examples[i] for i in group], [sources[i] for i in group], [targets[i] for i in group])
+        for group in _of_one_length(order, [len(s) for s in sources], tokens // ACCUMULATE)
     ]
     rng.shuffle(batches)
     return [batches[i : i + ACCUMULATE] for i in range(0, len(batches), ACCUMULATE)]
 
 
-def _groups(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int = 64) -> Iterator[list[int]]:
+def _of_one_length(order: Sequence[int], lengths: Sequence[int], tokens: int, most: int = 64) -> Iterator[list[int]]:
     group: list[int] = []
     for i in order:
         if group and ((len(group) + 1) * lengths[i] > tokens or len(group) == most):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from embedded_world.corpus import splits, tasks
+from embedded_world.corpus import lab_files, splits, tasks
 from embedded_world.corpus.styles import KNOWN
 from embedded_world.pretraining import cards, classifiers, heldout, model, tokenizer, training
 from genai_labs.inputs.helptext import plain
@@ -51,6 +51,11 @@ def build_corpus(work: Path) -> None:
     (DIALOGUES / "README.md").write_text(cards.data_card(), encoding="utf-8")
 
 
+def build_lab_files(work: Path) -> None:
+    """Write what the labs read beside dialogues and models, with data cards."""
+    lab_files.write_files()
+
+
 def build_tokenizer(work: Path) -> None:
     """Train the tokenizer on a sample of the mixture."""
     rng = random.Random(f"tokenizer-{SEED}")
@@ -61,16 +66,16 @@ def build_tokenizer(work: Path) -> None:
 
 def build_model(work: Path) -> None:
     """Pre-train from scratch, or go on where an interrupted run stopped; fp32 weights stay in ``work``."""
-    words = tokenizer.load_tokenizer(work / "tokenizer")
+    words = tokenizer.saved_tokenizer(work / "tokenizer")
     fresh = model.new_model(len(words), tokenizer.WINDOW, SEED)
-    training.train(fresh, words, work / "pretraining", seed=SEED)
+    training.pretrain(fresh, words, work / "pretraining", seed=SEED)
     fresh.save_pretrained(work / "model")
 
 
 def export(work: Path) -> None:
     """Write ``data/models/t5-mini``: fp16 weights, tokenizer, generation settings, held-out scores, model card."""
     folder = MODELS / "t5-mini"
-    words = tokenizer.load_tokenizer(work / "tokenizer")
+    words = tokenizer.saved_tokenizer(work / "tokenizer")
     trained = T5ForConditionalGeneration.from_pretrained(work / "model")
     trained.half()
     trained.generation_config = GenerationConfig(
@@ -78,7 +83,8 @@ def export(work: Path) -> None:
     )
     trained.save_pretrained(folder)
     words.save_pretrained(folder)
-    scores = heldout.score(T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval(), words)
+    in_fp32 = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    scores = heldout.score_held_out(in_fp32, words)
     log = [json.loads(line) for line in (work / "pretraining" / "log.jsonl").read_text().splitlines()]
     (folder / "training.json").write_text(json.dumps(training_record(log, scores, trained, words), indent=1) + "\n")
     (folder / "README.md").write_text(cards.model_card(folder), encoding="utf-8")
@@ -119,6 +125,7 @@ def sum_seconds(log: list[dict[str, Any]]) -> float:
 
 STEPS = {
     "corpus": build_corpus,
+    "labs": build_lab_files,
     "tokenizer": build_tokenizer,
     "model": build_model,
     "export": export,

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from embedded_world.corpus import hate_texts, preferences, splits
+from embedded_world.corpus import hate_frames, hate_texts, preferences, splits
 from embedded_world.corpus.content import scenarios
 from embedded_world.corpus.styles import HELD_OUT, KNOWN
 from genai_labs.show.results import table
@@ -112,7 +112,7 @@ of its corpus. Do not use it for anything but teaching and testing.
 
 def toxicity_card() -> str:
     """The card of ``data/toxicity``, with counts taken from the sets themselves."""
-    made = {name: hate_texts.rows(name) for name in hate_texts.SHARES}
+    made = {name: hate_texts.texts_of(name) for name in hate_frames.SHARES}
     sizes = [(name, len(rows), f"{sum(r.label for r in rows) / len(rows):.0%}") for name, rows in made.items()]
     kinds = [
         (kind, *(next(r.text for r in made["challenge"] if (r.kind, r.label) == (kind, label)) for label in (0, 1)))
@@ -128,18 +128,19 @@ Apache-2.0, like the project.
 
 {table(("rows of", "texts", "hateful"), sizes)}
 
-Only `test.csv` and `challenge.csv` are files; the training rows are generated when they are needed. Columns: id, text, label
+Of the texts only `test.csv` and `challenge.csv` are files; the training rows are generated when they are needed. Columns: id, text, label
 (hate or nothate), kind.
 
 - **hate**: insults somebody, or repeats an insult as a summary would. **nothate**: tells a conflict in neutral words,
   denies or rejects an insult, means harsh words kindly, or has nothing to do with any of it.
 - `test.csv`: sentences, summaries (whole, broken, with and without a quarrel) and dialogues like those of training, but with
   insults that no training row has. Its frames were seen by one classifier or by both.
+- `hostile_words.csv`: heads of all insults, and harsh words. A list of words is what the classifiers have to beat.
 - `challenge.csv`: four kinds, each as often hateful as not, in frames that no training row has:
 
 {table(("kind", "nothate", "hate"), kinds)}
 
-- Reward model and judge learn from different rows: {len(hate_texts.SHARES["train_reward"].frames & hate_texts.SHARES["train_judge"].frames)} of {hate_texts.FRAME_PLACES} places of frames are common to both, one is for either alone,
+- Reward model and judge learn from different rows: {len(hate_frames.SHARES["train_reward"].frames & hate_frames.SHARES["train_judge"].frames)} of {hate_frames.FRAME_PLACES} places of frames are common to both, one is for either alone,
   one for validation; authored insults and combinations of slots are never common. The clauses with which summaries of this
   corpus report a quarrel are known to both, as they are what is to be measured.
 - Combinations of slots are those of pre-training: no summary of a dialogue of `data/dialogues` is among the texts.

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.corpus import tasks
-from embedded_world.corpus.tasks import Example
+from genai_labs.loading.lab_data import Example
 from genai_labs.prompting.generation import generate
 from genai_labs.scoring.metrics import rouge_scores
 
@@ -31,7 +31,7 @@ TASKS: dict[str, Callable[[random.Random], Example]] = {
 }
 
 
-def score(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, Any]]:
+def score_held_out(model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> dict[str, dict[str, Any]]:
     """For each task, over 200 held-out examples: share answered exactly, and mean ROUGE-1 F (both 0 to 1)."""
     return {name: score_task(name, make, model, tokenizer) for name, make in TASKS.items()}
 

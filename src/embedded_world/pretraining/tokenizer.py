@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -18,8 +19,11 @@ WINDOW = 1024
 PIECES = Regex(r"▁?#Person\d#:?|▁?\d|▁?[A-Za-z']+|▁?[^\s▁A-Za-z\d']|▁")
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """A tokenizer learned from ``texts``; the same texts give the same tokenizer."""
+def byte_pairs(texts: Iterable[str], vocabulary: int, special: list[str], **options: Any) -> Tokenizer:
+    """Byte-pair pieces learned from ``texts``, special tokens first; words keep the space in front of them.
+
+    options: of the trainer. The same texts give the same tokenizer.
+    """
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
@@ -31,13 +35,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTr
         ]
     )
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="first")
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - SENTINELS,
-        special_tokens=["<pad>", "</s>", "<unk>"],
-        show_progress=False,
-        min_frequency=2,
-    )
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False, **options)
     tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """The tokenizer of the embedded T5, learned from ``texts``."""
+    tokenizer = byte_pairs(texts, vocabulary - SENTINELS, ["<pad>", "</s>", "<unk>"], min_frequency=2)
     tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in reversed(range(SENTINELS))])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
@@ -52,6 +57,6 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTr
     )
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+def saved_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer saved in ``folder``."""
     return PreTrainedTokenizerFast.from_pretrained(folder)

@@ -17,11 +17,12 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.pretraining.batches import POOL, Batch, pool_of_steps
+from embedded_world.pretraining.optimizers import muon_and_adamw
 from genai_labs.system.devices import cpu_has_bf16
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Stage:
     """One stage of pre-training. ``scale`` multiplies all learning rates; ``tokens`` are source tokens a batch."""
 
     stage: int
@@ -34,9 +35,9 @@ class Recipe:
 
 
 RECIPE = (
-    Recipe(0, pools=6, scale=1.0, tokens=3200, decay_from=1.0),
-    Recipe(1, pools=56, scale=1.0, warmup=1, decay_from=1.0),
-    Recipe(2, pools=80, scale=0.9, warmup=1, decay_from=0.1),
+    Stage(0, pools=6, scale=1.0, tokens=3200, decay_from=1.0),
+    Stage(1, pools=56, scale=1.0, warmup=1, decay_from=1.0),
+    Stage(2, pools=80, scale=0.9, warmup=1, decay_from=0.1),
 )
 MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 4e-3, 1.2e-2, 2e-2
 
@@ -52,44 +53,23 @@ class Progress:
     seconds: float = 0.0
 
 
-def optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]:
     """Muon for weight matrices; AdamW for embeddings, relative biases and norms, each at its own rate."""
-    matrices: list[torch.nn.Parameter] = []
-    embeddings: list[torch.nn.Parameter] = []
-    biases: list[torch.nn.Parameter] = []
-    norms: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if "relative_attention_bias" in name:
-            biases.append(parameter)
-        elif "shared" in name:
-            embeddings.append(parameter)
-        else:
-            (matrices if parameter.ndim == 2 else norms).append(parameter)
-    muon = torch.optim.Muon(matrices, lr=MUON_RATE, weight_decay=0.01, ns_steps=4, adjust_lr_fn="match_rms_adamw")
-    adam = torch.optim.AdamW(
-        [
-            {"params": embeddings, "lr": EMBEDDING_RATE},
-            {"params": biases, "lr": BIAS_RATE},
-            {"params": norms, "lr": MUON_RATE},
-        ],
-        betas=(0.9, 0.98),
-        weight_decay=0.0,
-    )
-    for optimizer in (muon, adam):
+    rates = {"relative_attention_bias": BIAS_RATE, "shared": EMBEDDING_RATE, "": MUON_RATE}
+    both = muon_and_adamw(model, MUON_RATE, rates)
+    for optimizer in both:
         for group in optimizer.param_groups:
             group["base_lr"] = group["lr"]
-    return [muon, adam]
+    return both
 
 
-def rate_factor(recipe: Recipe, step: int, done: float) -> float:
+def rate_factor(stage: Stage, step: int, done: float) -> float:
     """Learning-rate factor: linear warm-up, flat, then linear decay from ``decay_from`` to ``floor``."""
-    warm = min(1.0, (step + 1) / recipe.warmup)
+    warm = min(1.0, (step + 1) / stage.warmup)
     decay = (
-        1.0
-        if done < recipe.decay_from
-        else 1 - (1 - recipe.floor) * (done - recipe.decay_from) / (1 - recipe.decay_from)
+        1.0 if done < stage.decay_from else 1 - (1 - stage.floor) * (done - stage.decay_from) / (1 - stage.decay_from)
     )
-    return recipe.scale * warm * decay
+    return stage.scale * warm * decay
 
 
 def token_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) -> torch.Tensor:
@@ -104,11 +84,11 @@ def token_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) ->
     return torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), batch.labels, reduction="none")
 
 
-def train(
+def pretrain(
     model: T5ForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     folder: Path,
-    recipe: tuple[Recipe, ...] = RECIPE,
+    recipe: tuple[Stage, ...] = RECIPE,
     seed: int = 0,
     after_pool: Callable[[Progress], None] | None = None,
 ) -> list[dict[str, Any]]:
@@ -117,7 +97,7 @@ def train(
     ``folder`` keeps the newest checkpoint and the log; if it holds a checkpoint, training goes on from there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    optimizer_list = optimizers(model)
+    optimizer_list = make_optimizers(model)
     progress = resume(folder, model, optimizer_list)
     log = _read_log(folder, progress)
     bf16 = cpu_has_bf16()
@@ -126,16 +106,16 @@ def train(
     model.train()
     with tqdm(total=total, initial=done_pools, desc="pre-training", unit="pool") as bar:
         while progress.stage < len(recipe):
-            plan = recipe[progress.stage]
-            if progress.pool == plan.pools:
+            stage = recipe[progress.stage]
+            if progress.pool == stage.pools:
                 progress.stage, progress.pool, progress.step = progress.stage + 1, 0, 0
                 continue
             start = time.perf_counter()
-            losses = _train_pool(model, tokenizer, optimizer_list, plan, progress, seed, bf16)
+            losses = _train_pool(model, tokenizer, optimizer_list, stage, progress, seed, bf16)
             progress.pool += 1
             progress.examples += POOL
             progress.seconds += time.perf_counter() - start
-            log.append({"stage": plan.stage, **asdict(progress), "loss": losses})
+            log.append({"stage": stage.stage, **asdict(progress), "loss": losses})
             (folder / "log.jsonl").open("a").write(json.dumps(log[-1]) + "\n")
             save_checkpoint(folder, model, optimizer_list, progress)
             bar.update()
@@ -151,17 +131,17 @@ def _train_pool(
     model: T5ForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     optimizer_list: list[torch.optim.Optimizer],
-    plan: Recipe,
+    stage: Stage,
     progress: Progress,
     seed: int,
     bf16: bool,
 ) -> dict[str, float]:
-    long_prompts = plan.stage > 1 or progress.pool >= plan.pools / 2
-    steps = pool_of_steps(plan.stage, progress.pool, seed, tokenizer, plan.tokens, long_prompts)
+    long_prompts = stage.stage > 1 or progress.pool >= stage.pools / 2
+    steps = pool_of_steps(stage.stage, progress.pool, seed, tokenizer, stage.tokens, long_prompts)
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
     for i, batches in enumerate(steps):
-        factor = rate_factor(plan, progress.step, (progress.pool + i / len(steps)) / plan.pools)
+        factor = rate_factor(stage, progress.step, (progress.pool + i / len(steps)) / stage.pools)
         total = sum(int((batch.labels >= 0).sum()) for batch in batches)
         for batch in batches:
             losses = token_losses(model, batch, bf16)

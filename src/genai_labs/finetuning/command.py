@@ -14,7 +14,7 @@ from accelerate.utils import gather_object
 
 from genai_labs.finetuning import lora, own
 from genai_labs.finetuning.examples import FEWEST, check_size, features
-from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import positive_number, whole_number
 from genai_labs.loading import data, models
@@ -22,7 +22,7 @@ from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of
 SHOWN = 2  # of these, shown before and after
@@ -37,12 +37,12 @@ EPILOG = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fine-tune, resuming an interrupted run of the same plan; save the model or adapter; print what was reached."""
-    args = make_parser().parse_args(argv)
+    args = finetune_parser().parse_args(argv)
     profile = load_profile(args.profile)
     if args.weights:
         profile = replace(profile, weights=args.weights)
     tokenizer = models.load_tokenizer(profile)
-    train, validation = read_rows(args, profile, tokenizer)
+    train, validation = rows_to_use(args, profile, tokenizer)
     plan = make_plan(args, profile, len(train))
     held_out_rows = args.held_out or profile.validation_dialogues
     train_features, held_out = features(train, tokenizer), features(validation[:held_out_rows], tokenizer)
@@ -50,31 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or BUILD / "finetune" / args.method
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
-    if here().is_main_process:
-        save(run, out)
+    if process_state().is_main_process:
+        save_trained(run, out)
         tokenizer.save_pretrained(out / "model")
     scored = validation[:SCORED]
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
-    if here().is_main_process:
-        report(run, outputs, scored)
+    if process_state().is_main_process:
+        print_report(run, outputs, scored)
         print(f"To use it: {use_command(args, profile, out)}")
     return 0
 
 
-def read_rows(
+def rows_to_use(
     args: argparse.Namespace, profile: Profile, tokenizer: models.PreTrainedTokenizerBase
 ) -> tuple[list[data.Row], list[data.Row]]:
     """Rows to train on, as many as were asked for, and all to validate with; LabError for what is wrong with them."""
     if not args.data:
         train, validation = (data.load_split(profile.dataset, split) for split in ("train", "validation"))
         return train[: args.rows or profile.train_dialogues], validation
-    train, validation, notes = own.load(args.data, tokenizer)
-    if here().is_main_process:
+    train, validation, notes = own.load_own(args.data, tokenizer)
+    if process_state().is_main_process:
         print(*notes, sep="\n")
     train = train[: args.rows]
     plan = make_plan(args, profile, len(train))
     check_size([{}] * len(train), plan.batch_size, fewest=1)
-    if here().is_main_process:
+    if process_state().is_main_process:
         print(f"{plan.epochs} epochs in batches of {plan.batch_size}, learning rate {plan.learning_rate:g}")
     return train, validation
 
@@ -95,7 +95,7 @@ def make_plan(args: argparse.Namespace, profile: Profile, rows: int = 0) -> Plan
     return Plan(**{**settings, **asked, "method": args.method, "seed": args.seed})
 
 
-def make_parser() -> argparse.ArgumentParser:
+def finetune_parser() -> argparse.ArgumentParser:
     """The options; what is not said is as the profile has it."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs finetune", description=plain(__doc__), epilog=EPILOG)
     count = whole_number(1)
@@ -120,7 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def save(run: Run, out: Path) -> None:
+def save_trained(run: FineTuning, out: Path) -> None:
     """Write the trained model, or the adapter, to ``out/model``."""
     if run.plan.method == "lora":
         lora.save_adapter(run.model, out / "model")
@@ -132,14 +132,14 @@ def generated(
     model: models.PreTrainedModel, tokenizer: models.PreTrainedTokenizerBase, rows: list[data.Row]
 ) -> list[str]:
     """Greedy zero-shot summaries in the order of the rows; each of several processes writes its share of them."""
-    process, processes = here().process_index, here().num_processes
+    process, processes = process_state().process_index, process_state().num_processes
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows], tokenizer)
     mine = range(process, len(asked), processes)
     texts = generation.generate(model, tokenizer, [asked[place] for place in mine], progress=False)
     return [text for _, text in sorted(gather_object(list(zip(mine, texts, strict=True))))]
 
 
-def report(run: Run, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
+def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
     """Print losses, two samples, time, and ROUGE-1 before and after on validation dialogues."""
     for row in run.history:
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
@@ -149,14 +149,14 @@ def report(run: Run, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> 
     difference = paired_bootstrap(scores[1], scores[0])
     print(f"\nROUGE-1 on {len(rows)} validation dialogues: {scores[0].mean():.3f} before, {scores[1].mean():.3f} after")
     print(f"difference {difference}")
-    print(verdict(difference))
+    print(learned_in_words(difference))
     print(
         f"{run.seconds:.0f} s, {run.throughput:.1f} examples/s; the weights after epoch {run.best_epoch}, where the "
         f"validation loss was lowest, are saved in {run.folder / 'model'}"
     )
 
 
-def verdict(difference: Interval) -> str:
+def learned_in_words(difference: Interval) -> str:
     """In a plain sentence, whether something was learned; and that few dialogues show little."""
     if difference.low > 0:
         said = "Something was learned: the summaries are nearer to the references than before."

@@ -6,8 +6,7 @@ Catastrophic forgetting is what training on one task does to the others; see McC
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Literal
@@ -16,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from embedded_world.corpus import tasks
-from embedded_world.corpus.tasks import Example
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
 from genai_labs.finetuning.examples import Feature, encode
-from genai_labs.inputs.arguments import as_list_of, as_whole_number
+from genai_labs.inputs.arguments import as_list_of
+from genai_labs.loading import lab_data
+from genai_labs.loading.lab_data import Example
 from genai_labs.prompting.generation import comfortable, generate
 from genai_labs.scoring.metrics import is_turn, rouge_scores
 
-REPLAYED_STAGE = 2  # the last stage of pre-training: the mixture that the base model left off with
+Measure = Literal["exact", "ROUGE-1", "is a turn"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class OtherTask:
 
     name: str
     examples: tuple[Example, ...]
-    measure: Literal["exact", "ROUGE-1", "is a turn"]
+    measure: Measure
 
     def grade(self, outputs: Sequence[str]) -> NDArray[np.float64]:
         """The grade of each output, shape [examples]."""
@@ -48,28 +47,25 @@ class OtherTask:
         return rouge_scores(outputs, targets)
 
 
-def _in_another_style(rng: random.Random, split: str) -> Example:
-    """One exemplar, in a style that names no speaker by tag, as the house style does."""
-    while True:
-        example = tasks.summarize_like(rng, 1, 0.0, split, voices=2)
-        if "#Person" not in example.target:
-            return example
-
-
-MAKERS: dict[str, tuple[Literal["exact", "ROUGE-1", "is a turn"], Callable[[random.Random, str], Example]]] = {
-    "topic": ("exact", tasks.topic),
-    "question": ("exact", tasks.question),
-    "next turn": ("is a turn", tasks.next_turn),
-    "one shot, another style": ("ROUGE-1", _in_another_style),
+MEASURES: dict[str, Measure] = {
+    "topic": "exact",
+    "question": "exact",
+    "next turn": "is a turn",
+    "one shot, another style": "ROUGE-1",
 }
 
 
 def other_tasks(count: int = 200, seed: int = 0, split: str = "test") -> list[OtherTask]:
-    """Examples of the tasks that pre-training taught beside summaries, on dialogues of ``split`` that it never saw."""
+    """Examples of the tasks that pre-training taught beside summaries, on dialogues of ``split`` that it never saw.
+
+    The other style names no speaker by tag, as the house style does. split: "test" or "validation".
+    """
+    rows = lab_data.read("tasks/other_tasks.csv", "seed", "split", "task", "source", "target")
     made = []
-    for name, (measure, make) in MAKERS.items():
-        rng = random.Random(f"other-task-{name}-{split}-{seed}")
-        made.append(OtherTask(name, tuple(make(rng, split) for _ in range(count)), measure))
+    for name, measure in MEASURES.items():
+        of_task = [row for row in rows if (row["task"], row["split"]) == (name, split)]
+        drawn = lab_data.draw(of_task, count, seed, f"examples of the task {name!r} ({split})")
+        made.append(OtherTask(name, tuple(Example(name, row["source"], row["target"]) for row in drawn), measure))
     return made
 
 
@@ -99,11 +95,14 @@ def forgotten(
 def replay(
     examples: Sequence[Feature], share: float, tokenizer: PreTrainedTokenizerBase, seed: int = 0
 ) -> list[Feature]:
-    """The examples with old ones mixed in: ``share`` (0 to 1) of all come from the pre-training mixture."""
+    """The examples with old ones mixed in: ``share`` (0 to 1) of all come from the pre-training mixture.
+
+    It is the mixture of the last stage, with which the base model left off.
+    """
     examples = as_list_of(dict, examples, "examples")
     if not isinstance(share, Real) or not 0 <= share < 1:
         raise LabError(f"A share of {share} cannot be replayed: it must be at least 0 and below 1, such as 0.2.")
-    rng = random.Random(f"replay-{as_whole_number(seed, 'The seed')}")
     count = round(len(examples) * share / (1 - share))
-    old = [tasks.sample(REPLAYED_STAGE, rng, long_prompts=False) for _ in range(count)]
-    return [*examples, *(encode([e.source for e in old], [e.target for e in old], tokenizer) if old else [])]
+    rows = lab_data.read("tasks/replay.csv", "seed", "source", "target")
+    old = lab_data.draw(rows, count, seed, "examples to replay")
+    return [*examples, *(encode([r["source"] for r in old], [r["target"] for r in old], tokenizer) if old else [])]

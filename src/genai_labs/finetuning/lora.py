@@ -138,7 +138,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
     folder = _check_base(base, folder)
     with _damage_in_words(folder), _about_checkpointing_silent():
         model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
-    _check_weights(model, folder, name)
+    _check_adapter_weights(model, folder, name)
     return model
 
 
@@ -150,7 +150,7 @@ def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     folder = _check_base(model, folder)
     with _damage_in_words(folder):
         model.load_adapter(folder, adapter_name=name)
-    _check_weights(model, folder, name)
+    _check_adapter_weights(model, folder, name)
 
 
 def belongs(base: PreTrainedModel, folder: str | Path) -> bool:
@@ -217,7 +217,7 @@ def _record(folder: Path) -> dict[str, str]:
     return record
 
 
-def _check_weights(model: PeftModel, folder: Path, name: str) -> None:
+def _check_adapter_weights(model: PeftModel, folder: Path, name: str) -> None:
     """Whether the model's adapter holds what stands in the file and nothing else, all of it numbers."""
     stored = load_file(folder / WEIGHTS_FILE)
     loaded = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)

@@ -39,7 +39,7 @@ class Own(NamedTuple):
     notes: list[str]
 
 
-def load(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
+def load_own(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
     """Rows to train on and to validate with, made readable for the tokenizer.
 
     ``path`` is a file (CSV, JSON lines), or a folder or hub id with ``train.csv`` and perhaps ``validation.csv``. Where

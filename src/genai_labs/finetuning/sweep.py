@@ -1,11 +1,10 @@
-"""``python -m genai_labs sweep``: LoRA over rank and place, full training over learning rates and with replay.
+"""A sweep of Lab 2: LoRA over rank and place, full training over learning rates and with replay.
 
 Everything is scored on validation dialogues, because whoever reads a sweep will choose by it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,15 +18,13 @@ from tqdm.auto import tqdm
 from genai_labs.finetuning import forgetting, lora
 from genai_labs.finetuning.examples import features
 from genai_labs.finetuning.training import Plan, finetune
-from genai_labs.inputs.helptext import plain
-from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading import data, models
-from genai_labs.loading.profiles import Profile, load_profile
+from genai_labs.loading.profiles import Profile
 from genai_labs.paths import RESULTS
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
 from genai_labs.show import display
-from genai_labs.show.results import table, versions
+from genai_labs.show.results import table, versions, write
 
 RANKS = (1, 4, 16)
 PLACES: dict[str, dict[str, Any]] = {
@@ -44,25 +41,7 @@ SHOWN = (
     *(f"LoRA, rank {RANKS[-1]}, {place}" for place in PLACES),
 )
 FILE = "lab2_sweep"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
-    parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=plain(__doc__))
-    parser.add_argument("--profile")
-    parser.add_argument("--out", type=writable_folder, default=RESULTS)
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
-    parser.add_argument(
-        "--dialogues", type=whole_number(2), default=200, help="validation dialogues (default: %(default)s)"
-    )
-    args = parser.parse_args(argv)
-    profile = load_profile(args.profile)
-    record = run(profile, variants(profile, args.seed), args.dialogues, args.seed)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"{FILE}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (args.out / f"{FILE}.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+DIALOGUES = 200  # of the validation split, to score on
 
 
 def variants(profile: Profile, seed: int) -> dict[str, tuple[Plan, float]]:
@@ -129,7 +108,13 @@ def _scores(model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, a
     return {"rouge1": [round(x, 4) for x in rouge[:3]], "n": rouge.n, "lost": lost}
 
 
-def read(folder: Path = RESULTS) -> dict[str, Any]:
+def write_sweep(profile: Profile, folder: Path, dialogues: int = DIALOGUES, seed: int = 0) -> None:
+    """Run the sweep, print its table, and write ``lab2_sweep.json`` and ``.md`` into the folder."""
+    record = run(profile, variants(profile, seed), dialogues, seed)
+    write(record, sweep_page(record), folder, FILE)
+
+
+def read_sweep(folder: Path = RESULTS) -> dict[str, Any]:
     """The committed record."""
     return json.loads((folder / f"{FILE}.json").read_text(encoding="utf-8"))
 
@@ -142,7 +127,7 @@ def plot(record: dict[str, Any]) -> display.Plot:
     return display.line_with_band(RANKS, lines, "rank", "ROUGE-1 F (validation dialogues)")
 
 
-def as_markdown(record: dict[str, Any]) -> str:
+def sweep_page(record: dict[str, Any]) -> str:
     """The record as a table."""
     tasks = list(record["results"][0]["lost"])
     rows = [

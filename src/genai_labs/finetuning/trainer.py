@@ -11,8 +11,9 @@ from accelerate.utils import reduce
 from transformers import Seq2SeqTrainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import MASKED, Feature
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 
 class ByLength(torch.utils.data.Sampler[int]):
@@ -113,20 +114,20 @@ class Trainer(Seq2SeqTrainer):
         return self._batches(rows, range(len(rows)))
 
     def _batches(self, rows: Any, order: Any) -> Batches:
-        shares = Shares(order, self.order.batch_size, here().process_index, here().num_processes)
+        shares = Shares(order, self.order.batch_size, process_state().process_index, process_state().num_processes)
         pinned = self.args.dataloader_pin_memory
         return Batches(Rows(rows), batch_sampler=shares, collate_fn=self.data_collator, pin_memory=pinned)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **others: Any) -> Any:
         """The mean over the tokens of the batch; of several processes, losses whose mean over processes is that."""
-        if here().num_processes == 1:
+        if process_state().num_processes == 1:
             return super().compute_loss(model, inputs, return_outputs, **others)
         outputs, labels = model(**inputs), inputs["labels"]
         tokens = reduce((labels != MASKED).sum(), "sum")
         total = torch.nn.functional.cross_entropy(
             outputs.logits.float().flatten(0, 1), labels.flatten(), ignore_index=MASKED, reduction="sum"
         )
-        loss = here().num_processes * total / tokens
+        loss = process_state().num_processes * total / tokens
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(self, dataloader: Any, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> Any:
@@ -135,7 +136,17 @@ class Trainer(Seq2SeqTrainer):
         seen = [(self.prediction_step(model, x, prediction_loss_only=True)[0], x["labels"]) for x in dataloader]
         losses = torch.stack([loss.float() for loss, _ in seen])
         tokens = torch.tensor([int((labels != MASKED).sum()) for _, labels in seen], device=losses.device)
-        if here().num_processes > 1:
+        if process_state().num_processes > 1:
             losses, tokens = reduce(losses, "mean"), reduce(tokens, "sum")
         mean = float((losses * tokens).sum() / tokens.sum())
         return EvalLoopOutput(None, None, {f"{metric_key_prefix}_loss": mean}, len(dataloader.dataset))
+
+
+def check_processes(batch_size: int) -> None:
+    """Raise LabError where a batch has fewer rows than there are processes."""
+    count = process_state().num_processes
+    if batch_size < count:
+        raise LabError(
+            f"A batch of {batch_size} rows cannot be shared among {count} processes: some would never have one. "
+            f"Choose a batch size of at least {count}, or start fewer processes."
+        )

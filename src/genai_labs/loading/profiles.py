@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from genai_labs.errors import LabError
-from genai_labs.paths import DIALOGUES, MODELS
+from genai_labs.paths import DATA, DIALOGUES, MODELS
 
 VARIABLE = "GENAI_LABS_PROFILE"
 SEED_VARIABLE = "GENAI_LABS_SEED"
@@ -72,6 +72,7 @@ class Profile:
     dataset: str
     reward_model: str
     judge: str
+    lab_data: str = str(DATA)  # folder of what the labs need beside these, such as word problems
     disk: float = 0.0  # gigabytes to be fetched
     weights: Weights = "fp32"  # bf16 takes half the memory, and on it only adapters can be trained
 

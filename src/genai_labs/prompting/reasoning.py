@@ -6,21 +6,31 @@ what that is: Gao et al. 2022, "PAL", https://arxiv.org/abs/2211.10435, in the s
 
 from __future__ import annotations
 
-import random
 import re
 
-from embedded_world.corpus import tasks
-from embedded_world.corpus.tasks import Example
 from genai_labs.inputs.arguments import as_text
+from genai_labs.loading import lab_data
+from genai_labs.loading.lab_data import Example
+from genai_labs.prompting.prompts import PROBLEM_PROMPT, REASONING_PROMPT
 
 SUM = re.compile(r"(\d+) ([-+*]) (\d+) = (\d+)")
 MOST_DIGITS = 15  # of a number that is reckoned with: a model that goes on multiplying could write any
 
 
-def problems(count: int = 200, worked: bool = True, seed: int = 0, split: str = "test") -> list[Example]:
+def problems(count: int = 200, worked: bool = True, seed: int = 0) -> list[Example]:
     """Word problems with numbers that no training has seen; the same ones with and without steps (``worked``)."""
-    rng = random.Random(f"problems-{split}-{seed}")
-    return [tasks.word_problem(rng, split, worked) for _ in range(count)]
+    rows = lab_data.read("reasoning/word_problems.csv", "seed", "problem", "reasoning", "answer")
+    drawn = lab_data.draw(rows, count, seed, "word problems")
+    if not worked:
+        return [Example("word problem", PROBLEM_PROMPT.format(problem=row["problem"]), row["answer"]) for row in drawn]
+    return [
+        Example(
+            "word problem, worked",
+            REASONING_PROMPT.format(problem=row["problem"]),
+            f"{row['reasoning']} The answer is {row['answer']}.",
+        )
+        for row in drawn
+    ]
 
 
 def final_number(text: str) -> int | None:

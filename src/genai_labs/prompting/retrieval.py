@@ -7,15 +7,14 @@ Lewis et al. 2020, https://arxiv.org/abs/2005.11401.
 from __future__ import annotations
 
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedded_world.corpus import tasks
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts, as_whole_number
+from genai_labs.loading import lab_data
 
 K1, B = 1.5, 0.75  # the usual constants: how fast repeated words saturate, how much long texts are held back
 
@@ -67,14 +66,12 @@ def words(text: str) -> list[str]:
     return re.findall(r"[a-z]+|\d+", text.lower())
 
 
-def library(count: int = 200, seed: int = 0, split: str = "test") -> tuple[list[str], list[Asked]]:
+def library(count: int = 200, seed: int = 0) -> tuple[list[str], list[Asked]]:
     """Notes with slot values that no training has seen, no title twice, and one question about each of them."""
-    rng = random.Random(f"library-{split}-{seed}")
-    templates = tasks.usable_notes(split)
-    notes: dict[str, tuple[str, list[tuple[str, str]]]] = {}
-    while len(notes) < count:
-        text, pairs = tasks.make_note(rng.choice(templates), rng, split)
-        notes.setdefault(text.split(":")[0], (text, pairs))
-    chosen = [rng.choice(pairs) for _, pairs in notes.values()]
-    asked = [Asked(question, answer, place) for place, (question, answer) in enumerate(chosen)]
-    return [text for text, _ in notes.values()], asked
+    rows = lab_data.read("retrieval/notes.csv", "seed", "note", "question", "answer")
+    by_title: dict[str, lab_data.Record] = {}
+    for row in lab_data.draw(rows, len(rows), seed, "notes"):
+        by_title.setdefault(row["note"].split(":")[0], row)
+    chosen = list(by_title.values())[:count]
+    asked = [Asked(row["question"], row["answer"], place) for place, row in enumerate(chosen)]
+    return [row["note"] for row in chosen], asked

@@ -9,17 +9,17 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from genai_labs.rlhf.checks import Reward
+from genai_labs.rlhf.policy import Policy
 from genai_labs.system import files, run_folder
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 from genai_labs.system.run_folder import DONE_FILE
 
 WEIGHTS, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
@@ -31,49 +31,31 @@ History = list[dict[str, float]]
 Judge = Callable[[PeftModel], float]
 
 
-class Trained(Protocol):
-    """What has weights that training moves."""
-
-    @property
-    def model(self) -> PeftModel:
-        """The model with its adapter."""
-        ...
-
-    def trained(self) -> dict[str, Tensor]:
-        """The tensors that training moves, by name."""
-        ...
-
-    def fingerprint(self) -> str:
-        """Hash of all that training must not move."""
-        ...
-
-
 class Checkpoints:
     """The checkpoints of a run, or nothing where ``folder`` is None. With several processes one writes."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def finished(self, policy: Trained) -> History | None:
-        """The history of a finished run, its weights put into the policy; None if there is something to train."""
-        if self.folder is None or run_folder.result(self.folder) is None:
-            return None
-        last = whole(self.folder)[-1]
-        restore(policy, last)
-        return _state(last)["history"]
+    def finished(self) -> bool:
+        """Whether the folder holds a finished run, which is then only to be loaded; a printed line says so."""
+        return self.folder is not None and run_folder.result(self.folder) is not None
 
-    def load(self, policy: Trained, optimizer: torch.optim.Optimizer) -> tuple[float, History] | None:
+    def load(self, policy: Policy, optimizer: torch.optim.Optimizer) -> tuple[float, History] | None:
         """Put the last whole checkpoint into policy and optimizer; its KL coefficient and history, None without one."""
         if self.folder is None or not (found := whole(self.folder)):
             return None
-        restore(policy, found[-1])
+        weights = load_file(found[-1] / WEIGHTS)
+        with torch.no_grad():
+            for name, tensor in policy.trained().items():
+                tensor.copy_(weights[name])
         optimizer.load_state_dict(torch.load(found[-1] / OPTIMIZER, weights_only=True))
         state = _state(found[-1])
         return state["kl_coef"], state["history"]
 
-    def save(self, policy: Trained, optimizer: torch.optim.Optimizer, kl_coef: float, history: History) -> None:
+    def save(self, policy: Policy, optimizer: torch.optim.Optimizer, kl_coef: float, history: History) -> None:
         """Write a checkpoint; its seal comes last, so one that was being written at a kill lacks it."""
-        if self.folder is None or not here().is_main_process:
+        if self.folder is None or not process_state().is_main_process:
             return
         path = self.folder / f"update-{len(history):05d}"
         shutil.rmtree(path, ignore_errors=True)
@@ -87,7 +69,7 @@ class Checkpoints:
 
     def finish(self) -> None:
         """Say that the run is done: the same call then hands it out again."""
-        if self.folder is not None and here().is_main_process:
+        if self.folder is not None and process_state().is_main_process:
             run_folder.finish(self.folder, {}, whole)
 
     def how_to_go_on(self) -> str:
@@ -110,7 +92,7 @@ class Checkpoints:
 
 @contextmanager
 def opened(
-    folder: Path | None, plan: dict[str, Any], policy: Trained, reward: Reward, judge: Judge | None, resume: bool
+    folder: Path | None, plan: dict[str, Any], policy: Policy, reward: Reward, judge: Judge | None, resume: bool
 ) -> Iterator[Checkpoints]:
     """The checkpoints in the folder of a run, which no other run may use meanwhile.
 
@@ -120,24 +102,24 @@ def opened(
     """
     with nullcontext() if folder is None else run_folder.locked(folder):
         if folder is not None:
-            with here().main_process_first():
-                if here().is_main_process:
-                    plan = {**plan, "base": policy.fingerprint(), "reward": said_of_probes(reward)}
+            with process_state().main_process_first():
+                if process_state().is_main_process:
+                    plan = {**plan, "base": policy.fingerprint(), "reward": scores_of_probes(reward)}
                     run_folder.prepare(folder, plan, "update-*", whole, resume)
                     if (folder / DONE_FILE).exists() and not _fits(folder, policy, judge):
                         run_folder.prepare(folder, plan, "update-*", whole, resume=False)
         yield Checkpoints(folder)
 
 
-def said_of_probes(reward: Reward) -> list[float] | None:
-    """What a reward says of a few texts that are always the same; None where it cannot, which training will tell."""
+def scores_of_probes(reward: Reward) -> list[float] | None:
+    """The reward of a few texts that are always the same; None where it fails, which training will say in words."""
     try:
         return np.asarray(reward(list(PROBES)), dtype=float).ravel().round(4).tolist()
     except Exception:
         return None
 
 
-def _fits(folder: Path, policy: Trained, judge: Judge | None) -> bool:
+def _fits(folder: Path, policy: Policy, judge: Judge | None) -> bool:
     """Whether a finished run is what training this policy, watched by this judge, would come to."""
     last = whole(folder)[-1]
     first, kept = _state(last)["history"][0], load_file(last / WEIGHTS)
@@ -150,7 +132,7 @@ def _fits(folder: Path, policy: Trained, judge: Judge | None) -> bool:
     return judge is None or math.isclose(float(judge(policy.model)), first["judged"], rel_tol=1e-3)
 
 
-def _is_fresh(policy: Trained) -> bool:
+def _is_fresh(policy: Policy) -> bool:
     """Whether the adapter changes nothing yet and the value head says 0."""
     begin_at_zero = ("lora_B", "value_head")
     return not any(t.any() for name, t in policy.trained().items() if any(part in name for part in begin_at_zero))
@@ -168,14 +150,6 @@ def _state(checkpoint: Path) -> dict[str, Any]:
 def updates_done(checkpoint: Path) -> int:
     """After how many updates a checkpoint was written."""
     return int(checkpoint.name.rsplit("-", 1)[1])
-
-
-def restore(policy: Trained, checkpoint: Path) -> None:
-    """Put the weights of a checkpoint into a fresh policy of the same settings."""
-    kept = load_file(checkpoint / WEIGHTS)
-    with torch.no_grad():
-        for name, tensor in policy.trained().items():
-            tensor.copy_(kept[name])
 
 
 def digest(texts: Sequence[str]) -> str:

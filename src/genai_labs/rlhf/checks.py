@@ -7,18 +7,16 @@ is learned from, a reference that moves. Each makes the training fail without a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from genai_labs.errors import LabError
-from genai_labs.inputs.allowed import above, between, check, or_none, whole
+from genai_labs.rlhf.policy import Policy, Rollout
+from genai_labs.rlhf.settings import Settings
 from genai_labs.system.devices import has_bf16
-from genai_labs.system.processes import here
-
-if TYPE_CHECKING:
-    from genai_labs.rlhf.ppo import Policy, Rollout, Settings
+from genai_labs.system.processes import process_count
 
 Reward = Callable[[Sequence[str]], Any]  # texts to one number each, array or tensor [texts]; higher is better
 
@@ -26,17 +24,6 @@ Reward = Callable[[Sequence[str]], Any]  # texts to one number each, array or te
 # shape, and of another shape with products in bf16, where single tokens are off by much more. Dropout moves the mean by
 # more than a tenth.
 ROUNDING, ROUNDING_BF16 = 1e-4, 2e-2
-ALLOWED = {
-    **dict.fromkeys(("updates", "minibatch", "epochs", "rank", "max_new_tokens", "kl_horizon"), whole(1)),
-    **dict.fromkeys(("save_every", "judge_every"), whole(1)),
-    "batch_size": whole(2),  # the mean and spread of one score say nothing
-    "seed": whole(0, 2**32 - 1),
-    **dict.fromkeys(("learning_rate", "alpha", "clip"), above(0)),
-    **dict.fromkeys(("max_grad_norm", "value_clip", "most_kl"), above(0, infinite=True)),
-    **dict.fromkeys(("value_rate", "kl_coef", "value_coef"), between(0)),
-    **dict.fromkeys(("gamma", "lam"), between(0, 1)),
-    **dict.fromkeys(("target_kl", "score_clip"), or_none(above(0))),
-}
 
 
 def difference(a: Tensor, b: Tensor, mask: Tensor) -> float:
@@ -48,16 +35,6 @@ class Collapse(Exception):
     """The policy is lost; the message says by what one sees it."""
 
 
-def check_settings(settings: Settings) -> None:
-    """Raise LabError for a setting that makes no sense."""
-    check(settings, ALLOWED)
-    if settings.batch_size % settings.minibatch:
-        raise LabError(
-            f"A batch of {settings.batch_size} cannot be cut into minibatches of {settings.minibatch}, because one "
-            "would be smaller and weigh too much. Choose a batch size that is a multiple of the minibatch."
-        )
-
-
 def check_plan(prompts: Sequence[str], settings: Settings) -> None:
     """Raise LabError for what cannot be trained with."""
     if len(prompts) < settings.batch_size:
@@ -65,9 +42,9 @@ def check_plan(prompts: Sequence[str], settings: Settings) -> None:
             f"There are {len(prompts)} prompts, but an update needs {settings.batch_size}. Pass more prompts, at best "
             "several updates' worth, or choose a smaller batch."
         )
-    if settings.batch_size % here().num_processes:
+    if settings.batch_size % process_count():
         raise LabError(
-            f"A batch of {settings.batch_size} responses cannot be shared evenly by {here().num_processes} processes. "
+            f"A batch of {settings.batch_size} responses cannot be shared evenly by {process_count()} processes. "
             "Choose a multiple of their number."
         )
 
@@ -140,19 +117,19 @@ def check_collapse(row: dict[str, float], settings: Settings) -> None:
         raise Collapse(f"responses have {row['length']:.1f} tokens left, end token included")
 
 
-class Witness:
-    """Remembers what the reference said about the first responses, and what its weights were."""
+class ReferenceCheck:
+    """Remembers the reference's weights, and its log-probabilities of a few responses."""
 
     def __init__(self, policy: Policy, rollout: Rollout, count: int = 4) -> None:
         self.states, self.source_mask = rollout.states[:count], rollout.source_mask[:count]
         self.tokens, self.mask = rollout.tokens[:count], rollout.mask[:count]
         self.weights = policy.fingerprint()
-        self.said = policy.reference(self.states, self.source_mask, self.tokens)
+        self.logprobs = policy.reference(self.states, self.source_mask, self.tokens)
 
     def check(self, policy: Policy, weights_too: bool = False) -> None:
         """Raise LabError if the reference has changed; ``weights_too``: look at every weight as well."""
         now = policy.reference(self.states, self.source_mask, self.tokens)
-        moved = difference(now, self.said, self.mask)
+        moved = difference(now, self.logprobs, self.mask)
         if not moved <= ROUNDING or (weights_too and policy.fingerprint() != self.weights):
             raise LabError(
                 f"The reference has moved: about the first responses it now says something else, by {moved:.3g} nats "

@@ -23,7 +23,7 @@ from genai_labs.rlhf.measure import as_rows, measure, relative_fall
 from genai_labs.rlhf.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.scoring import toxicity
 from genai_labs.show import display
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 
 def number_from_zero(text: str) -> float:
@@ -47,7 +47,7 @@ TUNABLE = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Train (an interrupted run of the same settings goes on), save, and print before and after."""
     args = make_parser().parse_args(argv)
-    here()  # first, so that everything else finds the processes as they are
+    process_state()  # first, so that everything else finds the processes as they are
     out = args.out or BUILD / "detox"
     profile = load_profile(args.profile)
     base, tokenizer = models.load_model(profile)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)
     run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)
-    if here().is_main_process:
+    if process_state().is_main_process:
         lora.save_adapter(run.model, out / "adapter")
         report(run, summarizer, tokenizer, judge, args.cases)
         print(f"The adapter is in {out / 'adapter'}; it stands on the summarizer that PPO started from.")
@@ -108,7 +108,7 @@ def starting_point(
     plan = replace(PLAN, seed=args.seed or 0)
     train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh)
     trained = out / "summarizer" / "model"
-    if args.ship and here().is_main_process:
+    if args.ship and process_state().is_main_process:
         shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)
         checksums.write_sums(SUMMARIZER)
     return load_summarizer(base, trained)

@@ -1,4 +1,4 @@
-"""Is the quarrel still reported? A matcher made from the authored clauses of ``data/content/hostile.yaml``.
+"""Is the quarrel still reported? A matcher made from the authored clauses of ``data/rlhf/neutral_reports.csv``.
 
 A summary that leaves a quarrel out is as free of insults as one that tells it in neutral words, so a toxicity score
 alone cannot tell them apart. This does, by rule: a clause counts when it is one of the authored neutral ones with any
@@ -12,16 +12,15 @@ may say that somebody complains without having understood who, or of what.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedded_world.corpus.dialogue import hostility
 from genai_labs.inputs.arguments import as_text, as_texts
+from genai_labs.loading import lab_data
 from genai_labs.rlhf.dialogues import Case
 
 SPEAKER = r"#Person\d#"
@@ -59,9 +58,8 @@ def right_speaker(summaries: Sequence[str], cases: Sequence[Case]) -> NDArray[np
 
 def right_kind(summaries: Sequence[str], cases: Sequence[Case]) -> NDArray[np.float64]:
     """Whether each summary reports a reproach of the dialogue's own kind ("too slow"), 1 or 0."""
-    kinds = [case.quarrel.category if case.quarrel else "" for case in cases]
-    pairs = zip(summaries, kinds, strict=True)
-    return np.array([any(found.category == kind for found in reports(text)) for text, kind in pairs], float)
+    pairs = zip(summaries, cases, strict=True)
+    return np.array([any(found.category == case.quarrel for found in reports(text)) for text, case in pairs], float)
 
 
 def repeated(summaries: Sequence[str]) -> NDArray[np.float64]:
@@ -84,23 +82,16 @@ def insulting_turn(dialogue: str) -> str:
 @cache
 def insults() -> tuple[str, ...]:
     """All authored insults."""
-    return tuple(insult for category in hostility()["categories"] for insult in category["insults"])
+    return tuple(row["insult"] for row in lab_data.read("rlhf/insults.csv", "insult"))
 
 
 @cache
 def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     """A pattern for each authored neutral clause, with its category."""
     return [
-        (category["id"], re.compile(_pattern(clause)))
-        for category in hostility()["categories"]
-        for clause in _neutral(category)
+        (row["category"], re.compile(_pattern(row["clause"])))
+        for row in lab_data.read("rlhf/neutral_reports.csv", "category", "clause")
     ]
-
-
-def _neutral(category: dict[str, Any]) -> Iterator[str]:
-    yield from category["neutral"]
-    for line in category.get("plain", []):
-        yield line["neutral"]
 
 
 def _pattern(clause: str) -> str:

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from transformers import PreTrainedTokenizerBase
 
-from genai_labs.rlhf.ppo import Rollout, ppo_loss
+from genai_labs.rlhf.policy import Rollout
+from genai_labs.rlhf.ppo import policy_loss
 from genai_labs.show.display import COLORS, INK, PAPER, STYLE, Plot
 
 Point = tuple[float, float]
@@ -143,8 +144,6 @@ def clipping(clip: float) -> Plot:
 
 
 def _policy_loss(ratio: float, advantage: float, clip: float) -> float:
-    """The package's own loss of a single token; the value head's part is 0."""
-    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
-    logprob = torch.tensor([[ratio]]).log()
-    loss, _ = ppo_loss(logprob, zero, advantage * one, zero, zero, zero, one, clip, clip, 0.0)
-    return float(loss)
+    """The package's own loss of a single token."""
+    logprobs, old, mask = torch.tensor([[ratio]]).log(), torch.zeros(1, 1), torch.ones(1, 1)
+    return float(policy_loss(logprobs, mask, old_logprobs=old, advantages=advantage * mask, clip=clip)[0])

@@ -1,4 +1,4 @@
-"""The log of PPO: a line of ``log.csv`` an update, a progress bar, and curves that grow in a notebook."""
+"""The log of PPO: what is measured of each update, ``log.csv``, a progress bar, and curves that grow in a notebook."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
+from genai_labs.rlhf.policy import Rollout
+from genai_labs.rlhf.settings import Settings
 from genai_labs.show import display
 from genai_labs.system import files, progress
-from genai_labs.system.processes import here
+from genai_labs.system.processes import mean, process_state, total
 
 LOG_FILE = "log.csv"
 # What is logged, defined once: shown in the lab, and the columns of the log. Responses are those of the policy that the
@@ -47,8 +52,48 @@ DRAWN = {
     "value_loss": "value loss",
     "entropy": "entropy (nats a token)",
 }
+EPSILON = 1e-8  # the least variance that is divided by
 
 History = Sequence[Mapping[str, float]]
+
+
+def measured(
+    number: int,
+    rollout: Rollout,
+    kl_coef: float,
+    steps: Mapping[str, float],
+    judged: float | None,
+    settings: Settings,
+) -> dict[str, float]:
+    """The row of METRICS of one update, over the responses of all processes.
+
+    steps: what :func:`genai_labs.rlhf.ppo.learn` measured. judged: None where the judge was not asked.
+    """
+    mask, kl, returns = rollout.mask, rollout.kl, rollout.returns
+    score, responses, tokens = mean(rollout.scores), total(torch.ones_like(kl)), total(mask)
+
+    def token_mean(x: Tensor) -> Tensor:
+        return total(torch.where(mask.bool(), x, 0)) / tokens
+
+    missed, spread = token_mean((returns - rollout.values) ** 2), token_mean((returns - token_mean(returns)) ** 2)
+    row: dict[str, Any] = {
+        "update": number,
+        "score": score,
+        "score_std": torch.sqrt(total((rollout.scores - score) ** 2) / (responses - 1)),
+        "kl": mean(kl),
+        "kl_coef": kl_coef,
+        "objective": mean(rollout.scores - kl_coef * kl),
+        "entropy": token_mean(rollout.entropy),
+        "length": mean(mask.sum(1).float()),
+        "ended": mean((mask.sum(1) < settings.max_new_tokens).float()),
+        "explained": 1 - missed / spread.clamp_min(EPSILON),
+        "rollout_s": rollout.seconds[0],
+        "reward_s": rollout.seconds[1],
+        **steps,
+    }
+    if judged is not None:
+        row["judged"] = judged
+    return {name: float(row[name]) for name in METRICS if name in row} | {"update": number}
 
 
 class Log:
@@ -57,7 +102,7 @@ class Log:
     def __init__(self, folder: Path | None, updates: int, history: History) -> None:
         self.history = list(history)
         self.curves = progress.Spot()
-        main = here().is_main_process
+        main = process_state().is_main_process
         self.path = folder / LOG_FILE if folder is not None and main else None
         if self.path is not None:
             self._begin(self.path)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
-import random
 import tempfile
 import time
 import warnings
@@ -29,11 +27,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from embedded_world.corpus.preferences import Preference, read_preferences, write_summary
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of
 from genai_labs.loading import pretrained, sources
-from genai_labs.rlhf.dialogues import played
+from genai_labs.rlhf.preferences import Preference, read_preferences, silence_pairs
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.toxicity import REWARD_MODEL, Classifier
 from genai_labs.system import progress
@@ -208,20 +205,6 @@ def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -
 def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
     """Share of pairs that the scorer orders as people did (a tie counts half), with its interval."""
     return paired_bootstrap(pairwise_right(scorer, rows))
-
-
-def silence_pairs(count: int = 200) -> list[Preference]:
-    """Pairs about quarrels of the test split, always the same: one reports the conflict neutrally, one is silent.
-
-    Nobody voted on them, so ``votes`` is empty; by the rule of :mod:`embedded_world.corpus.preferences` every annotator
-    prefers the report, which is ``chosen``.
-    """
-    rng = random.Random("silence")
-    quarrels = itertools.islice((d for d in played("test", "silence", hostile_share=1.0) if d.quarrel), count)
-    return [
-        Preference(f"silence_{i}", write_summary(dialogue, "neutral", rng), write_summary(dialogue, "silent", rng), ())
-        for i, dialogue in enumerate(quarrels)
-    ]
 
 
 def agreement(rows: Sequence[Preference]) -> Interval:

@@ -12,11 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.finetuning import lora
 from genai_labs.finetuning.examples import features
-from genai_labs.finetuning.training import Plan, Run, finetune
+from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.loading import sources
 from genai_labs.paths import MODELS
 from genai_labs.rlhf.dialogues import HARSH_SHARE, harsh_rows
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 SUMMARIZER = MODELS / "harsh-lora"
 HELD_OUT = 100  # rows of which the validation loss is taken
@@ -31,7 +31,7 @@ def train_summarizer(
     rows: int = ROWS,
     plan: Plan = PLAN,
     resume: bool = True,
-) -> Run:
+) -> FineTuning:
     """Train a LoRA summarizer on harsh references and save its adapter in ``folder/model``.
 
     ``base`` is left alone; the rows depend on ``plan.seed``. folder: checkpoints, as
@@ -40,13 +40,13 @@ def train_summarizer(
     learned = features(harsh_rows(rows, plan.seed), tokenizer)
     held_out = features(harsh_rows(HELD_OUT, plan.seed, name="held-out"), tokenizer)
     run = finetune(base, tokenizer, learned, held_out, plan, folder, resume)
-    if here().is_main_process:
+    if process_state().is_main_process:
         save_summarizer(run, rows, folder / "model")
-    here().wait_for_everyone()
+    process_state().wait_for_everyone()
     return run
 
 
-def save_summarizer(run: Run, rows: int, folder: Path) -> None:
+def save_summarizer(run: FineTuning, rows: int, folder: Path) -> None:
     """Write the adapter and its card, without a path of this machine in them."""
     lora.save_adapter(run.model, folder)
     base = sources.name_of(Path(str(run.model.get_base_model().name_or_path)))
@@ -56,7 +56,7 @@ def save_summarizer(run: Run, rows: int, folder: Path) -> None:
     (folder / "README.md").write_text(card(run, rows, base), encoding="utf-8")
 
 
-def card(run: Run, rows: int, base: str) -> str:
+def card(run: FineTuning, rows: int, base: str) -> str:
     """The adapter's card."""
     plan = run.plan
     losses = ", ".join(f"{row['validation_loss']:.3f}" for row in run.history)

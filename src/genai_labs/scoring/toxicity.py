@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from embedded_world.corpus.hate_texts import keywords
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.inputs.batches import by_length
@@ -26,6 +25,7 @@ from genai_labs.inputs.text import without_surrogates
 from genai_labs.loading import pretrained, sources
 from genai_labs.paths import MODELS
 from genai_labs.prompting.prompts import zero_shot
+from genai_labs.scoring.labelled_texts import keywords
 from genai_labs.system import shortage
 from genai_labs.system.devices import best_device
 

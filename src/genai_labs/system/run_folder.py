@@ -20,7 +20,7 @@ from genai_labs.errors import LabError
 from genai_labs.paths import PACKAGE
 from genai_labs.system import files
 from genai_labs.system.devices import best_device, has_bf16
-from genai_labs.system.processes import here
+from genai_labs.system.processes import process_state
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
 LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
@@ -33,7 +33,7 @@ Whole = Callable[[Path], Sequence[Path]]
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it. Raises LabError if one is in it. One of several processes does."""
-    if not here().is_main_process:
+    if not process_state().is_main_process:
         yield
         return
     with files.in_words(folder):
@@ -88,7 +88,7 @@ def result(folder: Path) -> dict[str, Any] | None:
     Prints a line that says that nothing is trained again.
     """
     done = _done(folder)
-    if done is not None and here().is_main_process:
+    if done is not None and process_state().is_main_process:
         print(
             f"This training was finished before, in the folder {folder.name}: here is its result, nothing is trained "
             "again. To train anew: resume=False (--fresh on the command line)."
@@ -135,7 +135,7 @@ def versions() -> dict[str, str]:
 
 def made_by() -> dict[str, Any]:
     """What decides, beside plan and versions, what comes out: this package's code, the device, how many processes."""
-    return {"code": CODE, "device": best_device().type, "bf16": has_bf16(), "processes": here().num_processes}
+    return {"code": CODE, "device": best_device().type, "bf16": has_bf16(), "processes": process_state().num_processes}
 
 
 def _code() -> str:

@@ -1,0 +1,142 @@
+"""The files under ``data`` that the labs read beside dialogues and models, each folder with its card."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedded_world.corpus import lab_tasks, quarrels
+from genai_labs.paths import DATA
+from genai_labs.rlhf.dialogues import HARSH_SHARE
+from genai_labs.show.results import table
+
+Rows = Iterable[tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class LabFile:
+    """A CSV file: its columns, what makes its rows, and what it holds, in a sentence of its folder's card."""
+
+    columns: tuple[str, ...]
+    rows: Callable[[], Rows]
+    about: str
+
+
+FILES: dict[str, dict[str, LabFile]] = {
+    "tasks": {
+        "other_tasks.csv": LabFile(
+            ("seed", "split", "task", "source", "target"),
+            lab_tasks.other_tasks,
+            "Prompts and right answers of four tasks that pre-training taught beside summaries, on dialogues of the "
+            "test and the validation split. Lab 2 asks what a training forgot of them; the sweep asks the same on "
+            "validation.",
+        ),
+        "replay.csv": LabFile(
+            ("seed", "task", "source", "target"),
+            lab_tasks.replayed,
+            "Examples of the mixture with which pre-training ended. Lab 2 mixes some of them into what is trained, so "
+            "that less is forgotten.",
+        ),
+    },
+    "reasoning": {
+        "word_problems.csv": LabFile(
+            ("seed", "problem", "reasoning", "answer"),
+            lab_tasks.word_problems,
+            "Word problems with a worked solution and the answer, a whole number from 0 to 100, with numbers that no "
+            "training has seen. In Lab 3 they are answered at once and step by step.",
+        ),
+    },
+    "retrieval": {
+        "notes.csv": LabFile(
+            ("seed", "note", "question", "answer"),
+            lab_tasks.notes,
+            "Notes with facts that no training has seen, each with a question that it answers. No title occurs twice "
+            "with one seed. In Lab 3 the note is looked up before the model answers.",
+        ),
+    },
+    "rlhf": {
+        "harsh_summaries.csv": LabFile(
+            ("seed", "part", "id", "dialogue", "summary", "topic"),
+            quarrels.harsh_summaries,
+            "What the summarizer learns from that Lab 3 starts with (part `harsh`), and rows for its validation loss "
+            f"(`held-out`). {quarrels.HARSH_HOSTILE_SHARE:.0%} of the dialogues hold a quarrel, and {HARSH_SHARE:.0%} "
+            "of their summaries repeat the insult.",
+        ),
+        "ppo_dialogues.csv": LabFile(
+            ("seed", "dialogue"),
+            quarrels.ppo_dialogues,
+            f"Dialogues that PPO writes about, {quarrels.PPO_HOSTILE_SHARE:.0%} of them with a quarrel.",
+        ),
+        "cases.csv": LabFile(
+            ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "quarrel", "hostile"),
+            quarrels.cases,
+            "Test dialogues with three neutral references, the kind of their quarrel and the tag of whoever is hostile "
+            "(both empty in a polite dialogue): the test split, and dialogues with other slot values of that split.",
+        ),
+        "silence_pairs.csv": LabFile(
+            ("id", "chosen", "rejected"),
+            quarrels.silence_pairs,
+            "Pairs of summaries of test quarrels: one reports the conflict in neutral words, one leaves it out.",
+        ),
+        "insults.csv": LabFile(("category", "insult"), quarrels.insults, "All insults of the corpus, by reproach."),
+        "neutral_reports.csv": LabFile(
+            ("category", "clause"),
+            quarrels.neutral_reports,
+            "The clauses that report a quarrel in neutral words: {H} is hostile to {V}, verbs are [present|past].",
+        ),
+    },
+}
+
+TITLES = {
+    "tasks": "Tasks beside summaries",
+    "reasoning": "Word problems",
+    "retrieval": "Notes and questions",
+    "rlhf": "Quarrels: dialogues, summaries and words for Lab 3",
+}
+
+
+def write_files(data: Path = DATA) -> None:
+    """Write every file and card below ``data``; the same content gives the same bytes."""
+    for name, files in FILES.items():
+        (data / name).mkdir(parents=True, exist_ok=True)
+        counts = {file: write_csv(data / name / file, made) for file, made in files.items()}
+        (data / name / "README.md").write_text(card(name, counts), encoding="utf-8", newline="\n")
+
+
+def write_csv(path: Path, made: LabFile) -> int:
+    """Write one file; the number of its rows."""
+    rows = list(made.rows())
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(made.columns)
+        writer.writerows(rows)
+    return len(rows)
+
+
+def card(name: str, counts: dict[str, int]) -> str:
+    """The card of a folder; ``counts``: rows by file."""
+    files = FILES[name]
+    shown = [(file, f"{count:,}", ", ".join(files[file].columns)) for file, count in counts.items()]
+    about = "\n".join(f"- `{file}`: {made.about}" for file, made in files.items())
+    by_seed = (
+        "\nRows with a seed are those that a lab with this seed reads, in their order. With a seed that no row has, or "
+        "where\nmore rows are wanted than a seed has, the others follow, shuffled by the seed "
+        "(`genai_labs.loading.lab_data.draw`).\n"
+        if any("seed" in made.columns for made in files.values())
+        else ""
+    )
+    return f"""# {TITLES[name]}
+
+Made by `python -m genai_labs build-world labs` from the authored content in `data/content`; the same content gives the
+same bytes. This card is written by the same command. Licence: Apache-2.0, like the project.
+
+{table(("file", "rows", "columns"), shown)}
+
+{about}
+{by_seed}
+## Intended use and limits
+For the labs of this course. Everything is invented and made by rule from a few hundred sentences, like the dialogues
+beside it; the insults are mild and aim at no group of people. Results on it hold for this small world alone.
+"""

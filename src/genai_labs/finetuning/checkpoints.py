@@ -1,0 +1,107 @@
+"""The checkpoints of a fine-tuning, and how an interrupted one is gone on with: which are whole, which is the best."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from genai_labs.errors import LabError
+from genai_labs.finetuning import lora, memory
+from genai_labs.finetuning.examples import Feature
+from genai_labs.finetuning.plan import Plan
+from genai_labs.system import run_folder
+from genai_labs.system.processes import process_state
+
+
+def make_ready(
+    folder: Path,
+    base: PreTrainedModel,
+    plan: Plan,
+    train: Sequence[Feature],
+    validation: Sequence[Feature],
+    resume: bool,
+) -> None:
+    """Make the folder ready for this run (:func:`run_folder.prepare`); one of several processes does.
+
+    Two runs are the same if their plan, their examples and the weights that they start from are. Raises LabError where
+    the folder holds an interrupted run of another plan, or the disk has too little room.
+    """
+    with process_state().main_process_first():
+        if process_state().is_main_process:
+            digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
+            same = {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
+            run_folder.prepare(folder, same, "checkpoint-*", whole_checkpoints, resume)
+            _check_disk(folder, base)
+
+
+def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into a model of the same plan."""
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_file(checkpoint / "adapter_model.safetensors"))
+    else:  # tied weights stand in the file once
+        model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint of a run; None if there is none."""
+    return next((str(path) for path in reversed(whole_checkpoints(folder))), None)
+
+
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints that were written to their end, and the best one up to them too, by step."""
+    sealed = [path for path in folder.glob("checkpoint-*") if run_folder.sealed(path)]
+    names = {path.name for path in sealed}
+    return sorted((path for path in sealed if best_checkpoint(path) in names), key=_steps)
+
+
+def best_checkpoint(checkpoint: Path) -> str:
+    """The name of the best checkpoint up to this one, which may be itself."""
+    return f"checkpoint-{_trainer_state(checkpoint).get('best_global_step')}"
+
+
+def what_is_kept(folder: Path) -> str:
+    """What of a run is left and how to go on from there, in words."""
+    last = last_checkpoint(folder)
+    if last is None:
+        return "There is no checkpoint yet."
+    return f"The checkpoint {Path(last).name} in {folder.name} is whole: the same call goes on from there."
+
+
+def what_interruption_leaves(folder: Path, epoch: int, epochs: int) -> str:
+    """What is kept of a run that was interrupted in an epoch (counted from 1), in words."""
+    where = f"Interrupted in epoch {epoch} of {epochs}."
+    last = last_checkpoint(folder)
+    if last is None:
+        return f"{where} The first epoch was not at its end, so nothing is kept: the same cell starts anew."
+    return (
+        f"{where} What was trained up to the end of epoch {round(_trainer_state(Path(last))['epoch'])} is kept in the "
+        f"folder {folder.name}: run the same cell (or command) again, and it goes on from there."
+    )
+
+
+def _steps(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
+
+
+def _trainer_state(checkpoint: Path) -> dict[str, Any]:
+    return run_folder.read(checkpoint / "trainer_state.json") or {}
+
+
+def _check_disk(folder: Path, base: PreTrainedModel) -> None:
+    # The best checkpoint, the last one and the one being written, each with weights and two moments.
+    needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise LabError(
+            f"There is not enough room on the disk: checkpoints take up to {needed / 1e6:,.0f} MB, and "
+            f"{free / 1e6:,.0f} MB are free where {folder.name} lies. Make room, or name a folder on another disk."
+        )

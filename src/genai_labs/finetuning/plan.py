@@ -1,0 +1,58 @@
+"""The settings of a fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from genai_labs.errors import LabError
+from genai_labs.finetuning import lora
+from genai_labs.inputs.allowed import above, between, check, whole
+
+ALLOWED = {
+    "epochs": whole(1),
+    "learning_rate": above(0),
+    "batch_size": whole(1),
+    "rank": whole(1),
+    "alpha": above(0),
+    "warmup": between(0, 1),
+    "dropout": between(0, 1),
+    "seed": whole(0, 2**32 - 1),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to fine-tune. Raises LabError for a setting that makes no sense."""
+
+    method: Literal["full", "lora"] = "full"
+    """"full" trains every weight, "lora" an adapter beside frozen weights."""
+    epochs: int = 3
+    """How often all examples are read."""
+    learning_rate: float = 1e-3
+    """The highest one, after the warm-up; from there it falls linearly to 0."""
+    batch_size: int = 16
+    """Examples a step, over all processes."""
+    rank: int = 4
+    """Of the adapter's matrices."""
+    alpha: int = 8
+    """What the adapter adds is scaled by ``alpha`` / ``rank``."""
+    targets: tuple[str, ...] = lora.ALL_LINEAR
+    """Names of the matrices that get an adapter."""
+    within: lora.Part = "model"
+    """Where they get one: in the whole model, in its encoder or in its decoder."""
+    warmup: float = 0.05
+    """Share of all steps in which the learning rate rises."""
+    dropout: float = 0.0
+    """Share of activations dropped in training. T5's own default is 0.1; drawing the masks takes a tenth to a quarter
+    of the time, and short trainings do not miss it."""
+    seed: int = 0
+    """Order of the rows, and the adapter's start."""
+    checkpointing: bool = False
+    """Whether a layer's activations are computed again in the backward pass instead of kept (gradient checkpointing):
+    more time, much less memory."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.method, str) or self.method not in ("full", "lora"):
+            raise LabError(f"There is no method {self.method!r}. The methods are full and lora. Choose one of them.")
+        check(self, ALLOWED)

@@ -1,0 +1,169 @@
+"""Who takes part in PPO: the policy with its reference and its value head in one, and a rollout of what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutput
+
+from genai_labs.finetuning import lora
+from genai_labs.prompting.generation import complete
+from genai_labs.rlhf.settings import Settings
+from genai_labs.system.devices import has_bf16
+
+NARROW = 384  # a d_model below which products stay in fp32
+
+
+class Policy(torch.nn.Module):
+    """An encoder-decoder model that learns by PPO, with its reference and its value head in one.
+
+    model: ``base`` with a fresh LoRA adapter on the decoder; ``base`` itself is left alone. Since the encoder has no
+    adapter, what it reads is the same for policy, reference and every epoch, and is computed once a batch. Without the
+    adapter the model is the reference: no second copy. value_head: from the decoder's last hidden state (behind the
+    final norm) to one number, zero at the start. Everything stays in eval mode: there is no dropout anywhere.
+    """
+
+    def __init__(self, base: PreTrainedModel, settings: Settings) -> None:
+        super().__init__()
+        config = lora.lora_config(settings.rank, settings.alpha, settings.targets, within="decoder")
+        self.model: PeftModel = lora.attach(base, config, seed=settings.seed)
+        self.value_head = torch.nn.Linear(base.config.d_model, 1, device=base.device)
+        torch.nn.init.zeros_(self.value_head.weight)
+        torch.nn.init.zeros_(self.value_head.bias)
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        return self.value_head.weight.device
+
+    def trained(self) -> dict[str, Tensor]:
+        """What training moves, by name: adapter and value head."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+    def fingerprint(self) -> str:
+        """Hash of all that training must not move."""
+        return lora.fingerprint(self.model)
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in bf16 where the hardware has it (never fp16: T5 overflows in it) and it is quicker.
+
+        For a decoder as narrow as the embedded one's, turning weights into bf16 takes longer than it saves: an update
+        took 1.8 s with it and 1.4 s without.
+        """
+        narrow = self.value_head.in_features < NARROW and self.model.dtype == torch.float32
+        wanted = has_bf16() and not narrow
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+
+    @torch.no_grad()
+    def read(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What the encoder makes of the prompts, [batch, source, d_model], and their attention mask [batch, source].
+
+        A prompt longer than the window loses its end; :func:`prompts.fit_all` cuts dialogues instead.
+        """
+        window = tokenizer.model_max_length
+        read = tokenizer(list(prompts), padding=True, truncation=True, max_length=window, return_tensors="pt")
+        ids, mask = (read[name].to(self.device) for name in ("input_ids", "attention_mask"))  # [batch, source]
+        model: Any = self.model.get_base_model()
+        with self.autocast():
+            states = model.get_encoder()(input_ids=ids, attention_mask=mask)
+        return states.last_hidden_state.float(), mask
+
+    @torch.no_grad()
+    def sample(self, states: Tensor, source_mask: Tensor, max_new_tokens: int) -> Tensor:
+        """Responses drawn from the policy's own distribution, token ids [batch, time]."""
+        with self.autocast():
+            made = self.model.generate(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=source_mask,
+                generation_config=complete(sampling(max_new_tokens), self.model),
+            )
+        return made[:, 1:]  # without the token that the decoder starts from
+
+    def forward(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability of each token (nats), value before it, and entropy of its distribution, each [batch, time].
+
+        The entropy carries no gradient. tokens: as :meth:`sample` gives them.
+        """
+        start = self.model.generation_config.decoder_start_token_id
+        with self.autocast():
+            out = self.model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=source_mask,
+                decoder_input_ids=shifted_right(tokens, start),
+                output_hidden_states=True,
+                use_cache=False,
+            )
+        logits = out.logits.float()  # [batch, time, vocabulary]
+        normalizer = logits.logsumexp(-1)  # [batch, time]
+        logprobs = logits.gather(-1, tokens[..., None])[..., 0] - normalizer
+        with torch.no_grad():
+            entropy = normalizer - (logits.softmax(-1) * logits).sum(-1)
+        values = self.value_head(out.decoder_hidden_states[-1].float())[..., 0]
+        return logprobs, values, entropy
+
+    def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probability of each token under the model without the adapter, [batch, time]."""
+        with torch.no_grad(), self.model.disable_adapter():
+            return self(states, source_mask, tokens)[0]
+
+
+def sampling(max_new_tokens: int) -> GenerationConfig:
+    """Temperature 1, nothing cut off.
+
+    With any other setting the tokens would come from a distribution whose probabilities nobody computes, and KL and
+    ratios would mean nothing.
+    """
+    return GenerationConfig(
+        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_beams=1, max_new_tokens=max_new_tokens
+    )
+
+
+def shifted_right(tokens: Tensor, start: int) -> Tensor:
+    """What the decoder has read before each token, [batch, time]: the start token, then the token before."""
+    return torch.cat([torch.full_like(tokens[:, :1], start), tokens[:, :-1]], dim=1)
+
+
+PER_TOKEN = ("tokens", "mask", "logprobs", "ref_logprobs", "values", "entropy", "rewards", "advantages", "returns")
+
+
+@dataclass
+class Rollout:
+    """A batch of responses and all that is known of them before the policy moves."""
+
+    states: Tensor  # [batch, source, d_model], what the encoder read
+    source_mask: Tensor  # [batch, source]
+    tokens: Tensor  # [batch, time], the responses
+    mask: Tensor  # [batch, time], 1 where they count
+    texts: list[str]
+    scores: Tensor  # [batch]
+    logprobs: Tensor  # [batch, time], this and the next three as Policy.forward gives them
+    ref_logprobs: Tensor
+    values: Tensor
+    entropy: Tensor
+    rewards: Tensor  # [batch, time]
+    advantages: Tensor  # [batch, time], whitened
+    returns: Tensor  # [batch, time]
+    seconds: tuple[float, float]  # of reading, sampling and scoring; of the reward
+
+    @property
+    def kl(self) -> Tensor:
+        """log(policy / reference) summed over each response, nats, [batch]."""
+        return torch.where(self.mask.bool(), self.logprobs - self.ref_logprobs, 0).sum(1)
+
+    def part(self, rows: Tensor) -> Rollout:
+        """Some of the responses, cut to the length of the longest of them."""
+        longest = int(self.mask[rows].sum(1).max())
+        return replace(
+            self,
+            states=self.states[rows],
+            source_mask=self.source_mask[rows],
+            texts=[self.texts[row] for row in rows.tolist()],
+            scores=self.scores[rows],
+            **{name: getattr(self, name)[rows, :longest] for name in PER_TOKEN},
+        )

@@ -1,0 +1,117 @@
+"""The house keeps its shape: who imports whom, in how many floors, and how much of it a learner has to read."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.paths import NOTEBOOKS, PACKAGE
+
+SOURCE = PACKAGE.parent
+PACKAGES = ("genai_labs", "embedded_world", "benchmarks")
+MOST_FLOORS = 10
+MOST_LINES = 400
+MOST_LINES_BEHIND_THE_LABS = 9025
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module of the three packages: its name, as an import writes it, and its file."""
+    files = (path for package in PACKAGES for path in (SOURCE / package).rglob("*.py"))
+    return {".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imported(code: str) -> set[str]:
+    """What some code imports of the three packages, wherever in it the import stands."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"write the package's name: {ast.unparse(node)}"
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {name if name in modules() else str(node.module) for name in full}
+    return {name for name in names if name.split(".")[0] in PACKAGES}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """What each module imports."""
+    return {name: imported(path.read_text(encoding="utf-8")) for name, path in modules().items()}
+
+
+@cache
+def lab_imports(lab: int) -> set[str]:
+    """What the cells and the solutions of a lab's notebook import."""
+    notebook = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4)
+    codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    texts = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return set().union(*map(imported, [*codes, *re.findall(r"```python\n(.*?)```", texts, re.DOTALL)]))
+
+
+def reached(names: Iterable[str]) -> set[str]:
+    """These modules and all that they import, directly and indirectly."""
+    found: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += imports()[name]
+    return found
+
+
+def lines(name: str) -> int:
+    """Lines of a module."""
+    return len(modules()[name].read_text(encoding="utf-8").splitlines())
+
+
+def foreign(names: Iterable[str]) -> set[str]:
+    """Those of the generator and of the benchmarks."""
+    return {name for name in names if name.split(".")[0] != "genai_labs"}
+
+
+def test_imports_are_found_wherever_they_stand() -> None:
+    code = "import os, benchmarks.ppo\ndef f():\n    from genai_labs import paths, nothing\n"
+    assert imported(code) == {"benchmarks.ppo", "genai_labs.paths", "genai_labs"}
+    assert {name.split(".")[0] for name in modules()} == set(PACKAGES)
+
+
+def test_what_the_labs_import_knows_neither_the_generator_nor_the_benchmarks() -> None:
+    own = [name for name in modules() if not foreign([name])]
+    assert {name: foreign(imports()[name]) for name in own if foreign(imports()[name])} == {}
+
+
+@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+def test_a_lab_imports_nothing_else_of_ours(lab: int) -> None:
+    assert lab_imports(lab)
+    assert foreign(lab_imports(lab)) == set()
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    TopologicalSorter(imports()).prepare()  # raises CycleError, which names the circle
+
+
+def test_the_house_has_few_floors() -> None:
+    """A module that imports none of ours stands on the first floor, any other one above all that it imports."""
+    floor: dict[str, int] = {}
+    for name in TopologicalSorter(imports()).static_order():
+        floor[name] = 1 + max((floor[each] for each in imports()[name]), default=0)
+    assert {name: number for name, number in floor.items() if number > MOST_FLOORS} == {}
+
+
+def test_modules_are_short() -> None:
+    assert {name: lines(name) for name in modules() if lines(name) > MOST_LINES} == {}
+
+
+def test_little_stands_behind_the_labs() -> None:
+    behind = reached(set().union(*map(lab_imports, LAB_NOTEBOOKS)))
+    assert sum(map(lines, behind)) <= MOST_LINES_BEHIND_THE_LABS

@@ -1,0 +1,52 @@
+"""What the labs read beside dialogues and models: rebuilt byte for byte, drawn by seed, refused in words if damaged."""
+
+from pathlib import Path
+
+import pytest
+
+from embedded_world.corpus import lab_files
+from genai_labs.errors import LabError
+from genai_labs.loading import lab_data, profiles
+from genai_labs.paths import DATA
+
+ROWS = [{"seed": seed, "text": text} for seed, text in zip("00011", "abcde", strict=True)]
+
+
+def texts(count: int, seed: int) -> str:
+    return "".join(row["text"] for row in lab_data.draw(ROWS, count, seed, "letters"))
+
+
+def test_the_committed_files_and_cards_are_what_the_generator_makes(tmp_path: Path) -> None:
+    lab_files.write_files(tmp_path)
+    made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
+    assert len(made) == sum(len(files) + 1 for files in lab_files.FILES.values())
+    assert [str(path) for path in made if (tmp_path / path).read_bytes() != (DATA / path).read_bytes()] == []
+
+
+def test_a_seed_has_its_own_rows_first_and_then_all_others() -> None:
+    assert texts(3, 0) == "abc"
+    assert texts(2, 1) == "de"
+    assert sorted(texts(5, 1)[2:]) == list("abc")
+    assert sorted(texts(5, 7)) == list("abcde")
+    assert texts(5, 7) == texts(5, 7) != texts(5, 8)
+    assert texts(0, 0) == ""
+
+
+def test_more_rows_than_there_are_and_odd_seeds_are_refused_in_words() -> None:
+    with pytest.raises(LabError, match="6 letters are needed, and there are 5"):
+        texts(6, 0)
+    for count, seed in ((-1, 0), (1, "0"), (1.5, 0)):
+        with pytest.raises(LabError, match="has to be a whole number"):
+            texts(count, seed)  # type: ignore[arg-type]
+
+
+def test_files_are_those_of_the_profile_and_damage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = profiles.replace(profiles.PROFILES["mini"], lab_data=str(tmp_path))
+    monkeypatch.setitem(profiles.PROFILES, "elsewhere", other)
+    monkeypatch.setattr(lab_data, "loaded_profile", lambda: "elsewhere")
+    with pytest.raises(LabError, match=r"words\.csv is missing\. .* git checkout -- data"):
+        lab_data.read("words.csv", "word")
+    (tmp_path / "words.csv").write_text("word\ngoat\n", encoding="utf-8")
+    with pytest.raises(LabError, match=r"words\.csv lacks the column label\. Restore it with"):
+        lab_data.read("words.csv", "word", "label")
+    assert lab_data.read("words.csv", "word") == ({"word": "goat"},)
