@@ -21,7 +21,7 @@ from embedded_world.pretraining import build, classifiers
 from genai_labs.course import machine
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.loading import checksums, models, pretrained, sources
+from genai_labs.loading import checksums, contents, models, pretrained, sources
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import MODELS, ROOT
 from genai_labs.prompting import generation
@@ -370,7 +370,7 @@ def test_transformers_is_told_everywhere_to_run_no_foreign_code() -> None:
 
 def test_the_shipped_summarizer_is_the_one_that_is_checked() -> None:
     assert sources.is_shipped(SUMMARIZER)
-    assert pretrained.read_json(SUMMARIZER / lora.BASE_FILE, "adapter")["base"] == "t5-mini"
+    assert contents.read_json(SUMMARIZER / lora.BASE_FILE, "adapter")["base"] == "t5-mini"
 
 
 def test_a_whole_adapter_is_loaded_without_a_warning() -> None:

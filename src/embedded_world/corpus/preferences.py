@@ -19,14 +19,15 @@ from pathlib import Path
 
 from embedded_world.corpus import splits
 from embedded_world.corpus.dialogue import Dialogue
-from embedded_world.corpus.hate_texts import TOXICITY
 from embedded_world.corpus.styles import HOUSE, Style
+from genai_labs.paths import DATA
 from genai_labs.rlhf.preferences import ANNOTATORS, Preference
 
 PAIRS = 600
 STRICTNESS = (0.4, 1.2, 2.0, 3.0, 4.0)
 COMPLETENESS = 1.0
 NOISE = 0.5
+TOXICITY = DATA / "toxicity"
 FILE = "preferences.csv"
 COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS)
 HARSH_HOUSE = Style(HOUSE.naming, HOUSE.tense, HOUSE.opening, HOUSE.joiner, tone="harsh")

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, pretrained, sources
+from genai_labs.loading import checksums, contents, sources
 from genai_labs.system import shortage
 
 # The matrices of a T5 v1.1 block.
@@ -190,7 +190,7 @@ def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
             "folder that it was saved in."
         )
     checksums.check_sums(folder)
-    kind = pretrained.read_json(folder / "adapter_config.json", "adapter").get("peft_type")
+    kind = contents.read_json(folder / "adapter_config.json", "adapter").get("peft_type")
     if kind != "LORA":
         raise LabError(
             f"The adapter in {folder.name} is of the kind {kind!r:.40}, and only LoRA adapters are read here. "
@@ -208,7 +208,7 @@ def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
 
 def _record(folder: Path) -> dict[str, str]:
     """Which base model an adapter belongs to: its name, "base", and "fingerprint" of its weights."""
-    record = pretrained.read_json(folder / BASE_FILE, "adapter")
+    record = contents.read_json(folder / BASE_FILE, "adapter")
     if not all(isinstance(record.get(key), str) for key in ("base", "fingerprint")):
         raise LabError(
             f"The file {BASE_FILE} of the adapter {folder.name} is damaged: it does not name the base model and its "
@@ -226,7 +226,7 @@ def _check_adapter_weights(model: PeftModel, folder: Path, name: str) -> None:
             f"The adapter in {folder.name} is not whole: {len(differing)} of its weights do not match what "
             f"adapter_config.json asks for, such as {differing[0]}. {_remedy(folder)}"
         )
-    pretrained.check_finite(stored, folder, "adapter")
+    contents.check_finite(stored, folder, "adapter")
 
 
 @contextmanager
@@ -237,7 +237,7 @@ def _damage_in_words(folder: Path) -> Iterator[None]:
         if shortage.is_out_of_memory(error):
             raise
         raise LabError(
-            f"The adapter in {folder.name} could not be loaded: {pretrained.shortened(error)}. A file is probably "
+            f"The adapter in {folder.name} could not be loaded: {contents.shortened(error)}. A file is probably "
             f"damaged or cut off. {_remedy(folder)}"
         ) from error
 

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from genai_labs.errors import LabError
-from genai_labs.loading import pretrained, sources
+from genai_labs.loading import contents, pretrained, sources
 from genai_labs.loading.profiles import Profile, Weights
 from genai_labs.system import shortage
 from genai_labs.system.devices import best_device
@@ -94,7 +94,7 @@ def training_record(profile: Profile) -> dict[str, Any] | None:
     Raises LabError if that file is damaged.
     """
     path = sources.find(profile.model) / "training.json"
-    return pretrained.read_json(path, "model") if path.exists() else None
+    return contents.read_json(path, "model") if path.exists() else None
 
 
 def count_parameters(model: PreTrainedModel) -> int:

@@ -5,22 +5,20 @@ Nothing in the folder is executed, no weight that it lacks is drawn at random, a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.loading import checksums, sources
+from genai_labs.loading.contents import check_finite, read_json, shortened
 from genai_labs.system import progress, shortage
 
-LONGEST_REASON = 300  # letters of a library's message that are shown
 A_TEXT = "#Person1#: Is it 7 o'clock?"  # what a tokenizer must be able to read
 
 
@@ -46,20 +44,6 @@ def check_folder(folder: Path, what: str) -> None:
     read_json(folder / "config.json", what)
     for name in weights:
         _check_whole(folder / name, what)
-
-
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """The object in a JSON file of a model or adapter (``what``). Raises LabError if it holds anything else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it holds no names with values")
-    except (OSError, ValueError, RecursionError) as error:
-        raise LabError(
-            f"The file {path.name} of the {what} {sources.name_of(path.parent)} is damaged ({error}). "
-            f"{sources.remedy(path.parent)}"
-        ) from error
-    return found
 
 
 def read_config(folder: Path, what: str = "model") -> Any:
@@ -102,21 +86,6 @@ def try_writing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fold
     with _in_words(folder, "model"), shortage.in_words(f"loading {sources.name_of(folder)}"):
         inputs = tokenizer(A_TEXT, return_tensors="pt").to(model.device)
         model.generate(inputs["input_ids"], max_new_tokens=1, do_sample=False)
-
-
-def check_finite(weights: dict[str, torch.Tensor], folder: Path, what: str) -> None:
-    """Raise LabError if a weight is NaN or infinite: a model with one writes nothing, or noise."""
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
-            raise LabError(
-                f"The weights of the {what} {sources.name_of(folder)} are damaged: {name} holds numbers that are not "
-                f"finite. {sources.remedy(folder)}"
-            )
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    # NaN and infinity come through both, and no second tensor of this size is made.
-    return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.detach()))
 
 
 def _check_weights(model: PreTrainedModel, found: dict[str, Any], folder: Path, what: str, new_head: bool) -> None:
@@ -191,9 +160,3 @@ def _in_words(folder: Path, what: str) -> Iterator[None]:
             f"The {what} {sources.name_of(folder)} could not be loaded: {shortened(error)}. A file is probably damaged "
             f"or cut off. {sources.remedy(folder)}"
         ) from error
-
-
-def shortened(error: BaseException) -> str:
-    """A library's error on one line that is not too long."""
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message[:LONGEST_REASON]}{'...' if len(message) > LONGEST_REASON else ''}"

@@ -16,8 +16,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from genai_labs.rlhf.checks import Reward
-from genai_labs.rlhf.policy import Policy
+from genai_labs.rlhf.policy import Policy, Reward
 from genai_labs.system import files, run_folder
 from genai_labs.system.processes import process_state
 from genai_labs.system.run_folder import DONE_FILE

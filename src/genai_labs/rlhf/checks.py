@@ -6,7 +6,7 @@ is learned from, a reference that moves. Each makes the training fail without a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,8 +17,6 @@ from genai_labs.rlhf.policy import Policy, Rollout
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system.devices import has_bf16
 from genai_labs.system.processes import process_count
-
-Reward = Callable[[Sequence[str]], Any]  # texts to one number each, array or tensor [texts]; higher is better
 
 # Nats a token, in the mean, by which the same question asked twice may be answered differently: in batches of the same
 # shape, and of another shape with products in bf16, where single tokens are off by much more. Dropout moves the mean by

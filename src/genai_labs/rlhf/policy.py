@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from genai_labs.prompting.generation import complete
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system.devices import has_bf16
 
+Reward = Callable[[Sequence[str]], Any]  # texts to one number each, array or tensor [texts]; higher is better
 NARROW = 384  # a d_model below which products stay in fp32
 
 

@@ -30,7 +30,6 @@ from transformers import PreTrainedTokenizerBase
 from genai_labs.rlhf.checkpoints import Judge
 from genai_labs.rlhf.checks import (
     ReferenceCheck,
-    Reward,
     check_collapse,
     check_finite,
     check_mask,
@@ -40,7 +39,7 @@ from genai_labs.rlhf.checks import (
     checked_scores,
 )
 from genai_labs.rlhf.log import measured
-from genai_labs.rlhf.policy import Policy, Rollout
+from genai_labs.rlhf.policy import Policy, Reward, Rollout
 from genai_labs.rlhf.record import Run, recorded
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system import processes

@@ -12,9 +12,9 @@ from peft import PeftModel
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.rlhf.checkpoints import Checkpoints, History, Judge, digest, opened
-from genai_labs.rlhf.checks import Collapse, Reward
+from genai_labs.rlhf.checks import Collapse
 from genai_labs.rlhf.log import Log, draw_curves
-from genai_labs.rlhf.policy import Policy
+from genai_labs.rlhf.policy import Policy, Reward
 from genai_labs.rlhf.settings import Settings
 from genai_labs.show import display
 from genai_labs.system import processes, shortage

@@ -1,0 +1,49 @@
+"""What stands in the files of a model or an adapter: a JSON object, and numbers that are finite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genai_labs.errors import LabError
+from genai_labs.loading import sources
+
+LONGEST_REASON = 300  # letters of a library's message that are shown
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The object in a JSON file of a model or adapter (``what``). Raises LabError if it holds anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no names with values")
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(
+            f"The file {path.name} of the {what} {sources.name_of(path.parent)} is damaged ({error}). "
+            f"{sources.remedy(path.parent)}"
+        ) from error
+    return found
+
+
+def check_finite(weights: dict[str, torch.Tensor], folder: Path, what: str) -> None:
+    """Raise LabError if a weight is NaN or infinite: a model with one writes nothing, or noise."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+            raise LabError(
+                f"The weights of the {what} {sources.name_of(folder)} are damaged: {name} holds numbers that are not "
+                f"finite. {sources.remedy(folder)}"
+            )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # NaN and infinity come through both, and no second tensor of this size is made.
+    return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.detach()))
+
+
+def shortened(error: BaseException) -> str:
+    """A library's error on one line that is not too long."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message[:LONGEST_REASON]}{'...' if len(message) > LONGEST_REASON else ''}"
