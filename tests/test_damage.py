@@ -151,7 +151,7 @@ def test_an_exported_model_has_its_sums(tmp_path: Path, monkeypatch: pytest.Monk
     row = {"examples": 1, "stage": 1, "loss": {}, "seconds": 1.0}
     (work / "pretraining" / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     monkeypatch.setattr(build, "MODELS", tmp_path)
-    monkeypatch.setattr(build.heldout, "score", lambda *_: {})
+    monkeypatch.setattr(build.heldout, "score_held_out", lambda *_: {})
     monkeypatch.setattr(build.cards, "model_card", lambda _: "")
     build.export(work)
     assert set(checksums.read_sums(tmp_path / "t5-mini")) == set(checksums.read_sums(MODELS / "t5-mini"))
