@@ -38,18 +38,14 @@ ROWS = 800  # at most; as many as `finetune` trains on by default
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to train.
-
-    length: every input and label is padded to so many tokens; None: to the longest of its batch. masked: whether the
-    loss leaves padding out. weights: their type. autocast: matrix products in bf16 where the hardware has it.
-    """
+    """A way to train."""
 
     name: str
     plan: Plan = field(default_factory=Plan)
-    length: int | None = None
-    masked: bool = True
+    length: int | None = None  # to which every input and label is padded; None: to the longest of its batch
+    masked: bool = True  # whether the loss leaves padding out
     weights: torch.dtype = torch.float32
-    autocast: bool = True
+    autocast: bool = True  # matrix products in bf16 where the hardware has it
 
     @property
     def precision(self) -> str:

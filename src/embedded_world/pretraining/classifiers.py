@@ -42,21 +42,17 @@ CALIBRATION_ROWS = 1_000
 
 @dataclass(frozen=True)
 class ClassifierPlan:
-    """How a classifier is trained.
-
-    learning_rate: of weight matrices (Muon); embedding_rate: of everything
-    else (AdamW). batch: texts a step, of similar length. smoothing: of labels.
-    """
+    """How a classifier is trained."""
 
     name: str
     split: str
     vocabulary: int
-    learning_rate: float = 4e-3
-    embedding_rate: float = 4e-3
+    learning_rate: float = 4e-3  # of weight matrices (Muon)
+    embedding_rate: float = 4e-3  # of everything else (AdamW)
     epochs: int = 4
-    batch: int = 32
-    warmup: int = 100
-    smoothing: float = 0.02
+    batch: int = 32  # texts a step, of similar length
+    warmup: int = 100  # steps
+    smoothing: float = 0.02  # of labels
 
 
 REWARD = ClassifierPlan("hate-mini", "train_reward", vocabulary=2400)

@@ -23,15 +23,15 @@ from genai_labs.system.devices import cpu_has_bf16
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of pre-training. ``scale`` multiplies all learning rates; ``tokens`` are source tokens a batch."""
+    """One stage of pre-training."""
 
     stage: int
     pools: int
-    scale: float
-    tokens: int = 6400
-    warmup: int = 40
-    decay_from: float = 0.5
-    floor: float = 0.02
+    scale: float  # of all learning rates
+    tokens: int = 6400  # of sources, a step
+    warmup: int = 40  # steps
+    decay_from: float = 0.5  # share of the pools after which the learning rates fall
+    floor: float = 0.02  # share of the learning rates that is left at the end
 
 
 RECIPE = (
