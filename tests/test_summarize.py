@@ -1,5 +1,6 @@
 """Own dialogues: files of every kind, names and tags, what is wrong said at once, and models trained by finetune."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -182,6 +183,15 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_model")
+def test_a_carriage_return_in_a_cell_stays_in_its_cell(said: list[str], tmp_path: Path) -> None:
+    file, out = tmp_path / "talks.csv", tmp_path / "out.csv"
+    file.write_bytes(f'dialogue,note\n"{TALK}","\r"\n'.encode())
+    assert run(file, "--out", out) == 0
+    with out.open(encoding="utf-8", newline="") as written:
+        (row,) = csv.DictReader(written)
+    assert row == {"dialogue": TALK, "note": "\r", "output": "Anna asks Bob and #Person9#."}
+
+
 def test_a_folder_is_no_file_and_the_dialogues_are_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="is a folder, and a file is wanted"):
         run(tmp_path)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 from accelerate.utils import gather_object
 
 from genai_labs.finetuning import lora, own
@@ -21,7 +22,8 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
-from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
+from genai_labs.scoring.metrics import Interval, paired_bootstrap
+from genai_labs.scoring.rouge_metric import Rouge
 from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of
@@ -145,9 +147,13 @@ def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[d
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
     for row, before, after in list(zip(rows, *outputs, strict=True))[:SHOWN]:
         print(f"\ndialogue {row.id}\n  before:    {before}\n  after:     {after}\n  reference: {row.summary}")
-    scores = [rouge_scores(texts, [list(row.references) for row in rows]) for texts in outputs]
-    difference = paired_bootstrap(scores[1], scores[0])
-    print(f"\nROUGE-1 on {len(rows)} validation dialogues: {scores[0].mean():.3f} before, {scores[1].mean():.3f} after")
+    references = [list(row.references) for row in rows]
+    before, after = (
+        np.array(Rouge().compute(predictions=texts, references=references, use_aggregator=False)["rouge1"])
+        for texts in outputs
+    )
+    difference = paired_bootstrap(after, before)
+    print(f"\nROUGE-1 on {len(rows)} validation dialogues: {before.mean():.3f} before, {after.mean():.3f} after")
     print(f"difference {difference}")
     print(learned_in_words(difference))
     print(

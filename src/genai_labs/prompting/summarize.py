@@ -189,7 +189,10 @@ def write(table: Table, outputs: Sequence[str], out: Path) -> None:
     rows = [row | {OUTPUT: output} for row, output in zip(table.rows, outputs, strict=True)]
     whole = io.StringIO(newline="")
     if table.path.suffix.lower() == ".csv":
-        writer = csv.DictWriter(whole, [*table.columns, OUTPUT], lineterminator="\n")
+        # A carriage return alone ends a line, too, for whoever reads the file, but csv would write it without quotes.
+        returns = any("\r" in str(value) for row in rows for value in row.values())
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(whole, [*table.columns, OUTPUT], lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows(rows)
     elif table.path.suffix.lower() == ".jsonl":

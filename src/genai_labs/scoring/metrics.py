@@ -61,7 +61,7 @@ def rouge_scores(
     as_texts(predictions, "summaries")
     _check_choice("kind", kind, ROUGE_TYPES)
     _check_choice("combine", combine, ("best", "mean"))
-    pairs = list(zip(predictions, _as_lists(references, len(predictions)), strict=True))
+    pairs = list(zip(predictions, as_lists(references, len(predictions)), strict=True))
     combined = max if combine == "best" else np.mean
     return np.array([combined(_f_measures(text, several, kind)) for text, several in pairs], dtype=float)
 
@@ -145,7 +145,7 @@ def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise LabError(f"{name}={value!r} is not known; what is known: {', '.join(choices)}. Choose one of them.")
 
 
-def _as_lists(references: Sequence[str] | Sequence[Sequence[str]], n: int) -> list[list[str]]:
+def as_lists(references: Sequence[str] | Sequence[Sequence[str]], n: int) -> list[list[str]]:
     """References as one list a dialogue, checked against the number of predictions."""
     if not isinstance(references, str) and not is_list(references):
         as_texts(references, "references")
