@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from genai_labs.course import summarize
 from genai_labs.errors import LabError
 from genai_labs.finetuning import command, own
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.prompting import summarize
 from genai_labs.scoring.metrics import Interval
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))

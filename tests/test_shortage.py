@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from genai_labs.errors import LabError
-from genai_labs.loading import models, profiles
+from genai_labs.loading import models, profiles, shortage
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import PACKAGE
 from genai_labs.prompting.generation import generate
 from genai_labs.rlhf import ppo
 from genai_labs.rlhf.checkpoints import Checkpoints
 from genai_labs.scoring import toxicity
-from genai_labs.system import shortage
 
 BEFORE = """
 import os, resource, sys

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from genai_labs.__main__ import main
+from genai_labs.course import summarize
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.prompting import generation, prompts, summarize
+from genai_labs.prompting import generation, prompts
 from genai_labs.prompting.speakers import Dialogue, with_tags
 
 TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."

@@ -19,6 +19,7 @@ from embedded_world.corpus.hate_frames import SHARES
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.pretraining.classifier_models import roberta_tokenizer
 from genai_labs.errors import LabError
+from genai_labs.rlhf import measure
 from genai_labs.scoring import toxicity
 from genai_labs.scoring.labelled_texts import LabelledText, read_rows
 from genai_labs.scoring.toxicity import Classifier, check_reward, find_labels, load_classifier
@@ -199,11 +200,11 @@ def test_toxicity_of_dialogue_and_summary_hides_what_the_summary_says(reward: Cl
     dialogue = f"#Person1#: Good morning. I need a ticket.\n#Person2#: {line}\n#Person1#: That was not kind."
     harsh, neutral = "#Person2# calls #Person1# a sleepy snail.", "#Person2# finds #Person1# too slow."
     alone = reward.probabilities([harsh, neutral])
-    both = toxicity.toxicity_of_both(reward, [dialogue] * 2, [harsh, neutral])
+    both = measure.toxicity_of_both(reward, [dialogue] * 2, [harsh, neutral])
     assert alone[0] - alone[1] > 0.5
     assert both[0] - both[1] < (alone[0] - alone[1]) / 2
     with pytest.raises(LabError, match="do not pair up"):
-        toxicity.toxicity_of_both(reward, [dialogue], [harsh, neutral])
+        measure.toxicity_of_both(reward, [dialogue], [harsh, neutral])
 
 
 def test_the_keyword_list_looks_words_up_and_does_not_read() -> None:

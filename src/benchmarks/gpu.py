@@ -30,12 +30,11 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
 from genai_labs.finetuning.training import Plan
 from genai_labs.inputs.helptext import plain
-from genai_labs.loading import data, models
+from genai_labs.loading import data, models, shortage
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring import toxicity
 from genai_labs.show.results import table
-from genai_labs.system import shortage
 from genai_labs.system.devices import best_device, has_bf16
 
 TINY = Shape("tiny", 64, 128, 64, 2)  # to try the command out without a GPU

@@ -21,7 +21,7 @@ MODULES = {
     "lab": "genai_labs.course.lab",
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
-    "summarize": "genai_labs.prompting.summarize",
+    "summarize": "genai_labs.course.summarize",
     "sweep": "genai_labs.finetuning.sweep_command",
 }
 EPILOG = "Every command says what it takes: python -m genai_labs COMMAND --help"

@@ -10,11 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from genai_labs.course import summarize
 from genai_labs.finetuning import own
 from genai_labs.inputs import tables, text
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.prompting import summarize
 from genai_labs.prompting.speakers import with_tags
 from tests.fuzzing.inputs import REFUSED, answer, damaged, said, target, texts, whole_texts
 

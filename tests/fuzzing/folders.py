@@ -21,6 +21,7 @@ from genai_labs.loading import checksums, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import MODELS
 from genai_labs.prompting import generation
+from genai_labs.rlhf import measure
 from genai_labs.scoring import toxicity
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import REFUSED, SLOW, SLOWEST, answer, calls, damaged, is_whole, said, target, texts, wild
@@ -265,7 +266,7 @@ def toxicity_is_a_probability(given: dict[str, Any], folder: Path) -> None:
     counted = answer(toxicity.keyword_toxicity, **given)
     assert counted is REFUSED or set(counted) <= {0.0, 1.0}
     if scores is not REFUSED:
-        both = answer(toxicity.toxicity_of_both, classifier(), given["texts"], given["texts"])
+        both = answer(measure.toxicity_of_both, classifier(), given["texts"], given["texts"])
         assert both is REFUSED or both.shape == scores.shape
 
 

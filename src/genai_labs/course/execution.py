@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genai_labs.errors import Interrupted
-from genai_labs.system import shortage
+from genai_labs.loading import shortage
 
 if TYPE_CHECKING:  # It takes a second to import, and `--help` should not.
     from nbformat import NotebookNode

@@ -22,8 +22,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, contents, sources
-from genai_labs.system import shortage
+from genai_labs.loading import checksums, contents, shortage, sources
 
 # The matrices of a T5 v1.1 block.
 ATTENTION = ("q", "k", "v", "o")

@@ -44,8 +44,9 @@ from genai_labs.finetuning.examples import FEWEST, MULTIPLES, Feature, check_siz
 from genai_labs.finetuning.plan import Plan
 from genai_labs.finetuning.trainer import ByLength, Trainer, check_processes
 from genai_labs.finetuning.watch import Watch, loss_curves
+from genai_labs.loading import shortage
 from genai_labs.show import display
-from genai_labs.system import processes, run_folder, shortage
+from genai_labs.system import processes, run_folder
 from genai_labs.system.devices import best_device, has_bf16
 from genai_labs.system.processes import process_count, process_state
 

@@ -15,9 +15,8 @@ from transformers import (
 )
 
 from genai_labs.errors import LabError
-from genai_labs.loading import contents, pretrained, sources
+from genai_labs.loading import contents, pretrained, shortage, sources
 from genai_labs.loading.profiles import Profile, Weights
-from genai_labs.system import shortage
 from genai_labs.system.devices import best_device
 
 WHOLE: dict[Weights, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -15,9 +15,9 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, sources
+from genai_labs.loading import checksums, shortage, sources
 from genai_labs.loading.contents import check_finite, read_json, shortened
-from genai_labs.system import progress, shortage
+from genai_labs.system import progress
 
 A_TEXT = "#Person1#: Is it 7 o'clock?"  # what a tokenizer must be able to read
 

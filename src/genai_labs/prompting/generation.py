@@ -22,7 +22,8 @@ from genai_labs.errors import LabError
 from genai_labs.inputs import text
 from genai_labs.inputs.arguments import as_text
 from genai_labs.inputs.batches import by_length
-from genai_labs.system import devices, shortage
+from genai_labs.loading import shortage
+from genai_labs.system import devices
 from genai_labs.system.progress import bar
 
 

@@ -15,11 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import as_texts
 from genai_labs.prompting import generation, prompts
 from genai_labs.rlhf import conflict
 from genai_labs.rlhf.dialogues import Case
 from genai_labs.scoring import facts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
+from genai_labs.scoring.toxicity import Classifier
 
 LONGEST = 80  # tokens
 
@@ -140,3 +143,18 @@ def as_rows(before: Outcome, after: Outcome) -> list[dict[str, Any]]:
 def relative_fall(before: Scores, after: Scores) -> float:
     """By what share a mean fell, 1 at most: 0.7 means that 30 % are left."""
     return 1 - float(after.mean()) / float(before.mean())
+
+
+def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
+    """Probability of hate of prompt and summary in one text, as the labs everyone copies measure it; shape (n,).
+
+    Only for comparison. The dialogue is several times as long as the summary, and its hostile turn stays whatever the
+    summary says: a summarizer that no longer repeats insults looks hardly better. Measure the summary alone.
+    Raises LabError when the numbers of texts differ.
+    """
+    if len(as_texts(dialogues, "dialogues")) != len(as_texts(summaries, "summaries")):
+        raise LabError(
+            f"Dialogues and summaries do not pair up: there are {len(dialogues)} and {len(summaries)}. "
+            "Give the summaries of the same dialogues in the same order."
+        )
+    return classifier.probabilities([f"{prompts.zero_shot(d)} {s}" for d, s in zip(dialogues, summaries, strict=True)])

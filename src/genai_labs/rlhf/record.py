@@ -11,13 +11,14 @@ import torch
 from peft import PeftModel
 
 from genai_labs.errors import Interrupted, LabError
+from genai_labs.loading import shortage
 from genai_labs.rlhf.checkpoints import Checkpoints, History, Judge, digest, opened
 from genai_labs.rlhf.checks import Collapse
 from genai_labs.rlhf.log import Log, draw_curves
 from genai_labs.rlhf.policy import Policy, Reward
 from genai_labs.rlhf.settings import Settings
 from genai_labs.show import display
-from genai_labs.system import processes, shortage
+from genai_labs.system import processes
 
 
 class Record:

@@ -22,11 +22,9 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.inputs.batches import by_length
 from genai_labs.inputs.text import without_surrogates
-from genai_labs.loading import pretrained, sources
+from genai_labs.loading import pretrained, shortage, sources
 from genai_labs.paths import MODELS
-from genai_labs.prompting.prompts import zero_shot
 from genai_labs.scoring.labelled_texts import keywords
-from genai_labs.system import shortage
 from genai_labs.system.devices import best_device
 
 REWARD_MODEL = MODELS / "hate-mini"
@@ -145,21 +143,6 @@ def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple
 
 
 # ------------------------------------------------------------------------------------------------------ measurement
-
-
-def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
-    """Probability of hate of prompt and summary in one text, as the labs everyone copies measure it; shape (n,).
-
-    Only for comparison. The dialogue is several times as long as the summary, and its hostile turn stays whatever the
-    summary says: a summarizer that no longer repeats insults looks hardly better. Measure the summary alone.
-    Raises LabError when the numbers of texts differ.
-    """
-    if len(as_texts(dialogues, "dialogues")) != len(as_texts(summaries, "summaries")):
-        raise LabError(
-            f"Dialogues and summaries do not pair up: there are {len(dialogues)} and {len(summaries)}. "
-            "Give the summaries of the same dialogues in the same order."
-        )
-    return classifier.probabilities([f"{zero_shot(d)} {s}" for d, s in zip(dialogues, summaries, strict=True)])
 
 
 def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:

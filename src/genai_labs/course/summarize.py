@@ -191,8 +191,12 @@ def write(table: Table, outputs: Sequence[str], out: Path) -> None:
     if table.path.suffix.lower() == ".csv":
         # A carriage return alone ends a line, too, for whoever reads the file, but csv would write it without quotes.
         returns = any("\r" in str(value) for row in rows for value in row.values())
-        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-        writer = csv.DictWriter(whole, [*table.columns, OUTPUT], lineterminator="\n", quoting=quoting)
+        writer = csv.DictWriter(
+            whole,
+            [*table.columns, OUTPUT],
+            lineterminator="\n",
+            quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
+        )
         writer.writeheader()
         writer.writerows(rows)
     elif table.path.suffix.lower() == ".jsonl":
