@@ -30,7 +30,6 @@ from genai_labs.system import shortage
 from genai_labs.system.devices import best_device
 
 REWARD_MODEL = MODELS / "hate-mini"
-JUDGE_MODEL = MODELS / "judge-mini"
 HATE, NOTHATE = "hate", "nothate"
 THRESHOLD = 0.5
 SAME = 1e-3  # scores that differ by less are one and the same score
