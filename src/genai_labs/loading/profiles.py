@@ -16,7 +16,6 @@ from genai_labs.paths import DATA, DIALOGUES, MODELS
 VARIABLE = "GENAI_LABS_PROFILE"
 SEED_VARIABLE = "GENAI_LABS_SEED"
 
-
 # Where each part of a profile comes from can be set in the environment: a hub id (name@revision for a revision), or a
 # local folder. GENAI_LABS_FOLDER names a folder made by `python -m genai_labs fetch --to`, which holds all four.
 SOURCES = {
@@ -26,7 +25,6 @@ SOURCES = {
     "dataset": "GENAI_LABS_DATASET",
 }
 FOLDER_VARIABLE = "GENAI_LABS_FOLDER"
-
 
 Costs = Mapping[int, tuple[float, float]]
 Weights = Literal["fp32", "bf16", "8bit", "4bit"]

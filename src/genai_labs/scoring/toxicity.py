@@ -28,7 +28,6 @@ from genai_labs.scoring.labelled_texts import keywords
 from genai_labs.system.devices import best_device
 
 REWARD_MODEL = MODELS / "hate-mini"
-JUDGE_MODEL = MODELS / "judge-mini"
 HATE, NOTHATE = "hate", "nothate"
 THRESHOLD = 0.5
 SAME = 1e-3  # scores that differ by less are one and the same score

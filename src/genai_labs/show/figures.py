@@ -163,6 +163,7 @@ def new_axes(height: float, xlabel: str, ylabel: str, title: str | None, grid: G
 
 
 def name_rows(axes: Axes, names: list[str]) -> None:
+    """Names beside the rows of bars, the first on top."""
     axes.set_yticks(range(len(names)), [textwrap.fill(without_surrogates(name), 34) or " " for name in names])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
@@ -174,6 +175,7 @@ def look(number: int) -> tuple[str, str, Any]:
 
 
 def label_value(axes: Axes, text: str, x: float, row: int) -> None:
+    """A number behind the end of a bar."""
     halo = {"facecolor": PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}  # legible across a baseline
     axes.annotate(text, (x, row), (6, 0), textcoords="offset points", va="center_baseline", bbox=halo)
 
@@ -191,17 +193,20 @@ def _mean(value: float | Estimate) -> float:
 
 
 def estimate_in_words(value: Estimate, digits: int) -> str:
+    """Such as 0.61 [0.58, 0.64]; a number that was not estimated has no interval."""
     mean, low, high = (f"{number:z.{digits}f}" for number in value[:3])
-    return f"{mean} [{low}, {high}]" if value[1] < value[2] else mean  # a number that was not estimated has no interval
+    return f"{mean} [{low}, {high}]" if value[1] < value[2] else mean
 
 
 def figure_of(axes: Axes) -> Figure:
+    """The whole figure that the axes are in."""
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure)
     return figure
 
 
 def finished(axes: Axes, title: str, lines: list[str]) -> Plot:
+    """The figure with its title and numbers as text."""
     for text in figure_of(axes).findobj(Text):
         text.set_text(without_surrogates(text.get_text()))  # which no font can draw
     return Plot(figure_of(axes), "\n".join([f"Figure: {title}", *(f"  {line}" for line in lines)]))
