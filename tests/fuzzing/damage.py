@@ -15,7 +15,7 @@ import yaml
 from hypothesis import strategies as st
 
 from embedded_world.corpus import check
-from genai_labs.loading import data, profiles, sources
+from genai_labs.loading import data, hub, profiles
 from genai_labs.paths import CONTENT
 from genai_labs.system import run_folder
 from tests.fuzzing.files import saved
@@ -155,6 +155,6 @@ def the_environment_is_read(given: dict[str, str], folder: Path) -> None:
         assert profile.name == (given.get("PROFILE") or "mini")
         assert repr(profile)
         for part in profiles.SOURCES:
-            place = answer(sources.find, getattr(profile, part), "dataset" if part == "dataset" else "model")
+            place = answer(hub.find, getattr(profile, part), "dataset" if part == "dataset" else "model")
             assert place is REFUSED or place.is_dir()
         answer(data.load_split, profile.dataset, "validation")

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from genai_labs.errors import LabError
 from genai_labs.inputs import text
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
-from genai_labs.loading import data, sources
+from genai_labs.loading import data, hub
 from genai_labs.loading.data import Row
 
 FEWEST = 5  # dialogues in a file, those that are set aside among them
@@ -83,7 +83,7 @@ def _files(path: Path) -> dict[str, Path]:
         if path.suffix.lower() not in ENDINGS:
             raise LabError(f"{path.name} is neither a CSV file nor JSON lines, by its ending. {REMEDY}")
         return {"train": path}
-    folder = sources.find(str(path), "dataset")
+    folder = hub.find(str(path), "dataset")
     found = {split: data.find_split(folder, split) for split in ("train", "validation")}
     if found["train"] is None:
         there = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in ENDINGS)

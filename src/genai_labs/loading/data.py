@@ -12,7 +12,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.tables import Table, complain, read_table, text_problem
 from genai_labs.inputs.text import without_surrogates
-from genai_labs.loading import sources
+from genai_labs.loading import hub
 
 COLUMNS = ("id", "dialogue", "summary", "topic")
 REMEDY = (
@@ -45,7 +45,7 @@ def load_split(dataset: str | Path, split: str) -> list[Row]:
     :class:`Row` with several references. Raises LabError if the file or a column is missing, and with all that is
     wrong with its rows: another number of fields than columns, an empty text.
     """
-    folder = sources.find(str(dataset), "dataset")
+    folder = hub.find(str(dataset), "dataset")
     table = read_table(_split_file(folder, split))
     records = records_of(table, split)
     complain(table.path.name, table.problems, REMEDY)

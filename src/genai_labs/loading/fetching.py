@@ -36,7 +36,7 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
     kind: sources.Kind = "dataset" if part == "dataset" else "model"
     name = part.replace("_", " ")
     if sources.is_folder(source):
-        folder = sources.find(source, kind)
+        folder = hub.find(source, kind)
         print(f"{name}: the folder {source}, nothing to fetch")
         return folder
     found = None if again or to else sources.cached(source, kind)

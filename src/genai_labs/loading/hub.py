@@ -17,7 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from genai_labs.errors import LabError
-from genai_labs.loading.sources import ENDINGS, Kind, shown, split_revision, weight_files
+from genai_labs.loading.sources import (
+    ENDINGS,
+    Kind,
+    cached,
+    folder_of,
+    is_folder,
+    shown,
+    split_revision,
+    weight_files,
+)
 
 SECONDS = 3.0  # how long the hub may take to answer at all
 
@@ -28,6 +37,23 @@ class File:
 
     name: str
     size: int
+
+
+def find(source: str, kind: Kind = "model") -> Path:
+    """The folder that holds a model or a data set, fetched from the hub if it is not on this machine yet.
+
+    Raises LabError, within seconds, where there is no such folder, and where the hub does not have it or does not
+    answer.
+    """
+    if is_folder(source):
+        folder = folder_of(source)
+        if folder is None:
+            raise LabError(
+                f"There is no folder {shown(source)}, from which the {kind} is to be loaded. Check the name; a "
+                'model or data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
+            )
+        return folder
+    return cached(source, kind) or fetch(source, kind)
 
 
 def fetch(source: str, kind: Kind = "model", to: Path | None = None, again: bool = False) -> Path:

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from genai_labs.errors import LabError
-from genai_labs.loading import contents, pretrained, shortage, sources
+from genai_labs.loading import contents, hub, pretrained, shortage, sources
 from genai_labs.loading.profiles import Profile, Weights
 from genai_labs.system.devices import best_device
 
@@ -31,7 +31,7 @@ def load_model(profile: Profile) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     or a pickle, where weights are missing or not finite, where the tokenizer belongs to another model, and where memory
     runs out.
     """
-    folder = sources.find(profile.model)
+    folder = hub.find(profile.model)
     pretrained.check_folder(folder, "model")
     tokenizer = pretrained.read_tokenizer(folder)
     # On a CPU, attention written out ("eager") is faster at writing token by token, and it can show its weights; the
@@ -72,7 +72,7 @@ def _stored_as(weights: Weights) -> dict[str, Any]:
 
 def load_tokenizer(profile: Profile) -> PreTrainedTokenizerBase:
     """The tokenizer of a profile's model. Raises LabError as :func:`load_model` does."""
-    return pretrained.read_tokenizer(sources.find(profile.model))
+    return pretrained.read_tokenizer(hub.find(profile.model))
 
 
 def _check_tokenizer(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, folder: Path) -> None:
@@ -92,7 +92,7 @@ def training_record(profile: Profile) -> dict[str, Any] | None:
 
     Raises LabError if that file is damaged.
     """
-    path = sources.find(profile.model) / "training.json"
+    path = hub.find(profile.model) / "training.json"
     return contents.read_json(path, "model") if path.exists() else None
 
 

@@ -1,7 +1,7 @@
 """Where models and data are on this machine: in a folder, or in the cache of the Hugging Face hub.
 
 Everything is read from a folder, so there is one way to load and one place for errors. A name on the hub may carry a
-revision: "google/flan-t5-base@main". ``python -m genai_labs fetch`` brings to this machine what is not on it yet.
+revision: "google/flan-t5-base@main". What is not on this machine yet is brought to it by :mod:`.hub`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
-from genai_labs.errors import LabError
 from genai_labs.paths import MODELS
 
 Kind = Literal["model", "dataset"]
@@ -74,25 +73,6 @@ def remedy(folder: Path) -> str:
     return (
         f"Get it back with: git checkout -- data/models/{folder.name} (or make it anew with: "
         f"python -m genai_labs {command})."
-    )
-
-
-def find(source: str, kind: Kind = "model") -> Path:
-    """The folder that holds a model or a data set. Raises LabError where it is not on this machine."""
-    if is_folder(source):
-        folder = folder_of(source)
-        if folder is None:
-            raise LabError(
-                f"There is no folder {shown(source)}, from which the {kind} is to be loaded. Check the name; a "
-                'model or data set on the hub is named by its owner and its name, such as "google/flan-t5-base".'
-            )
-        return folder
-    if found := cached(source, kind):
-        return found
-    raise LabError(
-        f"The {kind} {shown(source)} is not on this machine. Bring it here with `python -m genai_labs fetch` (of the "
-        "profile that names it: --profile NAME), name a local folder instead, or take the embedded world, which needs "
-        "no network (GENAI_LABS_PROFILE=mini)."
     )
 
 

@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of
-from genai_labs.loading import pretrained, sources
+from genai_labs.loading import hub, pretrained
 from genai_labs.rlhf.preferences import Preference, read_preferences, silence_pairs
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.toxicity import REWARD_MODEL, Classifier
@@ -107,7 +107,7 @@ def train_reward_model(
         )
     order = np.random.default_rng(seed).permutation(len(kept))[:count]
     began = time.perf_counter()
-    tokenizer = pretrained.read_tokenizer(sources.find(str(start)), "encoder")
+    tokenizer = pretrained.read_tokenizer(hub.find(str(start)), "encoder")
     model = new_reward_model(start, fresh, seed)
     fit([kept[i] for i in order], model, tokenizer, seed, steps)
     seconds = time.perf_counter() - began
@@ -119,14 +119,14 @@ def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedMod
     """A model of one output in fp32: the encoder of ``start``, or only its shape, below a new head."""
     torch.manual_seed(seed)
     if fresh:
-        config = pretrained.read_config(sources.find(str(start)), "encoder")
+        config = pretrained.read_config(hub.find(str(start)), "encoder")
         config.id2label = {0: "preferred"}
         config.label2id = {"preferred": 0}
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, trust_remote_code=False)
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # that the head is new is the point, and no cause for a warning
     try:
-        folder = sources.find(str(start))
+        folder = hub.find(str(start))
         pretrained.check_folder(folder, "encoder")
         return pretrained.read_model(
             AutoModelForSequenceClassification, folder, "encoder", new_head=True, num_labels=1, dtype=torch.float32

@@ -22,7 +22,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.inputs.batches import by_length
 from genai_labs.inputs.text import without_surrogates
-from genai_labs.loading import pretrained, shortage, sources
+from genai_labs.loading import hub, pretrained, shortage, sources
 from genai_labs.paths import MODELS
 from genai_labs.scoring.labelled_texts import keywords
 from genai_labs.system.devices import best_device
@@ -111,7 +111,7 @@ def load_classifier(source: str | Path = REWARD_MODEL, batch_size: int = 32) -> 
     Raises LabError if the hub does not have it or does not answer, if a file is missing, damaged or changed, if weights
     are missing or not finite, or if the labels are not called "hate" and "nothate".
     """
-    folder = sources.find(str(source))
+    folder = hub.find(str(source))
     pretrained.check_folder(folder, "classifier")
     tokenizer = pretrained.read_tokenizer(folder, "classifier")
     model = pretrained.read_model(
