@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from genai_labs.course.runner import LAB_NOTEBOOKS
-from genai_labs.paths import NOTEBOOKS, PACKAGE
+from genai_labs.paths import NOTEBOOKS, PACKAGE, ROOT
 
 SOURCE = PACKAGE.parent
 PACKAGES = ("genai_labs", "embedded_world", "benchmarks")
@@ -115,3 +115,28 @@ def test_modules_are_short() -> None:
 def test_little_stands_behind_the_labs() -> None:
     behind = reached(set().union(*map(lab_imports, LAB_NOTEBOOKS)))
     assert sum(map(lines, behind)) <= MOST_LINES_BEHIND_THE_LABS
+
+
+def room(name: str) -> str:
+    """Where a module lives: its folder in genai_labs, or one of the other packages."""
+    package, *rest = name.split(".")
+    return rest[0] if package == "genai_labs" and len(rest) > 1 else package
+
+
+def test_the_drawing_shows_the_rooms_and_what_they_build_on() -> None:
+    """Each arrow is an import, and each import goes down along arrows."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    below: dict[str, set[str]] = {}
+    for upper, lower in re.findall(r"^\s+(\w+)(?:\W.*)? --> (\w+)$", page, re.MULTILINE):
+        below.setdefault(upper, set()).add(lower)
+    real: dict[str, set[str]] = {"labs": {room(name) for lab in LAB_NOTEBOOKS for name in lab_imports(lab)}}
+    for name, others in imports().items():
+        if room(name) not in (name, "genai_labs"):  # the commands and what every room uses: errors, paths
+            real.setdefault(room(name), set()).update(map(room, others))
+    for upper, lowers in below.items():
+        assert lowers <= real[upper], upper
+    for upper, lowers in real.items():
+        seen = {upper}
+        while more := set().union(*(below.get(each, set()) for each in seen)) - seen:
+            seen |= more
+        assert lowers - {"genai_labs"} <= seen, upper
