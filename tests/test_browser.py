@@ -43,6 +43,13 @@ FLAGS = ("--disable-background-networking", "--disable-quic", "--no-first-run", 
 FOREIGN = {
     "Could not restore the debugger state: Canceled future": "JupyterLab's debugger asked a kernel that is closed",
 }
+# JupyterLab asks "File Changed" where a slow machine saves by itself and by hand at once. Nobody else writes the files.
+OVERWRITE = """
+setInterval(() => document.querySelectorAll("dialog.jp-Dialog").forEach(dialog => {
+    if (dialog.textContent.includes("has changed on disk since the last time"))
+        [...dialog.querySelectorAll("button")].find(button => button.textContent.includes("Overwrite")).click()
+}), 500)
+"""
 
 
 @dataclass
@@ -162,6 +169,7 @@ def learner(course: Path, address: str) -> Iterator[Learner]:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=flags)
         page = browser.new_page(viewport=SCREEN)
         made = Learner(course, page)
+        page.add_init_script(OVERWRITE)
         page.on("console", lambda message: listen(made, message.type, message.text))
         page.on("pageerror", lambda error: listen(made, "error", str(error)))
         page.on("request", lambda request: watch(made, request.url))
