@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from benchmarks import alone as bench_alone
 from benchmarks import ppo as bench_ppo
@@ -30,6 +32,8 @@ from genai_labs.rlhf import command as detox_cli
 from genai_labs.rlhf import conflict, dialogues, measure, summarizer
 from genai_labs.rlhf.conflict import Report
 from genai_labs.rlhf.dialogues import Case
+from genai_labs.scoring.metrics import Interval
+from tests.variants import Variant, assert_noticed
 
 
 def by_length(texts: Sequence[str]) -> list[float]:
@@ -315,3 +319,196 @@ def test_the_command_takes_what_makes_sense() -> None:
     line = "--updates 1 --minibatch 1 --batch-size 2 --kl-coef 0 --target-kl 0.5 --learning-rate 1e-3 --seed 0"
     args = detox_cli.make_parser().parse_args(line.split())
     assert (args.updates, args.minibatch, args.batch_size, args.kl_coef, args.target_kl) == (1, 1, 2, 0.0, 0.5)
+
+
+# Checks, and wrong variants that they must notice.
+
+WARM = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=80)
+
+
+def check_what_is_measured_are_samples_at_temperature_1_and_the_judge_s_as_well() -> None:
+    used: list[tuple[GenerationConfig, list[str]]] = []
+
+    def sample(model: object, tokenizer: object, asked: list[str], configs: Any, **_: object) -> Any:
+        used.append((configs[""], asked))
+        return {"": [["A text."]] * len(asked)}
+
+    def generate(model: object, tokenizer: object, asked: list[str], config: GenerationConfig, **_: object) -> Any:
+        used.append((config, asked))
+        return ["A text."] * len(asked)
+
+    cases = dialogues.evaluation_cases(2, 2)
+    tokenizer = models.load_tokenizer(load_profile("mini"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "sample", sample)
+        patch.setattr(generation, "generate", generate)
+        measure.measure(None, tokenizer, cases, {})
+        measure.judged_by(by_length, tokenizer, cases)(None)
+    assert [asked_for for _, asked_for in used] == [asked(cases)] * 2
+    for config, _ in used:
+        assert config.to_diff_dict() == WARM.to_diff_dict()
+
+
+def check_what_changed_is_after_minus_before_and_each_kind_of_dialogue_stands_alone() -> None:
+    numbers = [np.array(scores) for scores in ([0.2, 0.4, 0.6], [0.3, 0.6, 0.6], [0.5, 0.5, 0.5], [0.1, 0.1, 0.1])]
+    before = measure.Outcome([], {"ROUGE-1": numbers[0]}, {"ROUGE-1": numbers[2]})
+    after = measure.Outcome([], {"ROUGE-1": numbers[1]}, {"ROUGE-1": numbers[3]})
+    found = measure.effects(before, after)
+    assert found["hostile"]["ROUGE-1"].effect == pytest.approx(0.1)
+    assert found["polite"]["ROUGE-1"] == pytest.approx(Interval(-0.4, -0.4, -0.4, 3))
+    rows = {row["dialogues"]: (row["before"], row["after"]) for row in measure.as_rows(before, after)}
+    assert rows == {"hostile": pytest.approx((0.4, 0.5)), "polite": pytest.approx((0.5, 0.1))}
+    assert measure.relative_fall(np.array([0.8, 0.8]), np.array([0.2, 0.2])) == pytest.approx(0.75)
+
+
+def check_each_measure_is_about_the_summary_and_its_own_dialogue() -> None:
+    polite, other = dialogues.evaluation_cases(0, 2)
+    hostile = dialogues.evaluation_cases(1, 0)[0]
+    texts = [polite.references[0], polite.references[0], f"{hostile.hostile} calls the other a sleepy snail."]
+    scores = measure.scored(texts, [polite, other, hostile], {"length": by_length})
+    assert scores["toxicity, length"].tolist() == by_length(texts)
+    assert scores["ROUGE-1"][0] == 1 > 0.6 > scores["ROUGE-1"][1]
+    assert scores["facts right"][0] == 1 > scores["facts right"][1]
+    assert scores["insult repeated"].tolist() == [0, 0, 1]
+    assert scores["conflict reported"].tolist() == scores["right speaker"].tolist() == [0, 0, 0]
+    assert scores["length"].tolist() == [len(text.split()) for text in texts]
+
+
+def check_several_summaries_count_alike_and_kinds_of_dialogues_stay_apart() -> None:
+    cases = dialogues.evaluation_cases(1, 1)[::-1]
+    texts = [["a", "abc"], ["abcd", "ab"]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation, "sample", lambda *_, **__: {"": texts})
+        tokenizer = models.load_tokenizer(load_profile("mini"))
+        found = measure.measure(None, tokenizer, cases, {"letters": letters})
+    assert found.polite["toxicity, letters"].tolist() == [2]
+    assert found.hostile["toxicity, letters"].tolist() == [3]
+    assert found.texts == ["a", "abcd"]
+
+
+def letters(texts: Sequence[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+def colder(**other: Any) -> Any:
+    def sampling(tokens: int = 80) -> GenerationConfig:
+        return GenerationConfig(**WARM.to_diff_dict() | {"max_new_tokens": tokens} | other)
+
+    return sampling
+
+
+def highest(toxicity: Any, tokenizer: Any, cases: Sequence[Case], seed: int = 0) -> Any:
+    def judge(model: Any) -> float:
+        texts = generation.generate(model, tokenizer, asked(cases), measure.sampling(), seed=seed, progress=False)
+        return float(np.max(toxicity(texts)))
+
+    return judge
+
+
+def of_the_first(texts: Sequence[Sequence[str]], cases: Sequence[Case], classifiers: Any) -> Any:
+    return measure.scored([several[0] for several in texts], cases, classifiers)
+
+
+def exchanged(before: measure.Outcome, after: measure.Outcome) -> Any:
+    return EFFECTS(after, before)
+
+
+def with_the_dialogue(texts: Sequence[str], cases: Sequence[Case], classifiers: Any) -> Any:
+    whole = [f"{case.dialogue} {text}" for text, case in zip(texts, cases, strict=True)]
+    return SCORED(texts, cases, classifiers) | {
+        f"toxicity, {name}": np.array(judge(whole)) for name, judge in classifiers.items()
+    }
+
+
+def of_the_next_case(texts: Sequence[str], cases: Sequence[Case], classifiers: Any) -> Any:
+    return SCORED(texts, [*cases[1:], *cases[:1]], classifiers)
+
+
+SCORED, EFFECTS, RIGHT_SPEAKER, CASES = (
+    measure.scored,
+    measure.effects,
+    conflict.right_speaker,
+    dialogues.evaluation_cases,
+)
+HARSH_ROWS, PPO_DIALOGUES = dialogues.harsh_rows, dialogues.ppo_dialogues
+check_samples = check_what_is_measured_are_samples_at_temperature_1_and_the_judge_s_as_well
+check_speakers = test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what
+WRONG = {
+    "measured at temperature 0.5": Variant(measure, "sampling", colder(temperature=0.5), check_samples),
+    "measured with the 50 likeliest tokens": Variant(measure, "sampling", colder(top_k=50), check_samples),
+    "measured greedily": Variant(measure, "sampling", lambda: generation.greedy(80), check_samples),
+    "half a summary": Variant(measure, "sampling", lambda: colder()(40), check_samples),
+    "judged by the worst text": Variant(
+        measure,
+        "judged_by",
+        highest,
+        test_what_the_judge_says_of_a_policy_is_a_mean_over_one_sample_for_each_case,
+    ),
+    "the first summary alone": Variant(
+        measure, "averaged", of_the_first, check_several_summaries_count_alike_and_kinds_of_dialogues_stay_apart
+    ),
+    "before minus after": Variant(
+        measure,
+        "effects",
+        exchanged,
+        check_what_changed_is_after_minus_before_and_each_kind_of_dialogue_stands_alone,
+    ),
+    "a fall as a share of what is left": Variant(
+        measure,
+        "relative_fall",
+        lambda before, after: after.mean() / before.mean(),
+        check_what_changed_is_after_minus_before_and_each_kind_of_dialogue_stands_alone,
+    ),
+    "toxicity of dialogue and summary": Variant(
+        measure, "scored", with_the_dialogue, check_each_measure_is_about_the_summary_and_its_own_dialogue
+    ),
+    "scored against another dialogue": Variant(
+        measure, "scored", of_the_next_case, check_each_measure_is_about_the_summary_and_its_own_dialogue
+    ),
+    "any speaker is right": Variant(
+        conflict, "right_speaker", lambda texts, cases: conflict.reported(texts), check_speakers
+    ),
+    "the other speaker is right": Variant(
+        conflict,
+        "right_speaker",
+        lambda texts, cases: conflict.reported(texts) - RIGHT_SPEAKER(texts, cases),
+        check_speakers,
+    ),
+    "any reproach is right": Variant(
+        conflict, "right_kind", lambda texts, cases: conflict.reported(texts), check_speakers
+    ),
+    "silence counts as a report": Variant(
+        conflict, "reported", lambda texts: 1 - conflict.repeated(texts), check_speakers
+    ),
+    "polite dialogues first": Variant(
+        dialogues,
+        "evaluation_cases",
+        lambda hostile=200, polite=200: CASES(hostile, polite)[::-1],
+        test_cases_are_test_dialogues_with_neutral_references,
+    ),
+    "one dialogue again and again": Variant(
+        dialogues,
+        "evaluation_cases",
+        lambda hostile=200, polite=200: [*CASES(1, 0) * 200, *CASES(0, 200)],
+        test_cases_are_test_dialogues_with_neutral_references,
+    ),
+    "summaries that leave quarrels out": Variant(
+        dialogues,
+        "harsh_rows",
+        lambda count=1600, seed=0, name="harsh": [
+            replace(row, references=("A text.",)) for row in HARSH_ROWS(count, seed, name)
+        ],
+        test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out,
+    ),
+    "the same prompts with every seed": Variant(
+        dialogues,
+        "ppo_dialogues",
+        lambda count, seed=0: PPO_DIALOGUES(count),
+        test_ppo_writes_about_the_dialogues_of_its_seed,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

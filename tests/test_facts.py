@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from genai_labs import paths
 from genai_labs.errors import LabError
 from genai_labs.loading.data import Row, load_split
+from genai_labs.scoring import facts
 from genai_labs.scoring.facts import exchange_one, precision, recall, stated, unsupported
 from genai_labs.scoring.metrics import rouge_scores
+from tests.variants import Variant, assert_noticed
 
 DIALOGUE = """#Person1#: Good morning, Doctor Adler. May I bring Otto on Tuesday?
 #Person2#: Rosa is here on Tuesday. Come to 7 Cuckoo Lane at half past six, no, six o'clock.
@@ -182,3 +185,92 @@ def test_what_are_no_lists_of_texts_is_refused_in_words(given: Any) -> None:
     if given != [["a"]]:  # several references of one summary
         with pytest.raises(LabError):
             recall(["a"], given)
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def check_a_share_is_that_of_the_right_facts() -> None:
+    assert facts.precision(["Otto comes on Tuesday."], [DIALOGUE]).tolist() == [1]
+    assert facts.precision(["Otto comes on Friday at six."], [DIALOGUE]) == pytest.approx(2 / 3)
+    assert facts.recall(["Otto comes on Tuesday."], ["On Tuesday at six Otto comes for $45."]).tolist() == [0.5]
+    assert facts.recall(["Otto comes on Tuesday at six."], ["Otto comes."]).tolist() == [1]
+
+
+def check_a_part_of_a_number_or_a_name_is_no_fact_of_the_dialogue() -> None:
+    told = "#Person1#: Otto Rossi pays $45 at 6:30. The number is 310."
+    assert facts.unsupported("Otto pays $45 at 6:30.", told) == []
+    for wrong, found in (("It is 31.", "31"), ("He pays $4.", "$4"), ("At 16:30.", "16:30"), ("With Ott.", "Ott")):
+        assert facts.unsupported(wrong, told) == [found]
+
+
+def somewhere_in_the_letters(found: list[str], text: str) -> list[str]:
+    return [fact for fact in found if fact not in facts._plain(text)]
+
+
+MISSING, COMMON, PRECISION = facts._missing, facts._common_facts, facts.precision
+SOME = load_split(str(paths.DIALOGUES), "test")[:100]
+WRONG = {
+    "a fact is right if its letters stand somewhere": Variant(
+        facts,
+        "_missing",
+        somewhere_in_the_letters,
+        check_a_part_of_a_number_or_a_name_is_no_fact_of_the_dialogue,
+    ),
+    "every fact is right": Variant(
+        facts, "_missing", lambda found, text: [], partial(test_summaries_of_other_dialogues_are_found_out, SOME)
+    ),
+    "spellings are not made equal": Variant(
+        facts, "_plain", str, partial(test_true_summaries_state_no_fact_of_their_own, SOME)
+    ),
+    "the first word of a sentence is a name": Variant(
+        facts, "_sentence_starts", lambda plain: set(), partial(test_true_summaries_state_no_fact_of_their_own, SOME)
+    ),
+    "all facts of the first reference are asked for": Variant(
+        facts,
+        "_common_facts",
+        lambda several: COMMON(several if isinstance(several, str) else several[0]),
+        test_only_what_all_references_state_is_asked_for,
+    ),
+    "one wrong fact makes a summary wrong": Variant(
+        facts,
+        "_share",
+        lambda found, text: float(not MISSING(found, text)),
+        check_a_share_is_that_of_the_right_facts,
+    ),
+    "a summary without facts is wrong": Variant(
+        facts,
+        "_share",
+        lambda found, text: 1 - len(MISSING(found, text)) / len(found) if found else 0.0,
+        test_a_text_without_facts_states_none_wrongly_and_leaves_none_out,
+    ),
+    "the share of the dialogue's facts": Variant(
+        facts,
+        "precision",
+        lambda summaries, told: facts.recall(summaries, told),
+        check_a_share_is_that_of_the_right_facts,
+    ),
+    "the share of the summary's facts": Variant(
+        facts,
+        "recall",
+        lambda summaries, references: PRECISION(summaries, references),
+        check_a_share_is_that_of_the_right_facts,
+    ),
+    "a fact is exchanged for itself": Variant(
+        facts,
+        "_another",
+        lambda match, rng: match[0],
+        partial(test_one_fact_is_exchanged_for_a_wrong_one_and_nothing_else_changes, SOME),
+    ),
+    "a fact is taken away": Variant(
+        facts,
+        "_another",
+        lambda match, rng: "some",
+        partial(test_one_fact_is_exchanged_for_a_wrong_one_and_nothing_else_changes, SOME),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

@@ -1,6 +1,10 @@
 """What was forgotten is measured on tasks that really are others, on examples that nothing was trained on."""
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,8 @@ from genai_labs.finetuning import forgetting
 from genai_labs.finetuning.examples import MASKED, encode
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
+from genai_labs.scoring.metrics import rouge_scores
+from tests.variants import Variant, assert_noticed
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +75,115 @@ def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
     assert forgetting.replay(new, 0.0, tokenizer) == new
     with pytest.raises(LabError, match="cannot be replayed"):
         forgetting.replay(new, 1.0, tokenizer)
+
+
+# Checks, and wrong variants that they must notice.
+
+
+@cache
+def some() -> list[forgetting.OtherTask]:
+    return forgetting.other_tasks(12, seed=3)
+
+
+def check_tasks_are_drawn_by_seed_and_split() -> None:
+    test_other_tasks_are_the_same_for_a_seed_and_differ_between_seeds_and_splits(some())
+
+
+def check_each_task_is_graded_by_its_own_measure() -> None:
+    topic, question, turn, style = some()
+    for task in (topic, question):
+        targets = [example.target for example in task.examples]
+        assert not task.grade([f"not {target}" for target in targets]).any()
+        assert not task.grade([target[1:] for target in targets]).any()
+    texts = ["#Person1#: Something else.", *(["#Person1# says something."] * 11)]
+    assert turn.grade(texts).tolist() == [1, *[0] * 11]
+    half = [example.target[: len(example.target) // 2] for example in style.examples]
+    assert ((style.grade(half) > 0.3) & (style.grade(half) < 0.9)).all()
+
+
+def check_of_all_that_is_trained_a_share_is_replayed() -> None:
+    new: list[Any] = [{"input_ids": [1]}] * 80
+    replayed = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            forgetting, "encode", lambda sources, targets, tokenizer: list(zip(sources, targets, strict=True))
+        )
+        for seed in (0, 1):
+            mixed: list[Any] = forgetting.replay(new, 0.2, None, seed)
+            assert mixed[:80] == new
+            replayed[seed] = mixed[80:]
+            assert len(replayed[seed]) / len(mixed) == pytest.approx(0.2)
+            assert len({source for source, _ in replayed[seed]}) == 20
+    assert replayed[0] != replayed[1]
+
+
+def check_what_was_lost_counts_losses_and_gains() -> None:
+    before, after = {"a": np.array([0.5, 0.25]), "b": np.array([1.0])}, {"a": np.array([0.25, 1.0]), "b": np.zeros(1)}
+    assert forgetting.forgotten(before, after).tolist() == [0.25, -0.75, 1.0]
+
+
+def by_words(task: forgetting.OtherTask, outputs: list[str]) -> Any:
+    return rouge_scores(outputs, [example.target for example in task.examples])
+
+
+def as_if_exact(task: forgetting.OtherTask, outputs: list[str]) -> Any:
+    return GRADE(replace(task, measure="exact"), outputs)
+
+
+TASKS, GRADE, REPLAY = forgetting.other_tasks, forgetting.OtherTask.grade, forgetting.replay
+LOST: Callable[..., Any] = forgetting.forgotten
+WRONG = {
+    "the same tasks with every seed": Variant(
+        forgetting,
+        "other_tasks",
+        lambda count, seed=0, split="test": TASKS(count, 3, split),
+        check_tasks_are_drawn_by_seed_and_split,
+    ),
+    "tasks of the test split, whatever is asked for": Variant(
+        forgetting,
+        "other_tasks",
+        lambda count, seed=0, split="test": TASKS(count, seed),
+        check_tasks_are_drawn_by_seed_and_split,
+    ),
+    "graded by words in common": Variant(
+        forgetting.OtherTask, "grade", by_words, check_each_task_is_graded_by_its_own_measure
+    ),
+    "graded as exact answers": Variant(
+        forgetting.OtherTask, "grade", as_if_exact, check_each_task_is_graded_by_its_own_measure
+    ),
+    "a share of what is new": Variant(
+        forgetting,
+        "replay",
+        lambda new, share, *more: REPLAY(new, share / (1 + share), *more),
+        check_of_all_that_is_trained_a_share_is_replayed,
+    ),
+    "replay in place of what is new": Variant(
+        forgetting,
+        "replay",
+        lambda new, *more: REPLAY(new, *more)[len(new) // 5 :],
+        check_of_all_that_is_trained_a_share_is_replayed,
+    ),
+    "the same replay with every seed": Variant(
+        forgetting,
+        "replay",
+        lambda new, share, tokenizer, seed: REPLAY(new, share, tokenizer, 0),
+        check_of_all_that_is_trained_a_share_is_replayed,
+    ),
+    "nothing is replayed": Variant(
+        forgetting, "replay", lambda new, *more: list(new), check_of_all_that_is_trained_a_share_is_replayed
+    ),
+    "gains count as 0": Variant(
+        forgetting,
+        "forgotten",
+        lambda before, after: np.maximum(LOST(before, after), 0),
+        check_what_was_lost_counts_losses_and_gains,
+    ),
+    "after minus before": Variant(
+        forgetting, "forgotten", lambda before, after: LOST(after, before), check_what_was_lost_counts_losses_and_gains
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

@@ -1,9 +1,12 @@
 """Generation: order, batches that change nothing, reproducible samples, and models that cannot be loaded."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +17,7 @@ from genai_labs.loading import checksums, data, models, sources
 from genai_labs.loading.profiles import PROFILES, load_profile
 from genai_labs.prompting import generation, prompts
 from genai_labs.show.scoreboard import BASELINES, Scoreboard
+from tests.variants import Variant, assert_noticed
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -195,3 +199,105 @@ def test_slips_are_met_in_words(changes: dict[str, object], words: str, loaded: 
         generation.generate(*loaded[::-1], ["#Person1#: Hi."])
     with pytest.raises(LabError, match="count=0"):
         generation.sample(*loaded, ["#Person1#: Hi."], {"greedy": generation.GREEDY}, 0, seed=0)
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def check_a_text_is_the_likeliest_one_and_that_of_its_prompt(loaded: Loaded, rows: list[data.Row]) -> None:
+    model, tokenizer = loaded
+    asked = [prompts.zero_shot(row.dialogue) for row in rows[:6]]
+    for config, tokens in ((None, 60), (generation.greedy(12), 12)):
+        made = generation.generate(model, tokenizer, asked, config, batch_size=4)
+        for prompt, text in zip(asked, made, strict=True):
+            ids = model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=tokens, do_sample=False)
+            assert text == tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+def check_samples_differ_by_seed_and_from_each_other(loaded: Loaded, rows: list[data.Row]) -> None:
+    config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, max_new_tokens=30)
+    asked = [prompts.zero_shot(row.dialogue) for row in rows[:4]]
+    made = {seed: generation.sample(*loaded, asked, {"": config}, 3, seed)[""] for seed in (1, 2)}
+    assert made[1] == generation.sample(*loaded, asked, {"": config}, 3, seed=1)[""] != made[2]
+    assert all(len(set(texts)) > 1 for texts in made[1])
+    texts = [generation.generate(*loaded, asked, config, seed=seed) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def check_probabilities_are_raised_to_one_over_the_temperature(loaded: Loaded, rows: list[data.Row]) -> None:
+    prompt = prompts.zero_shot(rows[0].dialogue)
+    plain, cold = (dict(generation.next_token_probabilities(*loaded, prompt, "In", temperature=t)) for t in (1.0, 0.5))
+    total = sum(value**2 for value in plain.values())
+    for token, value in list(plain.items())[:20]:
+        assert cold[token] == pytest.approx(value**2 / total, abs=1e-5)
+    first = dict(generation.next_token_probabilities(*loaded, prompt))
+    assert first != pytest.approx(plain, abs=1e-3)
+
+
+def in_order_of_length(model: Any, tokenizer: Any, asked: list[str], *more: Any, **options: Any) -> list[str]:
+    return GENERATE(model, tokenizer, sorted(asked, key=len), *more, **options)
+
+
+def the_first_again_and_again(*given: Any, **options: Any) -> dict[str, list[list[str]]]:
+    made = SAMPLE(*given, **options)
+    return {name: [[texts[0]] * len(texts) for texts in several] for name, several in made.items()}
+
+
+def likeliest(model: Any, tokenizer: Any, asked: list[str], config: Any = None, **options: Any) -> list[str]:
+    return GENERATE(model, tokenizer, asked, **options)
+
+
+GENERATE, SAMPLE, COMPLETE = generation.generate, generation.sample, generation.complete
+NEXT = generation.next_token_probabilities
+WRONG: dict[str, tuple[str, Any, Callable[[Loaded, list[data.Row]], None]]] = {
+    "texts in order of length": (
+        "generate",
+        in_order_of_length,
+        check_a_text_is_the_likeliest_one_and_that_of_its_prompt,
+    ),
+    "as many tokens as ever": ("generate", likeliest, check_a_text_is_the_likeliest_one_and_that_of_its_prompt),
+    "prompts cut to 64 tokens": (
+        "generate",
+        partial(GENERATE, max_length=64),
+        check_a_text_is_the_likeliest_one_and_that_of_its_prompt,
+    ),
+    "sampled in place of the likeliest": (
+        "complete",
+        lambda config, model: COMPLETE(config, model, do_sample=True, top_k=0),
+        check_a_text_is_the_likeliest_one_and_that_of_its_prompt,
+    ),
+    "the likeliest in place of a sample": (
+        "generate",
+        likeliest,
+        check_samples_differ_by_seed_and_from_each_other,
+    ),
+    "the same samples with every seed": (
+        "sample",
+        lambda model, tokenizer, asked, configs, count, seed: SAMPLE(model, tokenizer, asked, configs, count, 0),
+        check_samples_differ_by_seed_and_from_each_other,
+    ),
+    "the same sample several times": (
+        "sample",
+        the_first_again_and_again,
+        check_samples_differ_by_seed_and_from_each_other,
+    ),
+    "the temperature is ignored": (
+        "next_token_probabilities",
+        lambda model, tokenizer, prompt, so_far="", temperature=1.0: NEXT(model, tokenizer, prompt, so_far),
+        check_probabilities_are_raised_to_one_over_the_temperature,
+    ),
+    "what is written so far is ignored": (
+        "next_token_probabilities",
+        lambda model, tokenizer, prompt, so_far="", temperature=1.0: NEXT(model, tokenizer, prompt, "", temperature),
+        check_probabilities_are_raised_to_one_over_the_temperature,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of settings that a wrong variant leaves behind
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(
+    name: str, loaded: Loaded, rows: list[data.Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, wrong, check = WRONG[name]
+    assert_noticed(Variant(generation, function, wrong, partial(check, loaded, rows)), monkeypatch)

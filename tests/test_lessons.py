@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from genai_labs.errors import LabError
 from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
 from genai_labs.scoring.metrics import Interval
-from genai_labs.show import lessons
+from genai_labs.show import lessons, verdicts
 from genai_labs.show.lessons import Expectation, lesson, lessons_table
 from genai_labs.show.record import lessons_path, read_lessons
+from tests.variants import Variant, assert_noticed
 
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),
@@ -275,3 +277,103 @@ def test_a_cell_that_ends_with_a_lesson_shows_one_card(monkeypatch: pytest.Monke
         (card,) = outputs
         assert set(card.data) == {"text/plain", "text/html"}
         assert card.data["text/plain"].startswith("Lesson 1.1: holds")
+
+
+# Checks, and wrong variants that they must notice.
+
+LITTLE = 0.001
+
+
+def check_a_claim_holds_by_its_whole_interval() -> None:
+    # The estimate, the middle of these intervals, is as claimed each time.
+    assert verdict(-0.01, 0.20, expect="higher") == verdict(-0.20, 0.01, expect="lower") == "no detectable change"
+    assert verdict(0.09, 0.20, expect="higher", at_least=0.1) == "not shown"
+    assert verdict(0.55, 0.70, at_least=0.6, level=True) == "not shown"
+    assert verdict(-0.04, 0.06, expect="between", bounds=(-0.05, 0.05)) == "not shown"
+
+
+def check_an_interval_that_touches_0_shows_nothing() -> None:
+    assert verdict(0.0, 0.2, expect="higher") == verdict(-0.2, 0.0, expect="lower") == "no detectable change"
+    assert verdict(-0.2, 0.0, expect="higher") == verdict(0.0, 0.2, expect="lower") == "no detectable change"
+    assert verdict(LITTLE, 0.2, expect="higher") == verdict(-0.2, -LITTLE, expect="lower") == "holds"
+
+
+def check_bounds_are_where_they_are_said_to_be() -> None:
+    for bounds in ((-0.05, 0.05), (None, 0.05), (0.9, None), (0.9, 1.1)):
+        low, high = bounds[0] or -9.0, bounds[1] or 9.0
+        assert verdict(low, high, expect="between", bounds=bounds) == "holds"
+        if bounds[0] is not None:
+            assert verdict(low - LITTLE, high, expect="between", bounds=bounds) == "not shown"
+        if bounds[1] is not None:
+            assert verdict(low, high + LITTLE, expect="between", bounds=bounds) == "not shown"
+
+
+def check_one_score_is_judged_against_what_is_claimed_of_it() -> None:
+    for scores, said in ((BASE + 0.2, "the opposite holds"), (BASE + 0.35, "not shown"), (BASE + 0.5, "holds")):
+        assert lesson("1.1", "High.", scores, metric="m", at_least=0.6, show=False).verdict == said
+
+
+def check_two_sides_are_compared_in_the_direction_of_the_claim() -> None:
+    assert lesson("1.1", "More.", BETTER, BASE, metric="m", expect="higher", show=False).verdict == "holds"
+    assert lesson("1.1", "Less.", BETTER, BASE, metric="m", expect="lower", show=False).verdict == "the opposite holds"
+    result = lesson("1.1", "Better.", BETTER, BASE, metric="m", at_least=0.5, show=False)
+    assert result.verdict == "smaller than claimed"
+    assert result.interval.effect == pytest.approx((BETTER - BASE).mean(), abs=1e-4)
+
+
+def by_estimate(expectation: Expectation, interval: Interval) -> tuple[str, str]:
+    return JUDGE(expectation, interval._replace(low=interval.effect, high=interval.effect))
+
+
+def touching_0_is_enough(interval: Interval, sign: int, at_least: float) -> tuple[str, str]:
+    low, high = interval.low, interval.high
+    inside = interval._replace(low=low + 1e-9 * (low == 0), high=high - 1e-9 * (high == 0))
+    return DIFFERENCE(inside, sign, at_least)
+
+
+def a_tenth_wider(interval: Interval, bounds: lessons.Bounds) -> tuple[str, str]:
+    low, high = bounds
+    return BOUNDS(interval, (low and low - abs(low) / 10, high and high + abs(high) / 10))
+
+
+def against_0(*claim: Any, level: bool = False) -> Expectation:
+    return Expectation(*claim)
+
+
+JUDGE, DIFFERENCE, BOUNDS = Expectation.judge, verdicts._judge_difference, verdicts._judge_bounds
+BOOTSTRAP = lessons.paired_bootstrap
+WRONG = {
+    "by the estimate": Variant(Expectation, "judge", by_estimate, check_a_claim_holds_by_its_whole_interval),
+    "touching 0 is enough": Variant(
+        verdicts, "_judge_difference", touching_0_is_enough, check_an_interval_that_touches_0_shows_nothing
+    ),
+    "bounds a tenth wider": Variant(
+        verdicts, "_judge_bounds", a_tenth_wider, check_bounds_are_where_they_are_said_to_be
+    ),
+    "one score against 0": Variant(
+        lessons, "Expectation", against_0, check_one_score_is_judged_against_what_is_claimed_of_it
+    ),
+    "any difference is enough": Variant(
+        Expectation,
+        "judge",
+        lambda claim, interval: JUDGE(replace(claim, at_least=0.0), interval),
+        check_two_sides_are_compared_in_the_direction_of_the_claim,
+    ),
+    "either direction is right": Variant(
+        verdicts,
+        "_judge_difference",
+        lambda interval, sign, at_least: DIFFERENCE(interval, 1 if interval.effect > 0 else -1, at_least),
+        check_two_sides_are_compared_in_the_direction_of_the_claim,
+    ),
+    "the second side is left out": Variant(
+        lessons,
+        "paired_bootstrap",
+        lambda a, b, seed: BOOTSTRAP(a, seed=seed),
+        check_two_sides_are_compared_in_the_direction_of_the_claim,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

@@ -1,14 +1,19 @@
 """ROUGE agrees with rouge_score, intervals cover what they promise."""
 
+import itertools
+import re
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from genai_labs import paths
 from genai_labs.errors import LabError
+from genai_labs.scoring import metrics
 from genai_labs.scoring.metrics import (
     ROUGE_TYPES,
     Interval,
@@ -17,6 +22,7 @@ from genai_labs.scoring.metrics import (
     paired_bootstrap,
     rouge_scores,
 )
+from tests.variants import Variant, assert_noticed
 
 DIALOGSUM = paths.ROOT.parent / "shared" / "data" / "dialogsum" / "test.csv"
 # Forms of one word for the stemmer, punctuation for the tokenizer, line ends for rougeLsum.
@@ -219,3 +225,119 @@ def test_nothing_has_no_rouge_as_a_whole_and_columns_of_tables_are_lists() -> No
     assert rouge_scores([], []).shape == (0,)
     column = np.array(["a tea", "b"])
     assert rouge_scores(column, column).tolist() == [1, 1]  # type: ignore[arg-type]
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def check_the_interval_is_one_of_95_percent_from_many_resamples() -> None:
+    scores = np.random.default_rng(0).normal(0.3, 0.1, 400)
+    half = 1.96 * scores.std() / np.sqrt(400)
+    for seed in range(3):
+        interval = metrics.paired_bootstrap(scores, seed=seed)
+        assert interval.high - scores.mean() == pytest.approx(half, rel=0.05)
+        assert scores.mean() - interval.low == pytest.approx(half, rel=0.05)
+
+
+def check_dialogues_count_that_score_0_on_both_sides() -> None:
+    a, b = [1.0] * 10 + [0.0] * 30, [0.0] * 40
+    for interval in (metrics.paired_bootstrap(a), metrics.paired_bootstrap(a, b)):
+        assert (interval.effect, interval.n) == (0.25, 40)
+        assert interval.low < 0.25 < interval.high < 0.5
+
+
+def check_each_dialogue_is_compared_with_itself() -> None:
+    hard = np.random.default_rng(0).random(100)
+    interval = metrics.paired_bootstrap(hard + np.linspace(0.01, 0.03, 100), hard)
+    assert interval.effect == pytest.approx(0.02)
+    assert 0.015 < interval.low < interval.high < 0.025
+
+
+def of_other_pairs(a: Any, b: Any = None, **options: Any) -> Interval:
+    return paired_bootstrap(a, b if b is None else np.sort(b), **options)
+
+
+def without_zeros(a: Any, b: Any = None, **options: Any) -> Interval:
+    several = np.array([a] if b is None else [a, b])
+    return paired_bootstrap(*several[:, several.any(axis=0)], **options)
+
+
+def recall_alone(prediction: str, references: list[str], kind: str) -> list[float]:
+    return [metrics._scorer(kind).score(reference, prediction)[kind].recall for reference in references]
+
+
+def of_neighbours(texts: list[str]) -> list[float]:
+    return [each for pair in itertools.pairwise(texts) for each in PAIRWISE(list(pair))]
+
+
+SCORER, BOOTSTRAP, MEASURES, PAIRWISE = (
+    RougeScorer(list(ROUGE_TYPES), use_stemmer=True),
+    metrics.bootstrap,
+    metrics._f_measures,
+    metrics._pairwise_rouge_l,
+)
+WRONG = {
+    "a 93 % interval": Variant(
+        metrics,
+        "bootstrap",
+        partial(BOOTSTRAP, confidence_level=0.93),
+        check_the_interval_is_one_of_95_percent_from_many_resamples,
+    ),
+    "99 resamples": Variant(
+        metrics,
+        "bootstrap",
+        lambda *scores, n_resamples, **options: BOOTSTRAP(*scores, n_resamples=99, **options),
+        check_the_interval_is_one_of_95_percent_from_many_resamples,
+    ),
+    "without dialogues that score 0 on both sides": Variant(
+        metrics, "paired_bootstrap", without_zeros, check_dialogues_count_that_score_0_on_both_sides
+    ),
+    "of other pairs": Variant(metrics, "paired_bootstrap", of_other_pairs, check_each_dialogue_is_compared_with_itself),
+    "b minus a": Variant(
+        metrics,
+        "paired_bootstrap",
+        lambda a, b, **options: paired_bootstrap(b, a, **options),
+        check_each_dialogue_is_compared_with_itself,
+    ),
+    "rows in place of dialogues": Variant(
+        metrics,
+        "_per_dialogue",
+        lambda scores, name: np.ravel(scores),
+        test_rows_of_one_dialogue_are_not_independent_evidence,
+    ),
+    "words without stems": Variant(
+        metrics,
+        "_stemmed_words",
+        DefaultTokenizer(use_stemmer=False).tokenize,
+        test_stemming_makes_forms_of_a_word_equal,
+    ),
+    "the first reference only": Variant(
+        metrics,
+        "as_lists",
+        lambda references, n: [several[:1] for several in references],
+        partial(test_rouge_of_several_references_equals_rouge_score, "rouge1", SCORER),
+    ),
+    "recall in place of F": Variant(
+        metrics, "_f_measures", recall_alone, partial(test_rouge_of_random_pairs_equals_rouge_score, "rouge1", SCORER)
+    ),
+    "ROUGE-1 whatever is asked for": Variant(
+        metrics,
+        "_f_measures",
+        lambda text, references, kind: MEASURES(text, references, "rouge1"),
+        partial(test_rouge_of_random_pairs_equals_rouge_score, "rougeL", SCORER),
+    ),
+    "diversity of neighbours only": Variant(
+        metrics, "_pairwise_rouge_l", of_neighbours, test_diversity_is_0_for_equal_and_1_for_unrelated_samples
+    ),
+    "a turn anywhere in a text": Variant(
+        metrics,
+        "TURN",
+        re.compile(r".*#Person\d+#:"),
+        partial(test_a_turn_begins_with_its_speaker_and_a_colon, "Viola said: #Person1#: Hi.", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

@@ -1,6 +1,8 @@
 """Preference pairs follow their stated rule, and a reward model learns from them."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from genai_labs.paths import DIALOGUES
 from genai_labs.rlhf import conflict, reward_model
 from genai_labs.rlhf.preferences import Preference
 from genai_labs.scoring.toxicity import load_classifier
+from tests.variants import Variant, assert_noticed
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,113 @@ def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:
     assert not conflict.reported([pair.rejected for pair in made]).any()
     assert not conflict.repeated([text for pair in made for text in (pair.chosen, pair.rejected)]).any()
     assert reward_model.silence_pairs()[:40] == made
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def learned_and_measured(count: int, seed: int) -> tuple[list[Preference], list[Preference]]:
+    """The pairs that a training reads, and those that it is measured on; nothing is trained."""
+    read: dict[str, Any] = {}
+
+    def fit(pairs: Sequence[Preference], *_: object) -> None:
+        read["learned"] = list(pairs)
+
+    def accuracy(scorer: object, rows: Sequence[Preference]) -> None:
+        read["measured"] = list(rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reward_model, "fit", fit)
+        patch.setattr(reward_model, "pairwise_accuracy", accuracy)
+        reward_model.train_reward_model(ROWS, count, seed)
+    return read["learned"], read["measured"]
+
+
+def check_a_training_reads_as_many_pairs_as_were_asked_for_and_none_that_is_held_out() -> None:
+    drawn = {}
+    for count, seed in ((40, 0), (40, 1), (350, 0)):
+        learned, measured = learned_and_measured(count, seed)
+        drawn[count, seed] = learned
+        assert len(learned) == len({pair.dialogue_id for pair in learned}) == count
+        assert measured == ROWS[-reward_model.HELD_OUT :]
+        assert not {pair.dialogue_id for pair in learned} & {pair.dialogue_id for pair in measured}
+    assert drawn[40, 0] == drawn[350, 0][:40], "more labels, the same ones first"
+    assert drawn[40, 0] != drawn[40, 1]
+
+
+def check_a_pair_is_right_where_the_chosen_one_gets_more() -> None:
+    class Length:
+        def rewards(self, texts: Sequence[str]) -> np.ndarray:
+            return np.array([len(text) for text in texts])
+
+    made = [Preference("a", one, other, ()) for one, other in (("long", "ab"), ("ab", "long"), ("same", "even"))]
+    assert reward_model.pairwise_right(Length(), made).tolist() == [1, 0, 0.5]  # type: ignore[arg-type]
+
+
+def check_a_dialogue_of_two_pairs_is_on_one_side() -> None:
+    twice = [*ROWS[-3:-1], *ROWS]
+    kept, held_out = reward_model.split_preferences(twice)
+    assert len(kept) == len(ROWS) - len(held_out)
+    assert not {pair.dialogue_id for pair in kept} & {pair.dialogue_id for pair in held_out}
+
+
+def check_people_chose_what_is_called_chosen() -> None:
+    read = reward_model.read_preferences()
+    assert np.mean([pair.votes for pair in read]) > 0.7
+    harsh = [conflict.repeated([getattr(pair, side) for pair in read]).mean() for side in ("chosen", "rejected")]
+    assert harsh[0] < 0.2 < 0.4 < harsh[1]
+
+
+def exchanged(pairs: Sequence[Preference]) -> list[Preference]:
+    return [Preference(p.dialogue_id, p.rejected, p.chosen, p.votes) for p in pairs]
+
+
+def by_place(rows: Sequence[Preference]) -> tuple[list[Preference], list[Preference]]:
+    return list(rows[: -reward_model.HELD_OUT]), list(rows[-reward_model.HELD_OUT :])
+
+
+ROWS = reward_model.read_preferences()
+TRAIN, READ, RIGHT = reward_model.train_reward_model, reward_model.read_preferences, reward_model.pairwise_right
+check_what_is_read: Callable[[], None] = (
+    check_a_training_reads_as_many_pairs_as_were_asked_for_and_none_that_is_held_out
+)
+WRONG = {
+    "trained on held-out pairs": Variant(
+        reward_model, "split_preferences", lambda rows: (list(rows), by_place(rows)[1]), check_what_is_read
+    ),
+    "trained on the held-out pairs alone": Variant(
+        reward_model, "split_preferences", lambda rows: by_place(rows)[::-1], check_what_is_read
+    ),
+    "trained on all pairs whatever the count": Variant(
+        reward_model,
+        "train_reward_model",
+        lambda rows, count, *more: TRAIN(rows, len(ROWS) - reward_model.HELD_OUT, *more),
+        check_what_is_read,
+    ),
+    "the same pairs with every seed": Variant(
+        reward_model, "train_reward_model", lambda rows, count, seed: TRAIN(rows, count, 0), check_what_is_read
+    ),
+    "held out by place alone": Variant(
+        reward_model, "split_preferences", by_place, check_a_dialogue_of_two_pairs_is_on_one_side
+    ),
+    "right where the rejected one gets more": Variant(
+        reward_model,
+        "pairwise_right",
+        lambda scorer, rows: RIGHT(scorer, exchanged(rows)),
+        check_a_pair_is_right_where_the_chosen_one_gets_more,
+    ),
+    "a tie is right": Variant(
+        reward_model,
+        "pairwise_right",
+        lambda scorer, rows: np.ceil(RIGHT(scorer, rows)),
+        check_a_pair_is_right_where_the_chosen_one_gets_more,
+    ),
+    "chosen and rejected exchanged": Variant(
+        reward_model, "read_preferences", lambda: exchanged(READ()), check_people_chose_what_is_called_chosen
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

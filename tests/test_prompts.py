@@ -1,5 +1,7 @@
 """Prompts: templates, exemplars from the training split, the window."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from genai_labs.errors import LabError
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import prompts
+from tests.variants import Variant, assert_noticed
 
 DIALOGUE = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i} of a long talk about nothing." for i in range(12))
 
@@ -162,3 +165,100 @@ def test_slips_are_met_in_words(train: list[data.Row]) -> None:
         prompts.zero_shot(train[0])  # type: ignore[arg-type]
     with pytest.raises(LabError, match=r"\[exemplar\]"):
         prompts.few_shot(DIALOGUE, prompts.Exemplar(DIALOGUE, "Nothing."))  # type: ignore[arg-type]
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def check_exemplars_are_solved_short_and_drawn_by_seed() -> None:
+    rows = [data.Row(f"r{i}", f"#Person1#: {'a ' * (i % 50)}{i}", (f"S{i}.", "other"), "t") for i in range(500)]
+    short = {row.id for row in sorted(rows, key=lambda row: len(row.dialogue))[:10]}
+    drawn = [prompts.choose_exemplars(rows, 5, seed) for seed in range(5)]
+    for chosen in drawn:
+        for each in chosen:
+            row = rows[int(each.id[1:])]
+            assert (each.dialogue, each.summary) == (row.dialogue, row.summary)
+            assert each.id in short
+        assert len({each.id for each in chosen}) == 5
+    assert len({tuple(each.id for each in chosen) for chosen in drawn}) == 5
+
+
+def check_few_shot_is_solved_examples_and_the_question() -> None:
+    shown = [prompts.Exemplar("#Person1#: One.", "First."), prompts.Exemplar("#Person1#: Two.", "Second.")]
+    asked = "Summarize the following conversation.\n\n#Person1#: {}.\n\nSummary:"
+    expected = [f"{asked.format('One')} First.", f"{asked.format('Two')} Second.", asked.format("Three")]
+    assert prompts.few_shot("#Person1#: Three.", shown) == "\n\n\n".join(expected)
+    assert prompts.few_shot("#Person1#: Three.", [], "task") == "Summarize: #Person1#: Three.\nSummary:"
+
+
+def check_what_is_cut_is_the_middle(tokenizer: prompts.Tokenizer) -> None:
+    window = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"]) - 60
+    (made,) = prompts.fit_all(prompts.zero_shot, [DIALOGUE], tokenizer, window)
+    turns = DIALOGUE.splitlines()
+    kept = [place for place, turn in enumerate(turns) if turn in made]
+    cut = len(turns) - len(kept)
+    assert 0 < cut < 8
+    assert kept == [*range((len(kept) + 1) // 2), *range(len(turns) - len(kept) // 2, len(turns))]
+    assert made == prompts.zero_shot("\n".join(turns[place] for place in kept))
+
+
+def cut_at_the_end(make: Any, dialogue: str, tokenizer: Any, window: int | None = None) -> prompts.Fitted:
+    fitted = FIT(make, dialogue, tokenizer, window)
+    turns = dialogue.splitlines()
+    return replace(fitted, prompt=make("\n".join(turns[: len(turns) - fitted.turns_cut])))
+
+
+def summaries_of_others(train: list[data.Row], count: int, seed: int) -> list[prompts.Exemplar]:
+    chosen = CHOOSE(train, count, seed)
+    return [replace(one, summary=other.summary) for one, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)]
+
+
+CHOOSE, FEW, FIT = prompts.choose_exemplars, prompts.few_shot, prompts.fit
+TOKENIZER = models.load_tokenizer(load_profile("mini"))
+WRONG = {
+    "the same exemplars with every seed": Variant(
+        prompts,
+        "choose_exemplars",
+        lambda train, count, seed: CHOOSE(train, count, 0),
+        check_exemplars_are_solved_short_and_drawn_by_seed,
+    ),
+    "the longest exemplars": Variant(
+        prompts,
+        "choose_exemplars",
+        lambda train, count, seed: CHOOSE(sorted(train, key=lambda row: -len(row.dialogue))[:50], count, seed),
+        check_exemplars_are_solved_short_and_drawn_by_seed,
+    ),
+    "exemplars with the summaries of others": Variant(
+        prompts, "choose_exemplars", summaries_of_others, check_exemplars_are_solved_short_and_drawn_by_seed
+    ),
+    "exemplars behind one another from last to first": Variant(
+        prompts,
+        "few_shot",
+        lambda dialogue, exemplars, *more: FEW(dialogue, exemplars[::-1], *more),
+        check_few_shot_is_solved_examples_and_the_question,
+    ),
+    "exemplars without summaries": Variant(
+        prompts,
+        "few_shot",
+        lambda dialogue, exemplars, *more: FEW(dialogue, [replace(e, summary="") for e in exemplars], *more),
+        check_few_shot_is_solved_examples_and_the_question,
+    ),
+    "no exemplars": Variant(
+        prompts,
+        "few_shot",
+        lambda dialogue, exemplars, *more: FEW(dialogue, [], *more),
+        check_few_shot_is_solved_examples_and_the_question,
+    ),
+    "always the same instruction": Variant(
+        prompts,
+        "_template",
+        lambda instruction: prompts.INSTRUCTIONS[prompts.DEFAULT_INSTRUCTION],
+        check_few_shot_is_solved_examples_and_the_question,
+    ),
+    "the end is cut": Variant(prompts, "fit", cut_at_the_end, partial(check_what_is_cut_is_the_middle, TOKENIZER)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

@@ -1,11 +1,16 @@
 """Answers to word problems are read rightly, and the calculator mends sums and what follows from them."""
 
 import random
+import re
+from functools import partial
+from typing import Any
 
 import pytest
 
 from embedded_world.corpus import tasks
+from genai_labs.loading.lab_data import Example
 from genai_labs.prompting import reasoning
+from tests.variants import Variant, assert_noticed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +50,69 @@ def test_problems_are_the_same_with_and_without_steps() -> None:
 def test_problems_are_those_that_the_generator_draws_by_the_seed() -> None:
     rng = random.Random("problems-test-3")
     assert reasoning.problems(30, seed=3) == [tasks.word_problem(rng, "test", worked=True) for _ in range(30)]
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def check_problems_are_drawn_by_seed_and_steps_lead_to_their_answers() -> None:
+    assert reasoning.problems(20, seed=1) != reasoning.problems(20, seed=0)
+    assert reasoning.problems(20, worked=False) != reasoning.problems(20)
+    test_problems_are_the_same_with_and_without_steps()
+
+
+def first_number(text: str) -> int | None:
+    found = re.findall(r"\d+", text)
+    return int(found[0]) if found and len(found[0]) < 16 else None
+
+
+def line_by_line(text: str) -> int | None:
+    """Reckons the last sum alone, with the numbers that the model wrote."""
+    last = [each[0] for each in re.finditer(reasoning.SUM, text)][-1:]
+    return CALCULATOR(last[0]) if last else None
+
+
+def without_steps(count: int = 200, worked: bool = True, seed: int = 0) -> list[Example]:
+    made = PROBLEMS(count, worked, seed)
+    return [Example(each.task, each.source, each.target.split(". ")[-1]) for each in made]
+
+
+CALCULATOR, PROBLEMS = reasoning.with_calculator, reasoning.problems
+TEXTS: dict[str, tuple[str, Any, Any]] = {
+    "slip": ("First 3 * 4 = 11. Then 30 - 11 = 20. The answer is 20.", 20, 18),
+    "no sum": ("The answer is 7.", 7, None),
+}
+WRONG = {
+    "the first number": Variant(
+        reasoning, "final_number", first_number, partial(test_final_numbers_and_a_calculator, *TEXTS["slip"])
+    ),
+    "a slip is carried on": Variant(
+        reasoning, "with_calculator", line_by_line, partial(test_final_numbers_and_a_calculator, *TEXTS["slip"])
+    ),
+    "what the model wrote": Variant(
+        reasoning,
+        "with_calculator",
+        reasoning.final_number,
+        partial(test_final_numbers_and_a_calculator, *TEXTS["no sum"]),
+    ),
+    "the same problems with every seed": Variant(
+        reasoning,
+        "problems",
+        lambda count, worked=True, seed=0: PROBLEMS(count, worked),
+        check_problems_are_drawn_by_seed_and_steps_lead_to_their_answers,
+    ),
+    "other problems without steps": Variant(
+        reasoning,
+        "problems",
+        lambda count, worked=True, seed=0: PROBLEMS(count, worked, seed + 1 - worked),
+        check_problems_are_drawn_by_seed_and_steps_lead_to_their_answers,
+    ),
+    "no steps": Variant(
+        reasoning, "problems", without_steps, check_problems_are_drawn_by_seed_and_steps_lead_to_their_answers
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

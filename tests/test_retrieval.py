@@ -1,11 +1,13 @@
 """Retrieval finds the note that a question is about, by its rare words."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from genai_labs.errors import LabError
 from genai_labs.prompting import retrieval
+from tests.variants import Variant, assert_noticed
 
 TEXTS = ["The night train leaves at ten.", "The bakery opens at ten.", "The chess club meets at ten on Monday."]
 
@@ -66,3 +68,57 @@ def test_most_questions_find_their_note() -> None:
     index = retrieval.Index(notes)
     found = [index.search(each.question)[0] == each.place for each in asked]
     assert sum(found) >= 0.9 * len(found)
+
+
+# Checks, and wrong variants that they must notice.
+
+
+def words_in_common(index: retrieval.Index, asked: list[str], place: int) -> float:
+    return sum(index.counts[place][word] for word in asked)
+
+
+def rarity_alone(index: retrieval.Index, asked: list[str], place: int) -> float:
+    return sum(index.weight[word] for word in asked if word in index.counts[place]) / 2
+
+
+def of_the_next_note(count: int = 200, seed: int = 0) -> tuple[list[str], list[retrieval.Asked]]:
+    notes, asked = LIBRARY(count, seed)
+    return notes, [replace(each, place=(each.place + 1) % len(notes)) for each in asked]
+
+
+LIBRARY, SEARCH = retrieval.library, retrieval.Index.search
+WRONG = {
+    "words that all texts hold count as much": Variant(
+        retrieval.Index, "_score", words_in_common, test_a_word_that_every_text_holds_counts_less_than_a_rare_one
+    ),
+    "half of BM25": Variant(retrieval.Index, "_score", rarity_alone, test_bm25_is_as_its_formula_says),
+    "the worst first": Variant(
+        retrieval.Index,
+        "search",
+        lambda index, question, count=1: SEARCH(index, question, len(index.texts))[::-1][:count],
+        test_the_text_that_shares_the_rarest_words_comes_first,
+    ),
+    "wrong notes": Variant(
+        retrieval.Index,
+        "search",
+        lambda index, question, count=1: [(place + 1) % len(index.texts) for place in SEARCH(index, question, count)],
+        test_most_questions_find_their_note,
+    ),
+    "upper and lower case differ": Variant(
+        retrieval, "words", str.split, test_the_text_that_shares_the_rarest_words_comes_first
+    ),
+    "questions about another note": Variant(
+        retrieval, "library", of_the_next_note, test_the_library_holds_each_answer_once_and_no_title_twice
+    ),
+    "the same notes with every seed": Variant(
+        retrieval,
+        "library",
+        lambda count=200, seed=0: LIBRARY(count),
+        test_the_library_holds_each_answer_once_and_no_title_twice,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

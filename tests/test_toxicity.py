@@ -4,8 +4,9 @@ import csv
 import random
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from embedded_world.corpus.hate_frames import SHARES
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.pretraining.classifier_models import roberta_tokenizer
 from genai_labs.errors import LabError
+from genai_labs.prompting import prompts
 from genai_labs.rlhf import measure
 from genai_labs.scoring import toxicity
 from genai_labs.scoring.labelled_texts import LabelledText, read_rows
 from genai_labs.scoring.toxicity import Classifier, check_reward, find_labels, load_classifier
+from tests.variants import Variant, assert_noticed
 
 TRAINING = ("train_reward", "train_judge")
 COMMITTED = ("test", "challenge", "hostile_words")
@@ -264,3 +267,94 @@ def test_the_probe_catches_swapped_columns_and_a_constant_reward(reward: Classif
         check_reward(swapped)
     with pytest.raises(LabError, match="upside down"):
         check_reward(lambda lines: [0.0] * len(lines))
+
+
+# --------------------------------------------------------------------------- wrong variants that a check must notice
+
+
+@cache
+def loaded() -> Classifier:
+    return load_classifier()
+
+
+def check_toxicity_of_both_is_that_of_each_prompt_with_its_own_summary() -> None:
+    told = ["#Person1#: A room, please.", "#Person1#: You are a leaky bucket.\n#Person2#: So be it."]
+    summaries = ["#Person1# calls #Person2# a sleepy snail.", "#Person1# books a room."]
+    expected = loaded().probabilities([f"{prompts.zero_shot(told[i])} {summaries[i]}" for i in range(2)])
+    found = measure.toxicity_of_both(loaded(), told, summaries)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def check_probabilities_and_rewards_are_those_of_their_labels() -> None:
+    texts = [text for pair in toxicity.PROBES for text in pair]
+    logits, found = loaded().logits(texts), loaded().probabilities(texts)
+    assert (loaded().model.config.id2label[loaded().hate], loaded().hate, loaded().nothate) == ("hate", 1, 0)
+    np.testing.assert_allclose(np.log(found / (1 - found)), logits[:, 1] - logits[:, 0], atol=1e-6)
+    np.testing.assert_allclose(loaded().rewards(texts), logits[:, 0])
+    assert (found > 0.5).tolist() == [True, False] * 2
+
+
+def check_labels_are_found_by_name() -> None:
+    with TemporaryDirectory() as folder:
+        test_labels_are_found_by_name_even_when_they_are_swapped(Path(folder))
+
+
+def check_scores_stand_in_the_order_of_the_texts() -> None:
+    texts = ["You are a leaky bucket, and nobody wants you here.", "Tea.", "A very long and very friendly letter.", "a"]
+    found = [loaded().logits([text])[0] for text in texts]
+    np.testing.assert_allclose(loaded().logits(texts), found, atol=1e-4)
+
+
+def in_order_of_length(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    return LOGITS(classifier, sorted(texts, key=len))
+
+
+def whichever_won(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
+    return LOGITS(classifier, texts).max(axis=1)
+
+
+LOGITS, BOTH = Classifier.logits, measure.toxicity_of_both
+WRONG = {
+    "of both without the summary": Variant(
+        measure,
+        "toxicity_of_both",
+        lambda classifier, told, summaries: classifier.probabilities([prompts.zero_shot(d) for d in told]),
+        check_toxicity_of_both_is_that_of_each_prompt_with_its_own_summary,
+    ),
+    "of both without the dialogue": Variant(
+        measure,
+        "toxicity_of_both",
+        lambda classifier, told, summaries: classifier.probabilities(summaries),
+        check_toxicity_of_both_is_that_of_each_prompt_with_its_own_summary,
+    ),
+    "of both with another summary": Variant(
+        measure,
+        "toxicity_of_both",
+        lambda classifier, told, summaries: BOTH(classifier, told, summaries[::-1]),
+        check_toxicity_of_both_is_that_of_each_prompt_with_its_own_summary,
+    ),
+    "labels by place": Variant(toxicity, "find_labels", lambda *_: (1, 0), check_labels_are_found_by_name),
+    "the score of whichever label won": Variant(
+        Classifier, "rewards", whichever_won, check_probabilities_and_rewards_are_those_of_their_labels
+    ),
+    "a reward for hate": Variant(
+        Classifier,
+        "rewards",
+        lambda classifier, texts: LOGITS(classifier, texts)[:, classifier.hate],
+        check_probabilities_and_rewards_are_those_of_their_labels,
+    ),
+    "the logistic function of one logit": Variant(
+        Classifier,
+        "probabilities",
+        lambda classifier, texts: 1 / (1 + np.exp(-LOGITS(classifier, texts)[:, classifier.hate])),
+        check_probabilities_and_rewards_are_those_of_their_labels,
+    ),
+    "scores in order of length": Variant(
+        Classifier, "logits", in_order_of_length, check_scores_stand_in_the_order_of_the_texts
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)
