@@ -1,5 +1,6 @@
 """Loading data: references of a dialogue together, baselines, and errors in words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from genai_labs.errors import LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import load_profile
+from tests.variants import Variant, assert_noticed
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "dialogsum"
 
@@ -136,3 +138,45 @@ def test_baselines_of_nothing_are_empty_and_fewer_than_no_turns_are_refused() ->
     assert data.longest_turn("") == data.first_turns("") == data.first_turns("#Person1#: Hi.", 0) == ""
     with pytest.raises(LabError, match="cannot be fewer than 0"):
         data.first_turns("#Person1#: Hi.", -1)
+
+
+# Wrong variants that a test must notice.
+
+GROUP = data.group
+WRONG = {
+    "the first reference alone": Variant(
+        data,
+        "group",
+        lambda records: [replace(row, references=row.references[:1]) for row in GROUP(records)],
+        test_references_of_a_dialogue_come_together,
+    ),
+    "each reference a dialogue of its own": Variant(
+        data,
+        "group",
+        lambda records: [row for each in records for row in GROUP([each])],
+        test_references_of_a_dialogue_come_together,
+    ),
+    "other summaries are the own ones": Variant(
+        data,
+        "other_summaries",
+        lambda rows, seed=0: [row.summary for row in rows],
+        test_another_summary_is_never_the_own_one,
+    ),
+    "the last turns for the first": Variant(
+        data,
+        "first_turns",
+        lambda dialogue: " ".join(line.split(": ", 1)[-1] for line in dialogue.splitlines()[-3:]),
+        test_the_baselines_read_nothing_but_the_dialogue,
+    ),
+    "the longest turn with its tag": Variant(
+        data,
+        "longest_turn",
+        lambda dialogue: max(dialogue.splitlines(), key=len),
+        test_the_baselines_read_nothing_but_the_dialogue,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(WRONG[name], monkeypatch)

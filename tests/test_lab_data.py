@@ -1,5 +1,6 @@
 """What the labs read beside dialogues and models: rebuilt byte for byte, drawn by seed, refused in words if damaged."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from embedded_world.corpus import lab_files
 from genai_labs.errors import LabError
 from genai_labs.loading import lab_data, profiles
 from genai_labs.paths import DATA
+from tests.variants import Variant, assert_noticed
 
 ROWS = [{"seed": seed, "text": text} for seed, text in zip("00011", "abcde", strict=True)]
 
@@ -50,3 +52,25 @@ def test_files_are_those_of_the_profile_and_damage_is_named(tmp_path: Path, monk
     with pytest.raises(LabError, match=r"words\.csv lacks the column label\. Restore it with"):
         lab_data.read("words.csv", "word", "label")
     assert lab_data.read("words.csv", "word") == ({"word": "goat"},)
+
+
+# Wrong variants that a test must notice.
+
+
+def of_any_seed(rows: list[lab_data.Record], count: int, seed: int, what: str) -> list[lab_data.Record]:
+    return random.Random(seed).sample(rows, count)
+
+
+DRAW = lab_data.draw
+WRONG = {
+    "the seed is ignored": lambda rows, count, seed, what: DRAW(rows, count, 0, what),
+    "rows of any seed": of_any_seed,
+    "rows as they stand in the file": lambda rows, count, seed, what: rows[:count],
+    "own rows again where there are too few": lambda rows, count, seed, what: (DRAW(rows, 2, seed, what) * 5)[:count],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = test_a_seed_has_its_own_rows_first_and_then_all_others
+    assert_noticed(Variant(lab_data, "draw", WRONG[name], check), monkeypatch)

@@ -4,7 +4,8 @@ The lines of the notebooks that choose rows are run as they stand there, on the 
 """
 
 import ast
-from collections.abc import Callable, Iterable
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -14,7 +15,7 @@ import nbformat
 import pytest
 
 from embedded_world.corpus import lab_tasks, quarrels, splits, tasks
-from genai_labs.finetuning import forgetting, sweep
+from genai_labs.finetuning import command, forgetting, sweep
 from genai_labs.loading import data, models, profiles
 from genai_labs.loading.profiles import Profile, load_profile
 from genai_labs.paths import DIALOGUES, NOTEBOOKS, ROOT
@@ -197,6 +198,13 @@ def check_the_sweep_reads_no_test_row(world: str) -> None:
     assert_apart(by_id(read), split(world, "test"))
 
 
+def check_the_command_to_fine_tune_reads_no_test_row(world: str) -> None:
+    args = command.finetune_parser().parse_args([])
+    train, validation = map(by_id, command.rows_to_use(args, profile_of(world), Endless()))
+    assert_apart(train, validation)
+    assert_apart(train | validation, split(world, "test"))
+
+
 def check_no_row_is_in_two_splits(world: str) -> None:
     unseen = ["unseen"] if world == "mini" else []
     several = [by_id(data.load_split(profile_of(world).dataset, n)) for n in ("train", "validation", "test", *unseen)]
@@ -211,6 +219,7 @@ CHECKS = [
     check_lab_2_trains_validates_and_tests_on_different_rows,
     check_lab_2_replays_nothing_that_it_asks,
     check_the_sweep_reads_no_test_row,
+    check_the_command_to_fine_tune_reads_no_test_row,
     check_lab_3_learns_from_no_dialogue_that_it_tests_on,
     check_lab_3_tests_on_dialogues_of_the_test_split,
     check_lab_3_s_reward_model_is_measured_on_pairs_that_it_never_saw,
@@ -251,9 +260,17 @@ GENERATED: dict[str, tuple[Callable[[], Any], str | None]] = {
     "silence pairs": (quarrels.silence_pairs, "test"),
     "other tasks": (lambda: lab_tasks.other_tasks(), None),
     "replay": (lambda: lab_tasks.replayed(), "pretraining"),
+    "pre-training": (lambda: pretrained_on(), "pretraining"),
     "word problems": (lambda: lab_tasks.word_problems(), "test"),
     "notes": (lambda: lab_tasks.notes(), "test"),
 }
+
+
+def pretrained_on() -> Iterator[tuple[Any, ...]]:
+    for stage in tasks.MIXTURE:
+        rng = random.Random(stage)
+        for _ in range(100):
+            yield stage, tasks.sample(stage, rng)
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -291,7 +308,7 @@ def from_the_other_split(split: str, name: str, hostile_share: float) -> Any:
 
 LOAD_SPLIT, CHOOSE, OTHER_TASKS = data.load_split, prompts.choose_exemplars, forgetting.other_tasks
 CASES, HARSH_ROWS, PLAYED, BELONGS = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.played, splits.belongs
-DRAW_PROBLEM, MAKE_NOTE, TOPIC = tasks.draw_problem, tasks.make_note, tasks.topic
+DRAW_PROBLEM, MAKE_NOTE, TOPIC, FRESH = tasks.draw_problem, tasks.make_note, tasks.topic, tasks.fresh_dialogue
 LEAKS = {
     "a split is another one": (data, "load_split", from_the_test_split, check_no_row_is_in_two_splits),
     "exemplars from the test split": (
@@ -313,6 +330,12 @@ LEAKS = {
         check_lab_2_replays_nothing_that_it_asks,
     ),
     "tuned on the test split": (data, "load_split", from_the_test_split, check_the_sweep_reads_no_test_row),
+    "fine-tuned on the test split": (
+        data,
+        "load_split",
+        from_the_test_split,
+        check_the_command_to_fine_tune_reads_no_test_row,
+    ),
     "PPO writes about test dialogues": (
         dialogues,
         "ppo_dialogues",
@@ -344,6 +367,8 @@ WRONG_SPLITS = {
     "harsh summaries": (quarrels, "played", from_the_other_split),
     "silence pairs": (quarrels, "played", from_the_other_split),
     "other tasks": (lab_tasks, "OTHER_TASKS", {"topic": lambda rng, split: TOPIC(rng)}),
+    "pre-training": (tasks, "fresh_dialogue", lambda rng, split: FRESH(rng, "test")),
+    "replay": (tasks, "fresh_dialogue", lambda rng, split: FRESH(rng, "train")),
     "word problems": (tasks, "draw_problem", lambda rng, split: DRAW_PROBLEM(rng)),
     "notes": (tasks, "make_note", lambda raw, rng, split: MAKE_NOTE(raw, rng)),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import trl
 
 from embedded_world.corpus import preferences as pairs
 from genai_labs.errors import LabError
@@ -124,6 +125,26 @@ def check_a_training_reads_as_many_pairs_as_were_asked_for_and_none_that_is_held
     assert drawn[40, 0] != drawn[40, 1]
 
 
+def check_the_trainer_is_given_chosen_and_rejected_as_they_are() -> None:
+    given: dict[str, Any] = {}
+
+    class Recorder:
+        def __init__(self, **arguments: Any) -> None:
+            given.update(arguments)
+
+        def train(self) -> None:
+            pass
+
+    scorer = load_classifier()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trl, "RewardTrainer", Recorder)
+        reward_model.fit(ROWS[:3], scorer.model, scorer.tokenizer, seed=7, steps=5)
+    read = given["train_dataset"]
+    for side in ("chosen", "rejected"):
+        assert read[f"{side}_ids"] == [scorer.tokenizer(getattr(pair, side))["input_ids"] for pair in ROWS[:3]]
+    assert (given["args"].seed, given["args"].max_steps) == (7, 5)
+
+
 def check_a_pair_is_right_where_the_chosen_one_gets_more() -> None:
     class Length:
         def rewards(self, texts: Sequence[str]) -> np.ndarray:
@@ -155,7 +176,7 @@ def by_place(rows: Sequence[Preference]) -> tuple[list[Preference], list[Prefere
     return list(rows[: -reward_model.HELD_OUT]), list(rows[-reward_model.HELD_OUT :])
 
 
-ROWS = reward_model.read_preferences()
+ROWS, FIT = reward_model.read_preferences(), reward_model.fit
 TRAIN, READ, RIGHT = reward_model.train_reward_model, reward_model.read_preferences, reward_model.pairwise_right
 check_what_is_read: Callable[[], None] = (
     check_a_training_reads_as_many_pairs_as_were_asked_for_and_none_that_is_held_out
@@ -190,6 +211,18 @@ WRONG = {
         "pairwise_right",
         lambda scorer, rows: np.ceil(RIGHT(scorer, rows)),
         check_a_pair_is_right_where_the_chosen_one_gets_more,
+    ),
+    "what was rejected is learned": Variant(
+        reward_model,
+        "fit",
+        lambda pairs, *more, **options: FIT(exchanged(pairs), *more, **options),
+        check_the_trainer_is_given_chosen_and_rejected_as_they_are,
+    ),
+    "the same order of pairs with every seed": Variant(
+        reward_model,
+        "fit",
+        lambda pairs, model, tokenizer, seed, steps: FIT(pairs, model, tokenizer, 0, steps),
+        check_the_trainer_is_given_chosen_and_rejected_as_they_are,
     ),
     "chosen and rejected exchanged": Variant(
         reward_model, "read_preferences", lambda: exchanged(READ()), check_people_chose_what_is_called_chosen
