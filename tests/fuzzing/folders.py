@@ -131,6 +131,12 @@ def without_beams() -> GenerationConfig:
     return config
 
 
+def without_end() -> GenerationConfig:
+    config = GenerationConfig(max_new_tokens=1)
+    config.max_new_tokens = float("nan")
+    return config
+
+
 def generating(**changed: Any) -> dict[str, Any]:
     given = {"model": tiny(), "tokenizer": TOKENIZER, "prompts": ["Hi."], "config": None, "batch_size": None, "seed": 0}
     return {**given, "max_length": None, "progress": False, **changed}
@@ -153,6 +159,7 @@ asked = {"model": st.builds(tiny), "tokenizer": st.just(TOKENIZER), "prompts": l
         generating(config={"max_new_tokens": 2}),
         generating(seed="one"),
         generating(config=without_beams()),
+        generating(config=without_end()),
         generating(config=GenerationConfig(max_new_tokens=2, do_sample=True, temperature=-1.0)),
     ),
 )

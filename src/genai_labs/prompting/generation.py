@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs.errors import LabError
 from genai_labs.inputs import text
-from genai_labs.inputs.arguments import as_text
+from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.batches import by_length
 from genai_labs.loading import shortage
 from genai_labs.system import devices
@@ -189,6 +189,9 @@ def _check_settings(configs: Any, seed: Any) -> None:
             f"Settings of writing were given as a {type(odd[0]).__name__}, and a GenerationConfig is needed, such as "
             "greedy(60) or GenerationConfig(do_sample=True, temperature=0.7); for several, each under its name."
         )
+    for config in configs.values():
+        if config.max_new_tokens is not None:  # not a number would mean: for ever
+            as_whole_number(config.max_new_tokens, "max_new_tokens", 1)
     if seed is not None and (not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63):
         raise LabError(f"The seed is {str(seed)[:40]!r}, and has to be a whole number such as 0 or 1. Change it.")
 
