@@ -211,6 +211,11 @@ def test_settings_of_an_interval_that_cannot_be_are_refused_in_words(settings: A
         paired_bootstrap([1, 2, 3], **settings)
 
 
+def test_more_resamples_than_fit_into_memory_are_refused_in_words() -> None:
+    with pytest.raises(LabError, match="at most 1,000,000"):
+        paired_bootstrap([1, 2, 3], resamples=2**31)
+
+
 @pytest.mark.parametrize("given", [None, 5, [5], [None], {"a": "b"}, "text"])
 def test_texts_that_are_none_are_refused_in_words(given: Any) -> None:
     with pytest.raises(LabError):

@@ -21,6 +21,7 @@ from genai_labs.inputs.arguments import as_text, as_texts, as_whole_number, is_l
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 RESAMPLES = 9_999
+MOST_RESAMPLES = 1_000_000
 SEED = 0
 
 TURN = re.compile(r"\s*#Person\d+#:")
@@ -120,6 +121,8 @@ def paired_bootstrap(
     Efron and Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
     """
     resamples = as_whole_number(resamples, "The number of resamples", 1)
+    if resamples > MOST_RESAMPLES:
+        raise LabError(f"{resamples:,} resamples would fill the memory. Take at most {MOST_RESAMPLES:,}.")
     seed = as_whole_number(seed, "The seed", 0)
     scores = _per_dialogue(a, "a")
     if b is not None:
