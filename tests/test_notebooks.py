@@ -1,8 +1,9 @@
 """Committed notebooks are executed, clean, explained. (Whether their outputs are right, nbval compares.)"""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from symtable import symtable
 
 import nbformat
 import pytest
@@ -114,6 +115,27 @@ def test_lab_1_is_there_and_every_notebook_is_a_lab() -> None:
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
 def test_committed_notebooks_are_fit_to_be_read(path: Path) -> None:
     assert find_problems(nbformat.read(path, as_version=4)) == []
+
+
+def rebound(codes: Sequence[str]) -> set[str]:
+    """Names that some of these cells import and that some give to something else."""
+    tables = [symtable(code, "<cell>", "exec") for code in codes]
+    symbols = [symbol for table in tables for symbol in table.get_symbols()]
+    imported = {symbol.get_name() for symbol in symbols if symbol.is_imported()}
+    return imported & {symbol.get_name() for symbol in symbols if symbol.is_assigned() and not symbol.is_imported()}
+
+
+def test_a_name_that_is_taken_twice_is_found() -> None:
+    assert rebound(["from a import b, c", "c = [b for b in range(3)]"]) == {"c"}
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
+def test_cells_can_be_run_again_since_no_import_is_overwritten(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    solutions = re.findall(
+        r"```python\n(.*?)```", "\n".join(c.source for c in cells if c.cell_type == "markdown"), re.S
+    )
+    assert rebound([*(cell.source for cell in cells if cell.cell_type == "code"), *solutions]) == set()
 
 
 @pytest.mark.parametrize(
