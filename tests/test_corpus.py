@@ -54,7 +54,7 @@ def test_a_broken_scenario_is_reported_in_words() -> None:
 )
 def test_splits_have_the_promised_sizes(split: str, dialogues: int, rows: int) -> None:
     table = read(split)
-    assert list(table[0]) == ["id", "dialogue", "summary", "topic"]
+    assert list(table[0]) == ["id", "dialogue", "summary", "topic", "situation"]
     assert len(table) == rows
     assert len({row["dialogue"] for row in table}) == dialogues
     assert len({row["id"] for row in table}) == rows

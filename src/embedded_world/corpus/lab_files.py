@@ -70,10 +70,11 @@ FILES: dict[str, dict[str, LabFile]] = {
             f"Dialogues that PPO writes about, {quarrels.PPO_HOSTILE_SHARE:.0%} of them with a quarrel.",
         ),
         "cases.csv": LabFile(
-            ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "quarrel", "hostile"),
+            ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "situation", "quarrel", "hostile"),
             quarrels.cases,
             "Test dialogues with three neutral references, the kind of their quarrel and the tag of whoever is hostile "
-            "(both empty in a polite dialogue): the test split, and dialogues with other slot values of that split.",
+            "(both empty in a polite dialogue): the test split, and dialogues with other slot values of that split; "
+            "`situation` names the scenario that is played.",
         ),
         "silence_pairs.csv": LabFile(
             ("id", "chosen", "rejected"),

@@ -58,7 +58,7 @@ def ppo_dialogues() -> Iterator[tuple[object, ...]]:
 
 
 def cases() -> Iterator[tuple[object, ...]]:
-    """Id, dialogue, three neutral references, topic, kind of quarrel, tag of whoever is hostile.
+    """Id, dialogue, three neutral references, topic, situation, kind of quarrel, tag of whoever is hostile.
 
     The committed test split in the order in which it was made, then dialogues with other slot values of that split,
     until HOSTILE_CASES of all hold a quarrel.
@@ -73,7 +73,7 @@ def cases() -> Iterator[tuple[object, ...]]:
             references = splits.references(dialogue, splits.REFERENCES["test"], rng)
             quarrel = dialogue.quarrel
             truth = (quarrel.category, dialogue.tag(quarrel.hostile)) if quarrel else ("", "")
-            yield f"{name}_{number}", dialogue.text, *references, dialogue.topic, *truth
+            yield f"{name}_{number}", dialogue.text, *references, dialogue.topic, dialogue.scenario.id, *truth
 
 
 def silence_pairs() -> Iterator[tuple[object, ...]]:

@@ -22,7 +22,7 @@ SPLIT_RANGES = {
 }
 SPLIT_SIZES = {"train": 8000, "validation": 500, "test": 500, "unseen": 200}
 REFERENCES = {"train": 1, "validation": 1, "test": 3, "unseen": 1}
-COLUMNS = ("id", "dialogue", "summary", "topic")
+COLUMNS = ("id", "dialogue", "summary", "topic", "situation")
 
 
 def belongs(signature: str, split: str) -> bool:
@@ -70,9 +70,8 @@ def rows(split: str, seed: int = 0) -> list[dict[str, str]]:
     for i, dialogue in enumerate(played):
         for k, summary in enumerate(references(dialogue, REFERENCES[split], rng)):
             suffix = f"_{k + 1}" if REFERENCES[split] > 1 else ""
-            table.append(
-                dict(zip(COLUMNS, (f"{split}_{i}{suffix}", dialogue.text, summary, dialogue.topic), strict=True))
-            )
+            row = (f"{split}_{i}{suffix}", dialogue.text, summary, dialogue.topic, dialogue.scenario.id)
+            table.append(dict(zip(COLUMNS, row, strict=True)))
     return table
 
 

@@ -37,7 +37,7 @@ give the same bytes. This card is written by the same command. Licence: Apache-2
 
 `handwritten.csv` is different: 64 dialogues written one by one in free style. Nothing is ever trained on them.
 
-- Columns as in DialogSum: id, dialogue, summary, topic. Turns are lines that begin with `#Person1#:` or `#Person2#:`.
+- Columns as in DialogSum: id, dialogue, summary, topic; and situation, the scenario that was played. Turns are lines that begin with `#Person1#:` or `#Person2#:`.
   A test dialogue has three rows, one for each reference summary (`test_7_1`, `test_7_2`, `test_7_3`).
 - {len(scenarios())} known scenarios in {len(topics)} topics ({", ".join(topics)}) and {len(scenarios(unseen=True))} unseen
   ones, which appear in `unseen.csv` alone.

@@ -6,13 +6,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.tables import Table, complain, read_table, text_problem
 from genai_labs.inputs.text import without_surrogates
 from genai_labs.loading import hub
+
+T = TypeVar("T")
 
 COLUMNS = ("id", "dialogue", "summary", "topic")
 REMEDY = (
@@ -23,12 +25,16 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Row:
-    """One dialogue with all its reference summaries (three in the test split, one elsewhere)."""
+    """One dialogue with all its reference summaries (three in the test split, one elsewhere).
+
+    situation: what is played in it, as in other dialogues; empty where the data name none.
+    """
 
     id: str
     dialogue: str
     references: tuple[str, ...]
     topic: str
+    situation: str = ""
 
     @property
     def summary(self) -> str:
@@ -104,7 +110,7 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
             if problem:
                 table.problems.append(f"Line {line} of {table.path.name} (id {own or '?'}) {problem}")
         texts: dict[str, Any] = {column: row.get(column) for column in ("dialogue", "summary")}
-        records.append({"id": own, **texts, "topic": _word(row.get("topic"), "")})
+        records.append({"id": own, **texts} | {name: _word(row.get(name), "") for name in ("topic", "situation")})
     return records
 
 
@@ -145,10 +151,22 @@ def group(records: Sequence[dict[str, Any]]) -> list[Row]:
             text,
             tuple(r["summary"] for r in rows),
             first["topic"],
+            first.get("situation", ""),
         )
         for text, rows in grouped.items()
         for first in rows[:1]
     ]
+
+
+def situations(rows: Sequence[Row]) -> list[str]:
+    """For each row the situation that its dialogue shares with others; its own place where none is named."""
+    return [row.situation or f"dialogue {place}" for place, row in enumerate(rows)]
+
+
+def half_by_seed(rows: Sequence[T], seed: int) -> list[T]:
+    """Half of the rows, drawn by the seed and in their order; all of them with seed 0."""
+    chosen = random.Random(as_whole_number(seed, "The seed")).sample(range(len(rows)), len(rows) // 2)
+    return [rows[place] for place in sorted(chosen)] if seed else list(rows)
 
 
 def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:

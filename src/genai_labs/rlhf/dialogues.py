@@ -61,10 +61,10 @@ def evaluation_cases(hostile: int = 200, polite: int = 200) -> list[Case]:
     The committed test split comes first, in the order in which it was made, then dialogues with other slot values of
     the test split. Always the same ones: tests do not depend on a seed.
     """
-    rows = lab_data.read("rlhf/cases.csv", "id", "dialogue", *REFERENCES, "topic", "quarrel", "hostile")
+    rows = lab_data.read("rlhf/cases.csv", "id", "dialogue", *REFERENCES, "topic", "situation", "quarrel", "hostile")
     cases = [
         Case(
-            Row(row["id"], row["dialogue"], tuple(row[name] for name in REFERENCES), row["topic"]),
+            Row(row["id"], row["dialogue"], tuple(row[name] for name in REFERENCES), row["topic"], row["situation"]),
             row["quarrel"] or None,
             row["hostile"],
         )
