@@ -28,6 +28,7 @@ from tests.variants import Variant, assert_noticed
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),
     *("verdict", "holds", "seed", "profile", "versions"),
+    *("clusters", "smallest_effect", "p", "varies"),
 ]
 
 RNG = np.random.default_rng(0)
@@ -263,6 +264,64 @@ def test_table_shows_the_lessons_of_this_process() -> None:
     assert repr(lessons_table(read_lessons())) == text
 
 
+def test_dialogues_of_one_situation_are_counted_and_make_the_interval_wider() -> None:
+    names = [str(number // 4) for number in range(100)]
+    gain = np.repeat(RNG.normal(0.05, 0.1, 25), 4)
+    apart, together = (lesson("1.1", "c", gain, metric="m", show=False, clusters=each) for each in (None, names))
+    assert (apart.clusters, together.clusters, read_lessons()[0]["clusters"]) == (100, 25, 25)
+    assert together.interval.low < apart.interval.low - 0.01
+    assert "n = 100 dialogues of 25 situations" in repr(together.card)
+    assert "situations" not in repr(apart.card)
+
+
+def test_a_card_says_what_could_have_been_found() -> None:
+    result = lesson("1.1", "c", RNG.normal(0, 1, 100), metric="m", show=False)
+    low, high = result.interval.low, result.interval.high
+    assert result.smallest_effect == pytest.approx(2.8 * (high - low) / 3.92, abs=1e-4)
+    assert result.smallest_effect == pytest.approx(0.28, abs=0.06)  # 2.8 standard errors of 1 / 10
+    assert f"n = 100 dialogues, could have shown {result.smallest_effect:.3f} or more" in repr(result.card)
+    assert "could have" not in repr(lesson("1.1", "c", BASE, BASE, metric="m", show=False).card)
+
+
+def test_the_table_shows_what_still_holds_with_all_others() -> None:
+    close = RNG.normal(0, 1, 100)
+    close += 2.1 * close.std() / 10 - close.mean()
+    alone = lesson("1.1", "Close.", close, metric="m", show=False)
+    assert alone.holds
+    assert 0.01 < alone.p <= 0.05
+    assert lessons_table().text.splitlines()[-1].count("holds") == 2
+    for number in range(2, 8):
+        lesson(f"1.{number}", "Open.", close - 0.2, metric="m", show=False)
+    lesson("1.8", "Clear.", close + 2, metric="m", show=False)
+    rows = {line.split()[0]: line for line in lessons_table().text.splitlines()[1:]}
+    assert rows["1.1"].endswith("\N{CHECK MARK} holds                 ? not shown")
+    assert rows["1.8"].count("holds") == 2
+    lesson("2.1", "Another lab.", close, metric="m", show=False)
+    assert lessons_table(read_lessons()).text.splitlines()[-1].count("holds") == 2
+
+
+def test_rows_of_older_files_have_no_correction() -> None:
+    lesson("1.1", "Better.", BETTER, BASE, metric="m", show=False)
+    old = {key: read_lessons()[0][key] for key in ROW[:14]}
+    assert lessons_table([old]).text.endswith("holds  -")
+
+
+@pytest.mark.parametrize("name", ["p", "clusters", "smallest_effect"])
+@pytest.mark.parametrize("value", ["x", None, float("nan"), [1]])
+def test_later_numbers_are_checked_where_they_are(name: str, value: object) -> None:
+    lesson("1.1", "Better.", BETTER, BASE, metric="m", show=False)
+    with pytest.raises(LabError, match="lacks a number"):
+        lessons_table([read_lessons()[0] | {name: value}])
+
+
+def test_a_claim_that_holds_has_a_p_value_of_at_most_5_percent_and_no_other() -> None:
+    for shift in np.linspace(0.15, 0.25, 11):
+        scores = np.random.default_rng(1).normal(size=100) + shift
+        for claim in ({}, {"expect": "between", "bounds": (-0.4, 0.4)}):
+            result = lesson("1.1", "c", scores, metric="m", show=False, **claim)  # type: ignore[arg-type]
+            assert result.holds == (result.p <= 0.05)
+
+
 def test_a_cell_that_ends_with_a_lesson_shows_one_card(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = InteractiveShell.instance()
     shell.user_ns.update(lesson=lesson, a=BETTER, b=BASE)
@@ -341,7 +400,7 @@ def against_0(*claim: Any, level: bool = False) -> Expectation:
 
 
 JUDGE, DIFFERENCE, BOUNDS = Expectation.judge, verdicts._judge_difference, verdicts._judge_bounds
-BOOTSTRAP = lessons.paired_bootstrap
+ESTIMATE = lessons.Estimate
 WRONG = {
     "by the estimate": Variant(Expectation, "judge", by_estimate, check_a_claim_holds_by_its_whole_interval),
     "touching 0 is enough": Variant(
@@ -367,8 +426,8 @@ WRONG = {
     ),
     "the second side is left out": Variant(
         lessons,
-        "paired_bootstrap",
-        lambda a, b, seed: BOOTSTRAP(a, seed=seed),
+        "Estimate",
+        lambda a, b, **options: ESTIMATE(a, **options),
         check_two_sides_are_compared_in_the_direction_of_the_claim,
     ),
 }

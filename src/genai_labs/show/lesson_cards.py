@@ -33,10 +33,17 @@ class Lesson:
     digits: int = 3
     shown_in: str | None = None  # the run of a cell that has shown the card
     varies: bool = False
+    clusters: int = 0  # how many situations the dialogues are of
+    p: float = 1.0  # the smallest error, 1 minus level, with which the interval still shows the claim
 
     @property
     def holds(self) -> bool:
         return self.verdict == HOLDS
+
+    @property
+    def smallest_effect(self) -> float:
+        """What would have been found with a chance of 80 %: 2.8 standard errors, and 3.92 of these are an interval."""
+        return round(2.8 / 3.92 * (self.interval.high - self.interval.low), 4)
 
     @property
     def card(self) -> Card:
@@ -57,6 +64,10 @@ class Lesson:
             "seed": self.seed,
             "profile": self.profile,
             "versions": versions(),
+            "clusters": self.clusters,
+            "smallest_effect": self.smallest_effect,
+            "p": self.p,
+            "varies": self.varies,
         }
 
     def __repr__(self) -> str:
@@ -83,7 +94,11 @@ def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
     sign = "" if lesson.expectation.level else "+"
     mark = ABOUT if lesson.varies else ""
     effect, low, high = (f"{mark}{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
-    certainty = f"95 % interval [{low}, {high}], n = {lesson.interval.n} {lesson.of}"
+    count = f"n = {lesson.interval.n} {lesson.of}"
+    count += f" of {lesson.clusters} situations" if lesson.clusters < lesson.interval.n else ""
+    shown = f"{mark}{lesson.smallest_effect:.{lesson.digits}f}"
+    count += f", could have shown {shown} or more" if lesson.smallest_effect else ""
+    certainty = f"95 % interval [{low}, {high}], {count}"
     return f"{effect} {lesson.unit or lesson.metric}", certainty
 
 

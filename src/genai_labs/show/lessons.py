@@ -5,7 +5,7 @@ so, and the run that contains it fails.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text
 from genai_labs.loading.profiles import loaded_profile
-from genai_labs.scoring.metrics import SEED, Interval, paired_bootstrap
+from genai_labs.scoring.intervals import SEED, Estimate, Interval, holm
 from genai_labs.show.cards import Card, box, escape
 from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.lesson_cards import Lesson, cell_run
 from genai_labs.show.record import ID, checked, order, write_row
-from genai_labs.show.verdicts import LOOKS, TOO_FEW, Bounds, Expect, Expectation
+from genai_labs.show.verdicts import HOLDS, LOOKS, NOT_SHOWN, TOO_FEW, Bounds, Expect, Expectation
 
 FEWEST = 20
 DECIMALS = 4  # of the numbers in lessons.json; verdicts are passed on these numbers, too
@@ -45,6 +45,7 @@ def lesson(
     fewest: int = FEWEST,
     digits: int = 3,
     varies: bool = False,
+    clusters: Sequence[object] | None = None,
 ) -> Lesson:
     """Measures a claim, shows it as a card and writes it into lessons.json.
 
@@ -56,6 +57,7 @@ def lesson(
     of: what was scored. fewest: the smallest n accepted. digits: decimals shown on the card.
     varies: the scores rest on a training or on samples, so that their last digits depend on the machine: the card
     marks them with ≈, and the comparison of saved outputs passes over them, but not over the verdict.
+    clusters: what each dialogue has in common with others, such as its situation (``data.situations``).
     The verdict is "holds" when the whole 95 % interval is as expected; "the opposite holds" when all of it
     is on the other side of 0 (of at_least for a single score, of the bounds for "between"); "no detectable
     change" when it contains 0; "smaller than claimed" when the effect has the expected sign and all of the
@@ -73,8 +75,12 @@ def lesson(
             f"Score more of them, or state fewest={count} if so few are meant."
         )
     # Elsewhere the data are not ours, and a lab should not stop because they have little of something.
-    interval = _rounded(paired_bootstrap(a, b, seed=seed)) if count >= 2 else Interval(0.0, 0.0, 0.0, count)
     expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
+    interval, p, groups = Interval(0.0, 0.0, 0.0, count), 1.0, count
+    if count >= 2:
+        estimate = Estimate(a, b, seed=seed, clusters=clusters)
+        interval, groups = _rounded(estimate.interval()), len(set(estimate.clusters))
+        p = estimate.p_value(lambda at_a_level: expectation.judge(_rounded(at_a_level))[0] == HOLDS)
     verdict, reason = expectation.judge(interval)
     if count < fewest:
         verdict, reason = TOO_FEW, f"{count} {of} are too few for a claim: {fewest} are needed."
@@ -93,6 +99,8 @@ def lesson(
         digits=digits,
         shown_in=cell_run() if show else None,
         varies=varies,
+        clusters=groups,
+        p=float(f"{p:.3g}"),
     )
     _measured[id] = result
     write_row(result.row())
@@ -102,7 +110,11 @@ def lesson(
 
 
 def lessons_table(rows: Iterable[Mapping[str, Any]] | None = None) -> Card:
-    """The lessons measured in this notebook so far, or those of `rows` as read_lessons gives them."""
+    """The lessons measured in this notebook so far, or those of `rows` as read_lessons gives them.
+
+    Of twenty claims that are not true, one holds by luck. "with all others" is the verdict after Holm's correction: it
+    still holds if the interval shows the claim at the level that is needed for all lessons of the lab to be right.
+    """
     try:
         rows = [each.row() for each in _measured.values()] if rows is None else checked(rows)
     except (ValueError, TypeError, OverflowError) as error:
@@ -110,7 +122,12 @@ def lessons_table(rows: Iterable[Mapping[str, Any]] | None = None) -> Card:
     if not rows:
         text = "No lesson has been measured yet: run the cells above first."
         return Card(box(escape(text)), text)
-    return show_table([_table_row(row) for row in sorted(rows, key=order)])
+    rows = sorted(rows, key=order)
+    corrected: dict[str, float] = {}
+    for lab in {row["lab"] for row in rows}:
+        tried = [row for row in rows if row["lab"] == lab and "p" in row and row["verdict"] != TOO_FEW]
+        corrected |= zip((row["id"] for row in tried), holm([row["p"] for row in tried]), strict=True)
+    return show_table([_table_row(row, corrected.get(row["id"])) for row in rows])
 
 
 def _check_claim(id: str, expect: str, at_least: float, bounds: Bounds | None, single: bool) -> None:
@@ -136,8 +153,9 @@ def _rounded(interval: Interval) -> Interval:
     return Interval(effect, low, high, interval.n)
 
 
-def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    mark = ABOUT if row["id"] in _measured and _measured[row["id"]].varies else ""
+def _table_row(row: Mapping[str, Any], p: float | None) -> dict[str, Any]:
+    mark = ABOUT if row.get("varies") else ""
+    after_holm = NOT_SHOWN if row["holds"] and (p or 0) > 0.05 else row["verdict"]
     return {
         "lesson": row["id"],
         "claim": row["claim"],
@@ -145,4 +163,5 @@ def _table_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
         "n": row["n"],
         "verdict": f"{LOOKS[row['verdict']][0]} {row['verdict']}",
+        "with all others": "-" if p is None else f"{LOOKS[after_holm][0]} {after_holm}",
     }

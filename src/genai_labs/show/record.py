@@ -18,6 +18,7 @@ FILE = "lessons.json"
 ID = r"\d{1,9}\.\d{1,9}[a-z]?"
 TEXTS = ("id", "claim", "metric", "unit", "verdict")  # of a row of lessons.json
 NUMBERS = ("effect", "low", "high", "n")
+LATER = ("clusters", "smallest_effect", "p", "varies")  # numbers that older files lack
 
 
 def lessons_path() -> Path:
@@ -50,6 +51,7 @@ def checked(rows: Any) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not re.fullmatch(ID, str(row.get("id")), re.ASCII):
             raise ValueError(f"there is something that is no lesson: {row!r:.60}")
         texts, numbers = (row.get(name) for name in TEXTS), [row.get(name) for name in NUMBERS]
+        numbers += [row.get(name, 0) for name in LATER]
         if not all(isinstance(each, str) for each in texts) or row["verdict"] not in LOOKS:
             raise ValueError(f"lesson {row['id']} lacks a text")
         if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genai_labs.inputs.arguments import as_list_of, as_text
-from genai_labs.loading.data import Row, first_turns, longest_turn, other_summaries
+from genai_labs.loading.data import Row, first_turns, longest_turn, other_summaries, situations
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
 from genai_labs.show.display import Card, Plot, score_bars, show_table
 
@@ -47,8 +47,8 @@ class Scoreboard:
         return rouge_scores(texts, [list(row.references)] * len(texts))
 
     def interval(self, name: str, kind: str = "rouge1") -> Interval:
-        """Mean score with its 95 % interval over dialogues."""
-        return paired_bootstrap(self.scores[name][kind])
+        """Mean score with its 95 % interval over dialogues, those of one situation together."""
+        return paired_bootstrap(self.scores[name][kind], clusters=situations(self.rows))
 
     def table(self, *names: str, caption: str | None = None) -> Card:
         """ROUGE of the named outputs (all, if none is named) and of the baselines, in hundredths, with intervals."""
