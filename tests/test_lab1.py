@@ -11,6 +11,7 @@ import pytest
 
 from genai_labs.course import runner, seeds
 from genai_labs.errors import LabError
+from genai_labs.loading import data
 from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
 
@@ -90,7 +91,8 @@ def test_the_committed_seeds_show_every_lesson_holding() -> None:
     record = json.loads((ROOT / "results" / "lab1_seeds.json").read_text(encoding="utf-8"))
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 8
-    assert {item["id"]: item["holds_on"] for item in record["lessons"]} == {item["id"]: 5 for item in record["lessons"]}
+    assert [item["id"] for item in record["lessons"] if item["holds_on"] < item.get("measured_on", 5)] == []
+    assert {item.get("measured_on", 5) for item in record["lessons"]} <= {1, 5}
     assert (ROOT / "results" / "lab1_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
 
 
@@ -105,6 +107,62 @@ def test_seeds_are_summarized_lesson_by_lesson() -> None:
     assert record["lessons"][0]["seeds"]["2"] is None
     assert "1 of 3" in seeds.as_markdown(record)
     assert "not shown" in seeds.as_markdown(record)
+
+
+def test_where_a_seed_changes_nothing_a_lesson_was_measured_once() -> None:
+    row = {
+        "claim": "c",
+        "metric": "m",
+        "effect": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "n": 9,
+        "verdict": "holds",
+        "holds": True,
+    }
+    fixed, failing, varying, moving = ({"id": f"1.{number}"} | row | {"varies": number == 3} for number in range(1, 5))
+    failing |= {"verdict": "not shown", "holds": False}
+    runs = {seed: [fixed, failing, varying, moving | {"effect": 0.2 + seed / 100}] for seed in (0, 1, 2)}
+    record = seeds.summarize(1, runs)
+    counted = {item["id"]: (item["holds_on"], item["measured_on"]) for item in record["lessons"]}
+    assert counted == {"1.1": (1, 1), "1.2": (0, 1), "1.3": (3, 3), "1.4": (3, 3)}
+    page = seeds.as_markdown(record)
+    assert page.count("| no training, no sampling: measured once |") == 1
+    assert page.count("measured once, does not hold |") == 1
+    assert page.count("| 3 of 3 |") == 2
+    assert "half of all" in page
+    (item,) = seeds.summarize(1, {0: [fixed]})["lessons"]
+    assert "| 1 of 1 |" in seeds.as_markdown(seeds.summarize(1, {0: [fixed]}))
+    assert (item["holds_on"], item["measured_on"]) == (1, 1)
+
+
+def test_a_seed_fails_where_a_lesson_fails_on_one_of_those_it_was_measured_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"id": "1.1", "claim": "c", "metric": "m", "effect": 0.2, "low": 0.1, "high": 0.3, "n": 9}
+    for holds, code in ((True, 0), (False, 1)):
+        made = row | {"verdict": "holds" if holds else "not shown", "holds": holds}
+        monkeypatch.setattr(seeds, "run_with_seed", lambda lab, seed, made=made: [made])
+        assert seeds.main(["1", "--seeds", "0", "1", "--out", str(tmp_path)]) == code
+
+
+def test_every_seed_but_0_draws_half_of_the_test_rows() -> None:
+    rows = list("abcdefghij")
+    assert data.half_by_seed(rows, 0) == rows
+    halves = [data.half_by_seed(rows, seed) for seed in range(1, 6)]
+    assert all(len(half) == 5 and half == sorted(set(half)) for half in halves)
+    assert len({tuple(half) for half in halves}) == 5
+    assert halves[0] == data.half_by_seed(rows, 1)
+
+
+@pytest.mark.parametrize("lab", runner.LAB_NOTEBOOKS)
+def test_what_a_lab_measures_on_depends_on_the_seed(lab: int) -> None:
+    notebook = nbformat.read(NOTEBOOKS / runner.LAB_NOTEBOOKS[lab], as_version=4)
+    loading = [line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines()]
+    loading = [line for line in loading if line.startswith(("test = ", "cases = "))]
+    assert len(loading) == 1
+    assert "data.half_by_seed(" in loading[0]
+    assert ", SEED)" in loading[0]
 
 
 def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

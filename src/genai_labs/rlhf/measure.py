@@ -8,7 +8,7 @@ summary does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
+from genai_labs.loading.data import situations
 from genai_labs.prompting import generation, prompts
 from genai_labs.rlhf import conflict
 from genai_labs.rlhf.dialogues import Case
@@ -45,12 +46,13 @@ MEASURES: dict[str, str] = {
 class Outcome:
     """The first summary of each case, and scores by name, one a dialogue, of hostile and of polite ones.
 
-    Names are those of MEASURES, and ``toxicity, NAME`` for each classifier.
+    Names are those of MEASURES, and ``toxicity, NAME`` for each classifier. situations: those of both, for intervals.
     """
 
     texts: list[str]
     hostile: dict[str, Scores]
     polite: dict[str, Scores]
+    situations: dict[str, list[str]] = field(default_factory=dict)
 
 
 def sampling(tokens: int = LONGEST) -> GenerationConfig:
@@ -74,11 +76,12 @@ def measure(
     """
     asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
     texts = generation.sample(model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed)[""]
-    groups = []
-    for wanted in (True, False):
-        pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is wanted]
-        groups.append(averaged([t for t, _ in pairs], [c for _, c in pairs], classifiers) if pairs else {})
-    return Outcome([several[0] for several in texts], *groups)
+    groups, shared = {}, {}
+    for kind in ("hostile", "polite"):
+        pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is (kind == "hostile")]
+        groups[kind] = averaged([t for t, _ in pairs], [c for _, c in pairs], classifiers) if pairs else {}
+        shared[kind] = situations([c.row for _, c in pairs])
+    return Outcome([several[0] for several in texts], groups["hostile"], groups["polite"], shared)
 
 
 def judged_by(
@@ -120,7 +123,10 @@ def scored(texts: Sequence[str], cases: Sequence[Case], classifiers: Mapping[str
 def effects(before: Outcome, after: Outcome) -> dict[str, dict[str, Interval]]:
     """After minus before, paired by dialogue, with 95 % intervals: ["hostile" or "polite"][measure]."""
     return {
-        kind: {name: paired_bootstrap(getattr(after, kind)[name], scores) for name, scores in first.items()}
+        kind: {
+            name: paired_bootstrap(getattr(after, kind)[name], scores, clusters=before.situations.get(kind))
+            for name, scores in first.items()
+        }
         for kind, first in (("hostile", before.hostile), ("polite", before.polite))
     }
 
