@@ -8,6 +8,9 @@ import pytest
 from genai_labs.errors import LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import load_profile
+from genai_labs.paths import DIALOGUES
+from genai_labs.scoring.intervals import paired_bootstrap
+from genai_labs.show.scoreboard import BASELINES, Scoreboard
 from tests.variants import Variant, assert_noticed
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "dialogsum"
@@ -180,3 +183,20 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_noticed(WRONG[name], monkeypatch)
+
+
+def test_dialogues_name_their_situation_or_stand_alone(tmp_path: Path) -> None:
+    names = data.situations(data.load_split(DIALOGUES, "test")[:200])
+    assert (len(names), len(set(names))) == (200, 105)
+    written = data.load_split(DIALOGUES, "handwritten")
+    assert len(set(data.situations(written))) == len(written)
+    (tmp_path / "test.csv").write_text("id,dialogue,summary,topic\n,A: Hi,S,x\n,A: Hello,S,x\n", encoding="utf-8")
+    assert len(set(data.situations(data.load_split(tmp_path, "test")))) == 2
+
+
+def test_a_scoreboard_takes_dialogues_of_one_situation_together() -> None:
+    rows = data.load_split(DIALOGUES, "test")[:60]
+    board = Scoreboard(rows)
+    names = data.situations(rows)
+    assert board.interval(BASELINES[0]) == paired_bootstrap(board[BASELINES[0]], clusters=names)
+    assert board.interval(BASELINES[0]) != paired_bootstrap(board[BASELINES[0]])

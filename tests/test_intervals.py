@@ -135,6 +135,9 @@ def test_clusters_have_to_be_named_for_each_dialogue_and_be_at_least_two() -> No
         paired_bootstrap([1, 2, 3], clusters=["a", "b"])
     with pytest.raises(LabError, match=r"1 dialogue\(s\) or situation\(s\)"):
         paired_bootstrap([1, 2, 3], clusters=["a"] * 3)
+    for odd in (5, "abc", {"a": 1}):
+        with pytest.raises(LabError, match="clusters"):
+            paired_bootstrap([1, 2, 3], clusters=odd)
 
 
 def test_a_p_value_is_the_error_at_which_the_interval_still_shows_a_claim() -> None:

@@ -1,5 +1,6 @@
 """Lab 1 is a regression test: a wrong prompt makes nbval fail, and a wrong kernel is answered in words."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -163,6 +164,25 @@ def test_what_a_lab_measures_on_depends_on_the_seed(lab: int) -> None:
     assert len(loading) == 1
     assert "data.half_by_seed(" in loading[0]
     assert ", SEED)" in loading[0]
+
+
+# What is scored there is not known to share a situation: hand-written dialogues, texts, pairs, problems, other tasks.
+WITHOUT_SITUATIONS = {
+    1: {"1.12"},
+    2: {"2.8", "2.9", "2.10", "2.11", "2.12"},
+    3: {"3.1", "3.2", "3.3", "3.4", "3.14", "3.15", "3.16"},
+}
+
+
+@pytest.mark.parametrize("lab", runner.LAB_NOTEBOOKS)
+def test_lessons_on_test_dialogues_take_those_of_one_situation_together(lab: int) -> None:
+    notebook = nbformat.read(NOTEBOOKS / runner.LAB_NOTEBOOKS[lab], as_version=4)
+    cells = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    calls = [node for cell in cells for node in ast.walk(cell) if isinstance(node, ast.Call)]
+    lessons = {ast.literal_eval(c.args[0]): c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "lesson"}
+    assert len(lessons) >= 15
+    without = {id for id, call in lessons.items() if "clusters" not in {keyword.arg for keyword in call.keywords}}
+    assert without == WITHOUT_SITUATIONS[lab]
 
 
 def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import command, own
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
+from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
 from genai_labs.scoring.metrics import Interval
 
@@ -176,10 +177,32 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     assert "3 dialogues to train on; 2 were set aside" in said
     assert said.count("  before: ") == said.count("  after: ") == said.count("  reference: ") == 2
     assert "With 2 validation dialogues, do not rely on it." in said
+    assert "These dialogues also chose the best epoch, which flatters it a little" in said
     line = said.split("To use it: python -m genai_labs summarize ")[1].strip()
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted", "choose", "score"),
+    [
+        (500, None, range(100), range(100, 200)),
+        (60, None, range(30), range(30, 60)),
+        (40, None, range(20), range(20, 40)),
+        (39, None, range(39), range(39)),
+        (2, None, range(2), range(2)),
+        (500, 300, range(300), range(300, 400)),
+        (500, 490, range(490), range(100)),
+    ],
+)
+def test_rows_that_choose_the_epoch_are_not_scored_where_enough_are_left(
+    rows: int, wanted: int | None, choose: range, score: range
+) -> None:
+    made = [Row(str(number), "d", ("s",), "") for number in range(rows)]
+    choosing, scored = command.divide(made, wanted, 100)
+    assert [int(row.id) for row in choosing] == list(choose)
+    assert [int(row.id) for row in scored] == list(score)
 
 
 def test_a_plain_word_says_whether_something_was_learned() -> None:

@@ -26,10 +26,11 @@ from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.rouge_metric import Rouge
 from genai_labs.system.processes import process_state
 
-SCORED = 100  # validation dialogues that ROUGE is taken of
+SCORED = 100  # validation dialogues that ROUGE is taken of, at most
 SHOWN = 2  # of these, shown before and after
 FEW = 20  # validation dialogues, of which one cannot conclude much
 HIGHEST_RANK = 512  # of an adapter; the matrices of FLAN-T5-base are 768 wide
+CHOSE = "also chose the best epoch, which flatters it a little: bring 40 or more to validate with, and half only score."
 EPILOG = (
     "DATA is a CSV file in UTF-8 with the columns dialogue and summary, or JSON lines with these names, one dialogue a "
     "row, from 5 dialogues on; or a folder with train.csv and, if you like, validation.csv. Without a validation file "
@@ -46,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokenizer = models.load_tokenizer(profile)
     train, validation = rows_to_use(args, profile, tokenizer)
     plan = make_plan(args, profile, len(train))
-    held_out_rows = args.held_out or profile.validation_dialogues
-    train_features, held_out = features(train, tokenizer), features(validation[:held_out_rows], tokenizer)
+    choosing, scored = divide(validation, args.held_out, profile.validation_dialogues)
+    train_features, held_out = features(train, tokenizer), features(choosing, tokenizer)
     base, tokenizer = models.load_model(profile)  # last, because it takes longest
     out = args.out or BUILD / "finetune" / args.method
     fewest = 1 if args.data else FEWEST
@@ -55,10 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if process_state().is_main_process:
         save_trained(run, out)
         tokenizer.save_pretrained(out / "model")
-    scored = validation[:SCORED]
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
     if process_state().is_main_process:
-        print_report(run, outputs, scored)
+        print_report(run, outputs, scored, scored[0] in choosing)
         print(f"To use it: {use_command(args, profile, out)}")
     return 0
 
@@ -79,6 +79,16 @@ def rows_to_use(
     if process_state().is_main_process:
         print(f"{plan.epochs} epochs in batches of {plan.batch_size}, learning rate {plan.learning_rate:g}")
     return train, validation
+
+
+def divide(rows: list[data.Row], wanted: int | None, usual: int) -> tuple[list[data.Row], list[data.Row]]:
+    """Rows whose loss chooses the best epoch, as many as wanted or usual, and rows for ROUGE, which choose nothing.
+
+    Where fewer than FEW would be left to score, the rows that choose are scored, too: the report says so.
+    """
+    count = wanted or (min(usual, len(rows) // 2) if len(rows) >= 2 * FEW else usual)
+    left = rows[count:]
+    return rows[:count], (left if len(left) >= FEW else rows)[:SCORED]
 
 
 def make_plan(args: argparse.Namespace, profile: Profile, rows: int = 0) -> Plan:
@@ -141,8 +151,11 @@ def generated(
     return [text for _, text in sorted(gather_object(list(zip(mine, texts, strict=True))))]
 
 
-def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[data.Row]) -> None:
-    """Print losses, two samples, time, and ROUGE-1 before and after on validation dialogues."""
+def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[data.Row], chose: bool) -> None:
+    """Print losses, two samples, time, and ROUGE-1 before and after on validation dialogues.
+
+    chose: they are among those by which the best epoch was chosen.
+    """
     for row in run.history:
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
     for row, before, after in list(zip(rows, *outputs, strict=True))[:SHOWN]:
@@ -152,8 +165,9 @@ def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[d
         np.array(Rouge().compute(predictions=texts, references=references, use_aggregator=False)["rouge1"])
         for texts in outputs
     )
-    difference = paired_bootstrap(after, before)
+    difference = paired_bootstrap(after, before, clusters=data.situations(rows))
     print(f"\nROUGE-1 on {len(rows)} validation dialogues: {before.mean():.3f} before, {after.mean():.3f} after")
+    print(f"These dialogues {CHOSE if chose else 'neither trained the model nor chose the epoch.'}")
     print(f"difference {difference}")
     print(learned_in_words(difference))
     print(

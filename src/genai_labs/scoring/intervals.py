@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import bootstrap, norm, t
 
 from genai_labs.errors import LabError
-from genai_labs.inputs.arguments import as_whole_number
+from genai_labs.inputs.arguments import as_list_of, as_whole_number
 
 RESAMPLES = 9_999
 MOST_RESAMPLES = 1_000_000
@@ -67,9 +67,9 @@ class Estimate:
         if resamples > MOST_RESAMPLES:
             raise LabError(f"{resamples:,} resamples would fill the memory. Take at most {MOST_RESAMPLES:,}.")
         self.seed = as_whole_number(seed, "The seed", 0)
-        sides = [_per_dialogue(each, name) for each, name in ((a, "a"), (b, "b")) if each is not None]
+        sides = [_per_dialogue(a, "a"), *([] if b is None else [_per_dialogue(b, "b")])]
         n = len(sides[0])
-        names = [str(name) for name in (range(n) if clusters is None else clusters)]
+        names = [str(name) for name in (range(n) if clusters is None else as_list_of(object, clusters, "clusters"))]
         for number, what in ((len(sides[-1]), "b"), (len(names), "clusters")):
             if number != n:
                 raise LabError(
@@ -98,11 +98,11 @@ class Estimate:
         return Interval(float(effect), float(min(low, effect)), float(max(high, effect)), len(self.scores))
 
     def p_value(self, shows: Callable[[Interval], bool]) -> float:
-        """The smallest error, 1 minus level, with which the interval still shows a claim; from 1 / resamples to 1.
+        """The smallest error, 1 minus level, with which the interval still shows a claim; from 1 / RESAMPLES to 1.
 
         At most 0.05 exactly if the 95 % interval shows it, since narrower intervals lie within wider ones.
         """
-        low, high = (1 / (self.resamples + 1), 0.05) if shows(self.interval()) else (0.05, 1.0)
+        low, high = (1 / RESAMPLES, 0.05) if shows(self.interval()) else (0.05, 1.0)
         for _ in range(12):
             middle = (low * high) ** 0.5
             low, high = (low, middle) if shows(self.interval(1 - middle)) else (middle, high)
@@ -171,7 +171,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _totals(scores: Numbers, clusters: NDArray[np.intp]) -> Numbers:
     """The sum of the scores of each cluster, [..., clusters]."""
-    return scores @ (clusters[:, None] == np.unique(clusters)).astype(float)
+    starts = np.cumsum(np.bincount(clusters)) - np.bincount(clusters)
+    return np.add.reduceat(scores[..., np.argsort(clusters, kind="stable")], starts, axis=-1)
 
 
 def _standard_error(scores: Numbers, clusters: NDArray[np.intp]) -> Numbers:
