@@ -20,7 +20,7 @@ from matplotlib.text import Text
 
 from genai_labs.inputs.arguments import explained
 from genai_labs.inputs.text import without_surrogates
-from genai_labs.scoring.metrics import Interval
+from genai_labs.scoring.intervals import Interval
 
 Estimate: TypeAlias = Interval | tuple[float, float, float]  # (mean, low, high) of a 95 % interval
 INK = "#1b1b1b"  # of figures, which are pictures and know no theme

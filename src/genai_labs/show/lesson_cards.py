@@ -8,7 +8,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from genai_labs.scoring.metrics import Interval
+from genai_labs.scoring.intervals import Interval
 from genai_labs.show.cards import NOTE, TEXT, Card, box, escape, tinted
 from genai_labs.show.display import ABOUT
 from genai_labs.show.results import versions

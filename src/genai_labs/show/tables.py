@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genai_labs.inputs.arguments import explained
-from genai_labs.scoring.metrics import Interval
+from genai_labs.scoring.intervals import Interval
 from genai_labs.show.cards import FITTING, Card, box, escape, html_cell, html_table
 
 

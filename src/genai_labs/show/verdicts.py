@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # a second and half a GB of libraries, which whoever only reads verdicts can do without
-    from genai_labs.scoring.metrics import Interval
+    from genai_labs.scoring.intervals import Interval
 
 HOLDS = "holds"
 NO_CHANGE = "no detectable change"
