@@ -103,7 +103,9 @@ def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
     for share in (SHARES["train_reward"], SHARES["train_judge"], SHARES["challenge"]):
         for kind, label in hate_frames.kinds():
             for frame in hate_frames.frames(kind, label, share):
-                text = hate_frames.finished(hate_frames.fill_frame(frame, rng, share, hate_frames.people(rng)), "past")
+                text = hate_frames.as_sentence(
+                    hate_frames.fill_frame(frame, rng, share, hate_frames.people(rng)), "past"
+                )
                 assert not set("{}[]|") & set(text), text
                 assert "(n)" not in text
                 assert text[0] == text[0].upper()
