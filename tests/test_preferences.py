@@ -214,13 +214,13 @@ WRONG = {
     ),
     "what was rejected is learned": Variant(
         reward_model,
-        "fit",
+        "fit_reward_model",
         lambda pairs, *more, **options: FIT(exchanged(pairs), *more, **options),
         check_the_trainer_is_given_chosen_and_rejected_as_they_are,
     ),
     "the same order of pairs with every seed": Variant(
         reward_model,
-        "fit",
+        "fit_reward_model",
         lambda pairs, model, tokenizer, seed, steps: FIT(pairs, model, tokenizer, 0, steps),
         check_the_trainer_is_given_chosen_and_rejected_as_they_are,
     ),
