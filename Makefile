@@ -6,13 +6,14 @@ STAMP := $(VENV)/.installed
 # Plays a processor without AVX-512 and bf16, with one thread.
 OLD_CPU := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
 
-.PHONY: help env labs lab test test-all lint build-world clean
+.PHONY: help env labs lab test test-all mutants lint build-world clean
 
 help:
 	@echo "make labs         run the labs, write build/, and show what was measured"
 	@echo "make lab          open JupyterLab at your copy of Lab 1; Lab 2 at port 9999: make lab ARGS=\"2 -- --port 9999\""
 	@echo "make test         all checks and tests but the slow ones"
-	@echo "make test-all     the slow ones too"
+	@echo "make test-all     the slow ones too, and make mutants"
+	@echo "make mutants      how many small mistakes the tests notice"
 	@echo "make build-world  write the corpus and train the small model again"
 	@echo "make lint         style and types only"
 	@echo "make clean        remove what the commands above wrote, but not $(VENV)"
@@ -47,6 +48,10 @@ test: lint
 test-all: test
 	$(BIN)/python -m pytest tests -m slow
 	$(OLD_CPU) $(BIN)/python -m pytest notebooks
+	$(BIN)/python -m tests.mutants
+
+mutants: env
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 build-world: env
 	$(BIN)/python -m genai_labs build-world

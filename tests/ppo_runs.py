@@ -50,7 +50,7 @@ def shortness(texts: Sequence[str]) -> Tensor:
     return torch.tensor([-len(text) / 50 for text in texts])
 
 
-def trained(settings: ppo.Settings = SHORT, reward: Any = shortness, **options: Any) -> ppo.Run:
+def trained(settings: ppo.Settings = SHORT, reward: Any = shortness, **options: Any) -> ppo.PPORun:
     """A run from a fresh policy."""
     policy = ppo.Policy(loaded()[0], settings)
     return ppo.train(policy, loaded()[1], options.pop("prompts", asked()), reward, settings, **options)

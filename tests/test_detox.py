@@ -67,11 +67,11 @@ def test_nothing_of_the_test_split_is_learned_from() -> None:
         for name in ("harsh-0", "ppo-0")
         for dialogue in islice(quarrels.played("train", name, 0.6), 300)
     ]
-    assert all(splits.belongs(signature, "train") for signature in signatures)
+    assert all(splits.in_split(signature, "train") for signature in signatures)
     tested = {case.dialogue for case in dialogues.evaluation_cases()}
     assert not tested & {row.dialogue for row in dialogues.harsh_rows(300)}
     assert not tested & set(dialogues.ppo_dialogues(300))
-    assert all(splits.belongs(d.signature, "test") for d in islice(quarrels.played("test", "added", 1.0), 100))
+    assert all(splits.in_split(d.signature, "test") for d in islice(quarrels.played("test", "added", 1.0), 100))
 
 
 def test_cases_are_test_dialogues_with_neutral_references() -> None:

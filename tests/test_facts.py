@@ -16,6 +16,7 @@ from genai_labs.scoring.facts import exchange_one, precision, recall, stated, un
 from genai_labs.scoring.metrics import rouge_scores
 from tests.variants import Variant, assert_noticed
 
+ODD: Any = 5.5
 DIALOGUE = """#Person1#: Good morning, Doctor Adler. May I bring Otto on Tuesday?
 #Person2#: Rosa is here on Tuesday. Come to 7 Cuckoo Lane at half past six, no, six o'clock.
 #Person1#: And the price? Forty-five dollars, as on the 3rd of May?"""
@@ -36,6 +37,7 @@ def rows() -> list[Row]:
         ("It costs $45 or forty-five dollars, and thirty euros there.", ["$45", "€30"]),
         ("Seven of them, 7 in all, and a hundred and ten more, or 1,200", ["7", "110", "1200"]),
         ("two thousand five hundred and six steps, six-minute breaks", ["2506", "6"]),
+        ("a thousand steps", ["1000"]),
         ("One of them is the first speaker, one of two.", ["2"]),
         ("They lost five to one in a match from two to four.", ["5 to 1", "2", "4"]),
         ("on May 3, the 3rd of May, in June, on Sundays", ["May 3", "June", "Sunday"]),
@@ -64,6 +66,7 @@ def test_facts_are_found_and_spelt_alike(text: str, facts: list[str]) -> None:
             ["Friday", "7:00", "€45", "Vera", "8"],
         ),
         ("Otto pays on May 4.", ["May 4"]),
+        ("Cuckoo Road is near.", ["Cuckoo Road"]),  # "Cuckoo" is known to be a name from the dialogue
     ],
 )
 def test_what_the_dialogue_does_not_hold_is_unsupported(summary: str, made_up: list[str]) -> None:
@@ -89,6 +92,9 @@ def test_only_what_all_references_state_is_asked_for() -> None:
     references = ["Otto comes on Tuesday for $45.", "On Tuesday #Person1# brings Otto.", "Tuesday is fine for Otto."]
     summaries = ["Otto comes on Tuesday.", "Otto comes.", "Somebody pays $45."]
     np.testing.assert_allclose(recall(summaries, [references] * 3), [1, 0.5, 0])
+    assert recall(["Otto comes."], [["Otto comes on Tuesday.", "Otto comes.", "On Tuesday Otto comes."]]).tolist() == [
+        1
+    ]
 
 
 def test_a_text_without_facts_states_none_wrongly_and_leaves_none_out() -> None:
@@ -161,6 +167,24 @@ def test_a_fact_is_exchanged_for_one_of_its_kind(text: str, kinds: str) -> None:
         assert made != text
 
 
+@pytest.mark.parametrize(
+    ("fact", "others"),
+    [
+        ("5", [str(number) for number in range(1, 15) if number != 5]),
+        ("20", [str(number) for number in range(11, 30) if number != 20]),
+        ("three", ["two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]),
+        ("thirteen", ["fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]),
+        (facts.LONGEST_NUMBER * "5", None),
+    ],
+)
+def test_a_number_becomes_one_near_it_and_each_of_them_at_times(fact: str, others: list[str] | None) -> None:
+    made = {exchange_one(f"They buy {fact} lamps.", seed) for seed in range(400)}
+    if others is None:
+        others = [str(int(fact) + step) for step in range(-9, 10) if step]
+    assert made == {f"They buy {other} lamps." for other in others}
+    assert exchange_one(f"They buy {fact} lamps.") == exchange_one(f"They buy {fact} lamps.", 0)
+
+
 def test_a_text_without_such_a_fact_cannot_be_made_wrong() -> None:
     assert exchange_one("#Person1# thanks #Person2# for the one lamp.") is None
 
@@ -185,6 +209,27 @@ def test_what_are_no_lists_of_texts_is_refused_in_words(given: Any) -> None:
     if given != [["a"]]:  # several references of one summary
         with pytest.raises(LabError):
             recall(["a"], given)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: stated(ODD), "^The text is to be a text, and a float"),
+        (lambda: unsupported("a", ODD), "^The source is to be"),
+        (lambda: unsupported(ODD, "a"), "^The summary is to be"),
+        (lambda: exchange_one(ODD), "^The text is to be"),
+        (lambda: exchange_one("Friday", ODD), "^The seed is 5.5"),
+        (lambda: precision(ODD, ["a"]), "type float was given as summaries,"),
+        (lambda: precision(["a"], ODD), "type float was given as dialogues,"),
+        (lambda: recall(["a"], ODD), "type float was given as references,"),
+        (lambda: precision([ODD], ["a"]), "^The summaries hold something of type float"),
+        (lambda: precision(["a"], [ODD]), "^The dialogues hold something of type float"),
+        (lambda: recall(["a"], [[ODD]]), "^The references hold something of type float"),
+    ],
+)
+def test_what_was_wrong_is_named(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        call()
 
 
 # Checks, and wrong variants that they must notice.

@@ -70,7 +70,9 @@ def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
     assert forgetting.replay(new, 0.2, tokenizer, seed=2) != mixed
     assert all(token != MASKED for row in mixed for token in row["labels"])
     rng = random.Random("replay-1")
-    old = [tasks.sample(lab_tasks.REPLAYED_STAGE, rng, long_prompts=False, split="pretraining") for _ in range(10)]
+    old = [
+        tasks.sample_example(lab_tasks.REPLAYED_STAGE, rng, long_prompts=False, split="pretraining") for _ in range(10)
+    ]
     assert mixed[40:] == encode([e.source for e in old], [e.target for e in old], tokenizer)
     assert forgetting.replay(new, 0.0, tokenizer) == new
     with pytest.raises(LabError, match="cannot be replayed"):

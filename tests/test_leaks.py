@@ -239,13 +239,13 @@ def check_slot_values(rows: Callable[[], Iterable[tuple[Any, ...]]], wanted: str
     """wanted: the split; None where the second value of a row names it."""
     asked: list[str] = []
 
-    def belongs(signature: str, split: str) -> bool:
+    def in_split(signature: str, split: str) -> bool:
         asked.append(split)
         return BELONGS(signature, split)
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (splits, tasks):
-            patch.setattr(module, "belongs", belongs)
+            patch.setattr(module, "in_split", in_split)
         for name in ("OTHER_EXAMPLES", "VALIDATION_EXAMPLES"):
             patch.setattr(lab_tasks, name, 10)
         for row in islice(rows(), 600):
@@ -255,10 +255,10 @@ def check_slot_values(rows: Callable[[], Iterable[tuple[Any, ...]]], wanted: str
 
 GENERATED: dict[str, tuple[Callable[[], Any], str | None]] = {
     "cases": (quarrels.cases, "test"),
-    "prompts of PPO": (quarrels.ppo_dialogues, "train"),
+    "prompts of PPO": (quarrels.ppo_dialogue_rows, "train"),
     "harsh summaries": (quarrels.harsh_summaries, "train"),
-    "silence pairs": (quarrels.silence_pairs, "test"),
-    "other tasks": (lambda: lab_tasks.other_tasks(), None),
+    "silence pairs": (quarrels.silence_pair_rows, "test"),
+    "other tasks": (lambda: lab_tasks.other_task_rows(), None),
     "replay": (lambda: lab_tasks.replayed(), "pretraining"),
     "pre-training": (lambda: pretrained_on(), "pretraining"),
     "word problems": (lambda: lab_tasks.word_problems(), "test"),
@@ -270,7 +270,7 @@ def pretrained_on() -> Iterator[tuple[Any, ...]]:
     for stage in tasks.MIXTURE:
         rng = random.Random(stage)
         for _ in range(100):
-            yield stage, tasks.sample(stage, rng)
+            yield stage, tasks.sample_example(stage, rng)
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -307,7 +307,7 @@ def from_the_other_split(split: str, name: str, hostile_share: float) -> Any:
 
 
 LOAD_SPLIT, CHOOSE, OTHER_TASKS = data.load_split, prompts.choose_exemplars, forgetting.other_tasks
-CASES, HARSH_ROWS, PLAYED, BELONGS = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.played, splits.belongs
+CASES, HARSH_ROWS, PLAYED, BELONGS = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.played, splits.in_split
 DRAW_PROBLEM, MAKE_NOTE, TOPIC, FRESH = tasks.draw_problem, tasks.make_note, tasks.topic, tasks.fresh_dialogue
 LEAKS = {
     "a split is another one": (data, "load_split", from_the_test_split, check_no_row_is_in_two_splits),

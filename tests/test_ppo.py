@@ -449,7 +449,7 @@ def made_up(mask: Tensor) -> ppo.Rollout:
 
 def test_every_quantity_of_a_rollout_is_computed_as_it_is_defined() -> None:
     rollout = made_up(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]))
-    row = ppo.measured(3, rollout, 0.5, {}, None, replace(SHORT, max_new_tokens=4))
+    row = ppo.measure_update(3, rollout, 0.5, {}, None, replace(SHORT, max_new_tokens=4))
     places = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (1, 3), (2, 0)]  # where something counts
     kl = [sum(float(rollout.logprobs[p] - rollout.ref_logprobs[p]) for p in places if p[0] == i) for i in range(3)]
     returns = [float(rollout.returns[p]) for p in places]
@@ -712,7 +712,12 @@ def sampled(**other: Any) -> tuple[Any, str, Any, str]:
 def logged(**wrong: Callable[[dict[str, float], dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:
     """One quantity of the log computed in another way."""
     ((name, value),) = wrong.items()
-    return ppo, "measured", then(ppo.measured, lambda row, called: row | {name: float(value(row, called))}), "log"
+    return (
+        ppo,
+        "measure_update",
+        then(ppo.measure_update, lambda row, called: row | {name: float(value(row, called))}),
+        "log",
+    )
 
 
 def in_loss(**wrong: Callable[[dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:

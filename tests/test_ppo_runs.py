@@ -40,7 +40,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_unbroken_one(tmp_path: Path) -> Non
     tests = str(Path(__file__).parent)
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(broken), tests], stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
-    while not checkpoints.whole(broken) and process.poll() is None and time.monotonic() < end:
+    while not checkpoints.whole_updates(broken) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()

@@ -107,7 +107,7 @@ def learned_and_measured(count: int, seed: int) -> tuple[list[Preference], list[
         read["measured"] = list(rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reward_model, "fit", fit)
+        patch.setattr(reward_model, "fit_reward_model", fit)
         patch.setattr(reward_model, "pairwise_accuracy", accuracy)
         reward_model.train_reward_model(ROWS, count, seed)
     return read["learned"], read["measured"]
@@ -138,7 +138,7 @@ def check_the_trainer_is_given_chosen_and_rejected_as_they_are() -> None:
     scorer = load_classifier()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trl, "RewardTrainer", Recorder)
-        reward_model.fit(ROWS[:3], scorer.model, scorer.tokenizer, seed=7, steps=5)
+        reward_model.fit_reward_model(ROWS[:3], scorer.model, scorer.tokenizer, seed=7, steps=5)
     read = given["train_dataset"]
     for side in ("chosen", "rejected"):
         assert read[f"{side}_ids"] == [scorer.tokenizer(getattr(pair, side))["input_ids"] for pair in ROWS[:3]]
@@ -176,7 +176,7 @@ def by_place(rows: Sequence[Preference]) -> tuple[list[Preference], list[Prefere
     return list(rows[: -reward_model.HELD_OUT]), list(rows[-reward_model.HELD_OUT :])
 
 
-ROWS, FIT = reward_model.read_preferences(), reward_model.fit
+ROWS, FIT = reward_model.read_preferences(), reward_model.fit_reward_model
 TRAIN, READ, RIGHT = reward_model.train_reward_model, reward_model.read_preferences, reward_model.pairwise_right
 check_what_is_read: Callable[[], None] = (
     check_a_training_reads_as_many_pairs_as_were_asked_for_and_none_that_is_held_out
@@ -214,13 +214,13 @@ WRONG = {
     ),
     "what was rejected is learned": Variant(
         reward_model,
-        "fit",
+        "fit_reward_model",
         lambda pairs, *more, **options: FIT(exchanged(pairs), *more, **options),
         check_the_trainer_is_given_chosen_and_rejected_as_they_are,
     ),
     "the same order of pairs with every seed": Variant(
         reward_model,
-        "fit",
+        "fit_reward_model",
         lambda pairs, model, tokenizer, seed, steps: FIT(pairs, model, tokenizer, 0, steps),
         check_the_trainer_is_given_chosen_and_rejected_as_they_are,
     ),

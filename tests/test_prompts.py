@@ -1,5 +1,6 @@
 """Prompts: templates, exemplars from the training split, the window."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,8 @@ from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import prompts
 from tests.variants import Variant, assert_noticed
 
+ODD: Any = 5.5
+NO_TOKENIZER: Any = len
 DIALOGUE = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i} of a long talk about nothing." for i in range(12))
 
 
@@ -67,6 +70,7 @@ def test_exemplars_come_from_the_training_split_and_by_seed(train: list[data.Row
     assert prompts.choose_exemplars(train, 3, 0) != prompts.choose_exemplars(train, 3, 1)
     with pytest.raises(LabError, match="Ask for fewer"):
         prompts.choose_exemplars(train[:2], 3, 0)
+    assert {e.id for e in prompts.choose_exemplars(train[:3], 3, 0)} == {row.id for row in train[:3]}
 
 
 def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: prompts.Tokenizer) -> None:
@@ -156,6 +160,45 @@ def test_two_endless_turns_lose_their_middle_words(tokenizer: prompts.Tokenizer)
         prompts.fit_all(prompts.zero_shot, [endless], tokenizer, 5)
 
 
+def test_of_endless_turns_as_many_words_are_kept_as_fit(
+    tokenizer: prompts.Tokenizer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("#Person1#: Hi.\n#Person2#: " + "word " * 60 + "end").split(" ")
+    made = [prompts.zero_shot(" ".join([*words[:kept], *words[len(words) - kept :]])) for kept in range(1, 32)]
+    lengths = [len(tokenizer(prompt)["input_ids"]) for prompt in made]
+    whole = len(tokenizer(prompts.zero_shot(" ".join(words)))["input_ids"])
+    for window in {*lengths[:-1], whole - 1}:
+        fitting = [prompt for prompt, length in zip(made, lengths, strict=True) if length <= window]
+        assert prompts.fit_all(prompts.zero_shot, [" ".join(words)], tokenizer, window) == [fitting[-1]]
+        assert f"by up to {whole - window} tokens" in capsys.readouterr().out
+
+
+def test_the_window_is_the_tokenizers_where_none_is_given(tokenizer: prompts.Tokenizer) -> None:
+    assert prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer).prompt == prompts.zero_shot(DIALOGUE)
+    (made,) = prompts.fit_all(prompts.zero_shot, ["#Person1#: " + "first " * 2000 + "end"], tokenizer)
+    assert tokenizer.model_max_length - 10 <= len(tokenizer(made)["input_ids"]) <= tokenizer.model_max_length
+    assert prompts.fit(lambda dialogue: "", DIALOGUE, tokenizer, 1).prompt == ""  # the end of a text is one token
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda tokenizer: prompts.few_shot(DIALOGUE, ODD), "^A list of exemplars is needed"),
+        (lambda tokenizer: prompts.zero_shot(DIALOGUE, ODD), "^The instruction is to be"),
+        (lambda tokenizer: prompts.fit(prompts.no_instruction, ODD, tokenizer), "^The dialogue is to be"),
+        (lambda tokenizer: prompts.fit(lambda d: ODD, DIALOGUE, tokenizer), "^What the function made of a dialogue is"),
+        (lambda tokenizer: prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, 0), "^The window is 0, .* at least 1"),
+        (lambda tokenizer: prompts.fit(ODD, DIALOGUE, tokenizer), "something else was given"),
+        (lambda tokenizer: prompts.fit(prompts.zero_shot, DIALOGUE, NO_TOKENIZER), "something else was given"),
+        (lambda tokenizer: prompts.fit_all(prompts.zero_shot, ODD, tokenizer), "was given as dialogues,"),
+        (lambda tokenizer: prompts.choose_exemplars(ODD, 1, 0), "^A list of training rows is needed"),
+    ],
+)
+def test_what_was_wrong_is_named(call: Callable[[Any], object], words: str, tokenizer: prompts.Tokenizer) -> None:
+    with pytest.raises(LabError, match=words):
+        call(tokenizer)
+
+
 def test_slips_are_met_in_words(train: list[data.Row]) -> None:
     for count in (-1, 1.5, "two"):
         with pytest.raises(LabError, match="Ask for a whole number of them"):
@@ -181,6 +224,7 @@ def check_exemplars_are_solved_short_and_drawn_by_seed() -> None:
             assert each.id in short
         assert len({each.id for each in chosen}) == 5
     assert len({tuple(each.id for each in chosen) for chosen in drawn}) == 5
+    assert {each.id for seed in range(40) for each in prompts.choose_exemplars(rows, 5, seed)} == short
 
 
 def check_few_shot_is_solved_examples_and_the_question() -> None:
@@ -188,7 +232,8 @@ def check_few_shot_is_solved_examples_and_the_question() -> None:
     asked = "Summarize the following conversation.\n\n#Person1#: {}.\n\nSummary:"
     expected = [f"{asked.format('One')} First.", f"{asked.format('Two')} Second.", asked.format("Three")]
     assert prompts.few_shot("#Person1#: Three.", shown) == "\n\n\n".join(expected)
-    assert prompts.few_shot("#Person1#: Three.", [], "task") == "Summarize: #Person1#: Three.\nSummary:"
+    tasks = "Summarize: #Person1#: One.\nSummary: First.\n\n\nSummarize: #Person1#: Three.\nSummary:"
+    assert prompts.few_shot("#Person1#: Three.", shown[:1], "task") == tasks
 
 
 def check_what_is_cut_is_the_middle(tokenizer: prompts.Tokenizer) -> None:

@@ -199,7 +199,7 @@ def test_a_finished_run_of_something_else_is_trained_anew(
     for what, run in others.items():
         if what == "versions":
             train(tmp_path, plan)
-            monkeypatch.setattr(run_folder, "versions", lambda: {"torch": "0"})
+            monkeypatch.setattr(run_folder, "library_versions", lambda: {"torch": "0"})
         if what == "code":
             monkeypatch.setattr(run_folder, "CODE", "another")
         capsys.readouterr()
@@ -337,7 +337,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from genai_labs.system import run_folder
-with run_folder.locked(Path(sys.argv[1])):
+with run_folder.locked_run(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """

@@ -207,7 +207,7 @@ def test_a_broken_download_goes_on(server: type[Hub]) -> None:
 def test_a_download_that_cannot_go_on_says_what_is_kept() -> None:
     with (
         pytest.raises(LabError, match="interrupted: ConnectionError: gone. What has arrived is kept"),
-        hub.in_words("a/b"),
+        hub.answers_in_words("a/b"),
     ):
         raise ConnectionError("gone")
 
@@ -218,7 +218,7 @@ def test_a_full_disk_is_noticed_before_and_while(server: type[Hub], monkeypatch:
         small.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
         with pytest.raises(LabError, match=r"takes 0\.00 GB, and 0\.00 GB are free"):
             hub.fetch("someone/hate")
-    with pytest.raises(LabError, match="The disk is full"), hub.in_words("someone/hate"):
+    with pytest.raises(LabError, match="The disk is full"), hub.answers_in_words("someone/hate"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 

@@ -15,7 +15,7 @@ from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import generation, prompts
-from genai_labs.prompting.speakers import Dialogue, with_tags
+from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
 TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."
 TAGGED = TALK.replace("Anna:", "#Person1#:").replace("Bob:", "#Person2#:")
@@ -129,7 +129,7 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     assert run(file) == 0
     assert "has no speakers" in capsys.readouterr().out
     assert with_tags(whole).text == whole
-    assert with_tags(" ") == Dialogue(" ", is_plain=True)
+    assert with_tags(" ") == TaggedDialogue(" ", is_plain=True)
 
 
 @pytest.mark.usefixtures("no_model")

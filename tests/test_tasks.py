@@ -16,8 +16,8 @@ def rng() -> random.Random:
 
 
 def test_the_mixture_is_the_same_for_the_same_seed() -> None:
-    first = [tasks.sample(2, random.Random(3)) for _ in range(1)]
-    again = [tasks.sample(2, random.Random(3)) for _ in range(1)]
+    first = [tasks.sample_example(2, random.Random(3)) for _ in range(1)]
+    again = [tasks.sample_example(2, random.Random(3)) for _ in range(1)]
     assert first == again
     for shares in tasks.MIXTURE.values():
         assert sum(shares.values()) == pytest.approx(1)
@@ -44,7 +44,7 @@ def test_span_corruption_can_be_put_together_again(rng: random.Random) -> None:
 
 def test_the_unseen_wording_is_never_trained_on(rng: random.Random) -> None:
     ending = prompts.INSTRUCTIONS[prompts.UNSEEN_INSTRUCTION].replace("{dialogue}", "").strip()
-    assert not any(ending in tasks.sample(stage, rng).source for stage in (1, 2) for _ in range(400))
+    assert not any(ending in tasks.sample_example(stage, rng).source for stage in (1, 2) for _ in range(400))
 
 
 def test_exemplars_and_target_share_one_style(rng: random.Random) -> None:

@@ -103,7 +103,9 @@ def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
     for share in (SHARES["train_reward"], SHARES["train_judge"], SHARES["challenge"]):
         for kind, label in hate_frames.kinds():
             for frame in hate_frames.frames(kind, label, share):
-                text = hate_frames.finished(hate_frames.fill_frame(frame, rng, share, hate_frames.people(rng)), "past")
+                text = hate_frames.as_sentence(
+                    hate_frames.fill_frame(frame, rng, share, hate_frames.people(rng)), "past"
+                )
                 assert not set("{}[]|") & set(text), text
                 assert "(n)" not in text
                 assert text[0] == text[0].upper()
@@ -195,6 +197,43 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
         load_classifier(folder)
 
 
+def test_a_classifier_is_read_as_weights_only_and_called_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny({0: "nothate", 1: "hate"}, tmp_path / "tiny", (0.0, 0.0))
+    read: list[tuple[object, ...]] = []
+    model, words = toxicity.pretrained.read_model, toxicity.pretrained.read_tokenizer
+
+    def read_model(kind: object, *given: object, **options: object) -> object:
+        read.append((*given, options))
+        return model(kind, *given, **options)  # type: ignore[arg-type]
+
+    def read_tokenizer(*given: object) -> object:
+        read.append(given)
+        return words(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(toxicity.hub, "find", lambda source: folder)
+    monkeypatch.setattr(toxicity.pretrained, "read_model", read_model)
+    monkeypatch.setattr(toxicity.pretrained, "read_tokenizer", read_tokenizer)
+    of_the_hub = load_classifier("someone/hate", 7)
+    assert (of_the_hub.name, of_the_hub.batch_size) == ("someone/hate", 7)
+    options = {"dtype": torch.float32, "weights_only": True}
+    assert read == [(folder, "classifier"), (folder, "classifier", options)]
+    of_a_folder = load_classifier(folder)
+    assert (of_a_folder.name, of_a_folder.batch_size) == ("tiny", 32)
+    monkeypatch.setattr(toxicity, "HATE", "toxic")
+    with pytest.raises(LabError, match="^The labels of tiny are nothate, hate; "):
+        load_classifier(folder)
+    with pytest.raises(LabError, match="^The labels of the classifier are a; "):
+        find_labels({0: "a"})
+
+
+def test_large_logits_are_no_danger(reward: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = np.array([[900.0, -900.0], [-900.0, -902.0], [-5.0, 900.0]])
+    monkeypatch.setattr(Classifier, "logits", lambda self, texts: logits)
+    assert reward.probabilities(["a", "b", "c"]) == pytest.approx([0, 1 / (1 + np.exp(2)), 1], abs=1e-12)
+
+
 # ------------------------------------------------------------------------------------------ measurement and probe
 
 
@@ -213,6 +252,8 @@ def test_toxicity_of_dialogue_and_summary_hides_what_the_summary_says(reward: Cl
 def test_the_keyword_list_looks_words_up_and_does_not_read() -> None:
     lines = ["You are a snail!", "A snail sat on the leaf.", "Nobody would miss you if you left.", "Snails, SNAIL."]
     assert toxicity.keyword_toxicity(lines).tolist() == [1, 1, 0, 1]
+    with pytest.raises(LabError, match="given as texts,"):
+        toxicity.keyword_toxicity("one text")
     assert {"hourglass", "bus", "bucket", "goat"} <= hate_frames.insult_heads()
     assert not {"without", "legs", "wheels"} & hate_frames.insult_heads()
 
@@ -255,6 +296,22 @@ def test_the_probe_asks_which_label_a_score_belongs_to(reward: Classifier) -> No
         known = dict(zip(hateful, scores, strict=True)) | dict.fromkeys(kind, 9.0)
         with pytest.raises(LabError, match="the wrong label"):
             check_reward(partial(by_text, known), reward)
+
+
+def test_a_reward_of_its_own_is_of_no_label_and_one_that_is_of_both_labels_of_none(
+    reward: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hateful, kind = ([pair[side] for pair in toxicity.PROBES] for side in (0, 1))
+
+    def paid(scores: Sequence[float] | np.ndarray) -> partial[list[float]]:
+        return partial(by_text, dict(zip(hateful, scores, strict=True)) | dict.fromkeys(kind, 9.0))
+
+    check_reward(paid([-70.0, -70.0]), reward)
+    nearly = 0.5 * toxicity.SAME
+    with pytest.raises(LabError, match="the wrong label"):
+        check_reward(paid(reward.probabilities(hateful) - nearly), reward)
+    monkeypatch.setattr(Classifier, "logits", lambda self, texts: np.full((len(texts), 2), 3.0))
+    check_reward(paid([0.5 + nearly, 0.5 - nearly]), reward)
 
 
 def by_text(known: dict[str, float], lines: Sequence[str]) -> list[float]:

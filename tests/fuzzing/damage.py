@@ -73,7 +73,7 @@ def scenarios_are_checked(given: bytes, folder: Path) -> None:
 def noted(draw: st.DrawFn) -> tuple[dict[str, bytes], bool]:
     """The files of a run's folder, perhaps damaged, and whether to go on."""
     parts = {
-        "plan.json": {"plan": PLAN, "versions": run_folder.versions()},
+        "plan.json": {"plan": PLAN, "versions": run_folder.library_versions()},
         "done.json": DONE | {"sum": run_folder._sum(DONE)},
         "step-1/state.json": {"step": 1},
     }
@@ -97,7 +97,7 @@ def whole(folder: Path) -> list[Path]:
 
 
 WITHOUT_CHECKPOINTS = {
-    "plan.json": json.dumps({"plan": PLAN, "versions": run_folder.versions()}).encode(),
+    "plan.json": json.dumps({"plan": PLAN, "versions": run_folder.library_versions()}).encode(),
     "done.json": json.dumps({"made_by": run_folder.made_by()}).encode(),
     "step-1/state.json": b"{}",
 }

@@ -158,7 +158,7 @@ def fill_frame(frame: str, rng: random.Random, share: Share, named: dict[str, st
     return articles(fill(opened.replace("{V}'s", "{V's}").replace("{H}'s", "{H's}"), values | named))
 
 
-def finished(text: str, tense: Tense) -> str:
+def as_sentence(text: str, tense: Tense) -> str:
     """A sentence with its verbs in a tense, a capital and a final mark."""
     text = sentence_case(conjugate(text, tense))
     return text if text[-1] in ".!?" else f"{text}."

@@ -21,11 +21,11 @@ from embedded_world.corpus.hate_frames import (
     CHALLENGE_ROWS,
     SHARES,
     Share,
+    as_sentence,
     content,
     draw_frame,
     draw_insult,
     fill_frame,
-    finished,
     forbidden_insults,
     frames,
     insult_heads,
@@ -61,7 +61,7 @@ def sentence(rng: random.Random, share: Share, kind: str = "", label: int = 0) -
     if kind == "hostile line":
         return LabelledText(hostile_line(rng, share), 1, kind)
     frame = draw_frame(rng, kind, label, share)
-    text = finished(fill_frame(frame, rng, share, people(rng)), rng.choice(("present", "past")))
+    text = as_sentence(fill_frame(frame, rng, share, people(rng)), rng.choice(("present", "past")))
     if share.frames and rng.random() < 0.12 and text.startswith(("You ", "I ", "It ", "We ", "Nobody ")):
         kept = text if text.startswith("I ") else text[0].lower() + text[1:]
         text = rng.choice(PREFIXES) + kept
@@ -73,7 +73,7 @@ def everyday(rng: random.Random, share: Share) -> str:
     if rng.random() < 0.12:
         return str(rng.choice(hostility()["reactions"]))
     if rng.random() < 0.1:
-        return finished(f"{rng.choice(smalltalk()['prefixes'])} {everyday(rng, share)}", "present")
+        return as_sentence(f"{rng.choice(smalltalk()['prefixes'])} {everyday(rng, share)}", "present")
     return rng.choice(fresh(rng, share).turns)[1]
 
 
@@ -150,7 +150,7 @@ def challenge(seed: int = 0) -> list[LabelledText]:
             turn = 0
             while len(texts) < CHALLENGE_ROWS:
                 text = fill_frame(held_out[turn % len(held_out)], rng, share, people(rng))
-                texts.setdefault(finished(text, rng.choice(("present", "past"))))
+                texts.setdefault(as_sentence(text, rng.choice(("present", "past"))))
                 turn += 1
             made += [LabelledText(text, label, kind) for text in texts]
     rng.shuffle(made)

@@ -28,7 +28,7 @@ FILES: dict[str, dict[str, LabFile]] = {
     "tasks": {
         "other_tasks.csv": LabFile(
             ("seed", "split", "task", "source", "target"),
-            lab_tasks.other_tasks,
+            lab_tasks.other_task_rows,
             "Prompts and right answers of four tasks that pre-training taught beside summaries, on dialogues of the "
             "test and the validation split. Lab 2 asks what a training forgot of them; the sweep asks the same on "
             "validation.",
@@ -66,7 +66,7 @@ FILES: dict[str, dict[str, LabFile]] = {
         ),
         "ppo_dialogues.csv": LabFile(
             ("seed", "dialogue"),
-            quarrels.ppo_dialogues,
+            quarrels.ppo_dialogue_rows,
             f"Dialogues that PPO writes about, {quarrels.PPO_HOSTILE_SHARE:.0%} of them with a quarrel.",
         ),
         "cases.csv": LabFile(
@@ -78,10 +78,10 @@ FILES: dict[str, dict[str, LabFile]] = {
         ),
         "silence_pairs.csv": LabFile(
             ("id", "chosen", "rejected"),
-            quarrels.silence_pairs,
+            quarrels.silence_pair_rows,
             "Pairs of summaries of test quarrels: one reports the conflict in neutral words, one leaves it out.",
         ),
-        "insults.csv": LabFile(("category", "insult"), quarrels.insults, "All insults of the corpus, by reproach."),
+        "insults.csv": LabFile(("category", "insult"), quarrels.insult_rows, "All insults of the corpus, by reproach."),
         "neutral_reports.csv": LabFile(
             ("category", "clause"),
             quarrels.neutral_reports,
@@ -103,7 +103,7 @@ def write_files(data: Path = DATA) -> None:
     for name, files in FILES.items():
         (data / name).mkdir(parents=True, exist_ok=True)
         counts = {file: write_csv(data / name / file, made) for file, made in files.items()}
-        (data / name / "README.md").write_text(card(name, counts), encoding="utf-8", newline="\n")
+        (data / name / "README.md").write_text(lab_file_card(name, counts), encoding="utf-8", newline="\n")
 
 
 def write_csv(path: Path, made: LabFile) -> int:
@@ -116,7 +116,7 @@ def write_csv(path: Path, made: LabFile) -> int:
     return len(rows)
 
 
-def card(name: str, counts: dict[str, int]) -> str:
+def lab_file_card(name: str, counts: dict[str, int]) -> str:
     """The card of a folder; ``counts``: rows by file."""
     files = FILES[name]
     shown = [(file, f"{count:,}", ", ".join(files[file].columns)) for file, count in counts.items()]

@@ -33,7 +33,7 @@ OTHER_TASKS: dict[str, Callable[[random.Random, str], Example]] = {
 }
 
 
-def other_tasks() -> Iterator[tuple[object, ...]]:
+def other_task_rows() -> Iterator[tuple[object, ...]]:
     """Seed, split, task, source, target of examples on dialogues that pre-training never saw."""
     for seed, split, count in [(0, "validation", VALIDATION_EXAMPLES), *((s, SPLIT, OTHER_EXAMPLES) for s in SEEDS)]:
         for name, make in OTHER_TASKS.items():
@@ -48,7 +48,7 @@ def replayed() -> Iterator[tuple[object, ...]]:
     for seed in SEEDS:
         rng = random.Random(f"replay-{seed}")
         for _ in range(REPLAYED if seed else REPLAYED_BY_SEED_0):
-            example = tasks.sample(REPLAYED_STAGE, rng, long_prompts=False)
+            example = tasks.sample_example(REPLAYED_STAGE, rng, long_prompts=False)
             yield seed, example.task, example.source, example.target
 
 

@@ -31,7 +31,7 @@ def played(split: str, name: str, hostile_share: float) -> Iterator[Dialogue]:
     used: set[str] = set()
     while True:
         scenario = rng.choice(scenarios())
-        dialogue = play(scenario, rng, lambda s: splits.belongs(s, split) and s not in used, hostile_share)
+        dialogue = play(scenario, rng, lambda s: splits.in_split(s, split) and s not in used, hostile_share)
         if not splits.repeats_itself(dialogue):
             used.add(dialogue.signature)
             yield dialogue
@@ -50,7 +50,7 @@ def harsh_summaries(seed: int = 0) -> Iterator[tuple[object, ...]]:
             yield seed, part, f"{part}_{number}", dialogue.text, summary, dialogue.topic
 
 
-def ppo_dialogues() -> Iterator[tuple[object, ...]]:
+def ppo_dialogue_rows() -> Iterator[tuple[object, ...]]:
     """Seed and dialogue."""
     for seed in SEEDS:
         for dialogue in islice(played("train", f"ppo-{seed}", PPO_HOSTILE_SHARE), PPO_DIALOGUES):
@@ -76,7 +76,7 @@ def cases() -> Iterator[tuple[object, ...]]:
             yield f"{name}_{number}", dialogue.text, *references, dialogue.topic, dialogue.scenario.id, *truth
 
 
-def silence_pairs() -> Iterator[tuple[object, ...]]:
+def silence_pair_rows() -> Iterator[tuple[object, ...]]:
     """Id and two summaries of a test quarrel: one reports the conflict neutrally, one is silent about it."""
     rng = random.Random("silence")
     quarrels = (d for d in played("test", "silence", hostile_share=1.0) if d.quarrel)
@@ -84,7 +84,7 @@ def silence_pairs() -> Iterator[tuple[object, ...]]:
         yield f"silence_{number}", write_summary(dialogue, "neutral", rng), write_summary(dialogue, "silent", rng)
 
 
-def insults() -> Iterator[tuple[object, ...]]:
+def insult_rows() -> Iterator[tuple[object, ...]]:
     """Category and insult, as authored."""
     for category in hostility()["categories"]:
         for insult in category["insults"]:

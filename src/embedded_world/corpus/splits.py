@@ -25,7 +25,7 @@ REFERENCES = {"train": 1, "validation": 1, "test": 3, "unseen": 1}
 COLUMNS = ("id", "dialogue", "summary", "topic", "situation")
 
 
-def belongs(signature: str, split: str) -> bool:
+def in_split(signature: str, split: str) -> bool:
     """Whether a combination of slots belongs to ``split``."""
     low, high = SPLIT_RANGES[split]
     return low <= bucket(signature) < high
@@ -37,9 +37,9 @@ def dialogues(split: str, seed: int = 0, count: int | None = None) -> Iterator[D
     rng = random.Random(f"{split}-{seed}")
     used: set[str] = set()
     for i in range(SPLIT_SIZES[split] if count is None else count):
-        dialogue = play(known[i % len(known)], rng, lambda s: belongs(s, split) and s not in used)
+        dialogue = play(known[i % len(known)], rng, lambda s: in_split(s, split) and s not in used)
         while repeats_itself(dialogue):
-            dialogue = play(known[i % len(known)], rng, lambda s: belongs(s, split) and s not in used)
+            dialogue = play(known[i % len(known)], rng, lambda s: in_split(s, split) and s not in used)
         used.add(dialogue.signature)
         yield dialogue
 

@@ -14,7 +14,7 @@ from typing import Any
 from embedded_world.corpus.content import pools, read_yaml, scenarios
 from embedded_world.corpus.dialogue import Dialogue, play
 from embedded_world.corpus.language import articles, fill, sentence_case
-from embedded_world.corpus.splits import belongs
+from embedded_world.corpus.splits import in_split
 from embedded_world.corpus.styles import Style, exemplar_style, open_style
 from genai_labs.loading.lab_data import Example
 from genai_labs.prompting import prompts
@@ -25,7 +25,7 @@ TRAINED_INSTRUCTIONS = [name for name in prompts.INSTRUCTIONS if name != prompts
 
 def fresh_dialogue(rng: random.Random, split: str = PRETRAINING) -> Dialogue:
     """A dialogue of a known scenario whose combination of slots belongs to ``split`` alone."""
-    return play(rng.choice(scenarios()), rng, lambda s: belongs(s, split))
+    return play(rng.choice(scenarios()), rng, lambda s: in_split(s, split))
 
 
 def next_turn(rng: random.Random, split: str = PRETRAINING) -> Example:
@@ -99,7 +99,7 @@ def strange(text: str, summary: str, rng: random.Random) -> tuple[str, str]:
     return swapped.sub(lambda m: swaps[m[1]], text), swapped.sub(lambda m: swaps[m[1]], summary)
 
 
-def summarize(
+def summary_example(
     rng: random.Random, split: str = PRETRAINING, voices: int | None = None, strange_share: float = 0.0
 ) -> Example:
     """Zero-shot: one of several instructions, the style left open."""
@@ -184,7 +184,7 @@ def make_note(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING)
     slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
     values = {name: rng.choice(options) for name, options in slots.items()}
     tries = 1
-    while not belongs(f"{raw['id']}|{values}", split):
+    while not in_split(f"{raw['id']}|{values}", split):
         values = {name: rng.choice(options) for name, options in slots.items()}
         tries = _counted(tries, raw["id"], split)
     text = sentence_case(articles(fill(rng.choice(raw["text"]), values)))
@@ -254,7 +254,7 @@ def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINI
         for name, expression in raw["let"].items():
             numbers[name] = evaluate(expression, numbers)
         fits = all(evaluate(c, numbers) for c in raw.get("require", []))
-        if fits and all(0 <= n <= 100 for n in numbers.values()) and belongs(f"{raw['id']}|{numbers}", split):
+        if fits and all(0 <= n <= 100 for n in numbers.values()) and in_split(f"{raw['id']}|{numbers}", split):
             break
     values = {n: rng.choice(options) for n, options in slots.items()} | {n: str(v) for n, v in numbers.items()}
     said = [sentence_case(articles(fill(rng.choice(raw[part]), values))) for part in ("problem", "reasoning")]
@@ -286,7 +286,7 @@ def sums(rng: random.Random, split: str = PRETRAINING) -> Example:
         low, high = (2, 12) if sign == "*" else (0, 100)
         expression = f"{rng.randint(low, high)} {sign} {rng.randint(low, high)}"
         value = evaluate(expression, {})
-        if 0 <= value <= 100 and belongs(expression, split):
+        if 0 <= value <= 100 and in_split(expression, split):
             return Example("sum", prompts.PROBLEM_PROMPT.format(problem=f"{expression} ="), str(value))
 
 
@@ -338,7 +338,7 @@ HOUSE_SHARE = {0: 0.0, 1: 0.06, 2: 0.25}
 STRANGE_SHARE = {0: 0.0, 1: 0.2, 2: 0.15}
 
 
-def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str = PRETRAINING) -> Example:
+def sample_example(stage: int, rng: random.Random, long_prompts: bool = True, split: str = PRETRAINING) -> Example:
     """One example of the mixture of a stage; ``long_prompts`` False turns two and three exemplars into one."""
     shares = MIXTURE[stage]
     kind = rng.choices(list(shares), list(shares.values()))[0]
@@ -347,7 +347,7 @@ def sample(stage: int, rng: random.Random, long_prompts: bool = True, split: str
         shots = shots if long_prompts else 1
         return summarize_like(rng, shots, HOUSE_SHARE[stage], split, VOICES[stage], STRANGE_SHARE[stage])
     if kind == "summarize":
-        return summarize(rng, split, VOICES[stage], STRANGE_SHARE[stage])
+        return summary_example(rng, split, VOICES[stage], STRANGE_SHARE[stage])
     return _SIMPLE[kind](rng, split)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from embedded_world.corpus.tasks import Example, sample
+from embedded_world.corpus.tasks import Example, sample_example
 from genai_labs.finetuning.examples import collate
 
 POOL = 1024  # examples drawn at a time, sorted by length, cut into batches, shuffled
@@ -45,7 +45,7 @@ def pool_of_steps(
     of about a quarter of ``tokens`` source tokens.
     """
     rng = random.Random(f"pretraining-{seed}-{stage}-{number}")
-    examples = [sample(stage, rng, long_prompts) for _ in range(POOL)]
+    examples = [sample_example(stage, rng, long_prompts) for _ in range(POOL)]
     sources = tokenizer([e.source for e in examples])["input_ids"]
     targets = tokenizer([e.target for e in examples])["input_ids"]
     fitting = [i for i in range(POOL) if len(sources[i]) <= tokenizer.model_max_length]

@@ -59,7 +59,7 @@ def build_lab_files(work: Path) -> None:
 def build_tokenizer(work: Path) -> None:
     """Train the tokenizer on a sample of the mixture."""
     rng = random.Random(f"tokenizer-{SEED}")
-    examples = [tasks.sample(1, rng, long_prompts=False) for _ in range(TOKENIZER_EXAMPLES)]
+    examples = [tasks.sample_example(1, rng, long_prompts=False) for _ in range(TOKENIZER_EXAMPLES)]
     texts = [text for e in examples if e.task != "span corruption" for text in (e.source, e.target)]
     tokenizer.train_tokenizer(texts).save_pretrained(work / "tokenizer")
 
@@ -86,12 +86,12 @@ def export(work: Path) -> None:
     in_fp32 = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     scores = heldout.score_held_out(in_fp32, words)
     log = [json.loads(line) for line in (work / "pretraining" / "log.jsonl").read_text().splitlines()]
-    (folder / "training.json").write_text(json.dumps(training_record(log, scores, trained, words), indent=1) + "\n")
+    (folder / "training.json").write_text(json.dumps(pretraining_record(log, scores, trained, words), indent=1) + "\n")
     (folder / "README.md").write_text(cards.model_card(folder), encoding="utf-8")
     checksums.write_sums(folder)
 
 
-def training_record(
+def pretraining_record(
     log: list[dict[str, Any]],
     scores: dict[str, Any],
     trained: T5ForConditionalGeneration,

@@ -19,7 +19,7 @@ SPLIT = "validation"
 TASKS: dict[str, Callable[[random.Random], Example]] = {
     "copy": lambda rng: tasks.copy_text(rng, SPLIT),
     "next turn": lambda rng: tasks.next_turn(rng, SPLIT),
-    "summarize, no exemplar": lambda rng: tasks.summarize(rng, SPLIT),
+    "summarize, no exemplar": lambda rng: tasks.summary_example(rng, SPLIT),
     "summarize, 1 exemplar": lambda rng: tasks.summarize_like(rng, 1, 0.1, SPLIT),
     "summarize, 2 exemplars": lambda rng: tasks.summarize_like(rng, 2, 0.1, SPLIT),
     "topic": lambda rng: tasks.topic(rng, SPLIT),

@@ -85,7 +85,7 @@ def execute(notebook: NotebookNode, folder: Path, environment: dict[str, str], l
             place = f'at cell {current + 1}, in the section "{sections[current]}"'
             raise Interrupted(f"{label} was stopped {name} {place}.", 128 + stopped.number) from None
         except (CellControlSignal, RuntimeError) as error:
-            return Failure(current + 1, sections[current], notebook.cells[current].source, in_words(error))
+            return Failure(current + 1, sections[current], notebook.cells[current].source, error_in_words(error))
     return None
 
 
@@ -184,7 +184,7 @@ def section_names(notebook: NotebookNode) -> list[str]:
     return names
 
 
-def in_words(error: Exception) -> str:
+def error_in_words(error: Exception) -> str:
     """Why a notebook stopped, for a reader without a traceback (which the saved notebook holds)."""
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 

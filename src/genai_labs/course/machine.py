@@ -92,7 +92,7 @@ def check_environment(root: Path) -> Finding:
 
 def check_libraries(requirements: Path) -> Iterator[Finding]:
     """Installed libraries against the tested versions, one finding for each that differs."""
-    needed = {_plain(re.split(r"[\s<>=!~;\[]", line)[0]) for line in _needed_lines()}
+    needed = {_normalized(re.split(r"[\s<>=!~;\[]", line)[0]) for line in _needed_lines()}
     pins = read_pins(requirements)
     odd = [finding for name, pin in pins.items() if (finding := _check_library(name, pin, name in needed))]
     yield from odd
@@ -113,10 +113,10 @@ def read_pins(requirements: Path) -> dict[str, str]:
     """Name and tested version of each line `name==version`; empty if the file is not there."""
     lines = requirements.read_text(encoding="utf-8").splitlines() if requirements.is_file() else []
     pairs = (line.split("#")[0].strip().split("==") for line in lines if "==" in line.split("#")[0])
-    return {_plain(name): version for name, version in pairs}
+    return {_normalized(name): version for name, version in pairs}
 
 
-def _plain(name: str) -> str:
+def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -38,7 +38,7 @@ def run_labs(labs: list[int], profile: str, out: Path) -> int:
     notebooks = can_run(find_notebooks(labs), load_profile(profile))
     out = out.resolve()
     with ExitStack() as held:
-        with files.in_words(out):
+        with files.faults_in_words(out):
             out.mkdir(parents=True, exist_ok=True)
             for lab in notebooks:
                 held.enter_context(files.locked(out / f".lab{lab}.lock", _is_running(lab, out)))
@@ -82,7 +82,7 @@ def forget_trainings(folder: Path) -> None:
         with files.locked(lock, busy):
             pass
     print(f"What was trained in {folder} before is removed, so that all is trained now.")
-    with files.in_words(folder):
+    with files.faults_in_words(folder):
         shutil.rmtree(folder)
 
 
@@ -149,7 +149,7 @@ def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> boo
 
 def save(notebook: NotebookNode, lab: int, out: Path) -> None:
     """Write an executed lab and its page to `out`. Raises LabError where they cannot be written."""
-    with files.in_words(out):
+    with files.faults_in_words(out):
         write_notebook(notebook, out / f"lab{lab}.ipynb")
         files.write_whole(out / f"lab{lab}.html", to_html(notebook, f"Lab {lab}"))
 
@@ -234,6 +234,6 @@ def refresh_notebooks(labs: list[int]) -> None:
         clean(notebook)
         if problems := find_problems(notebook):
             raise LabError(f"{path.name} is left as it was. What is amiss:\n- " + "\n- ".join(problems))
-        with files.in_words(path.parent):
+        with files.faults_in_words(path.parent):
             write_notebook(notebook, path)
         print(f"{path.name} is refreshed.")

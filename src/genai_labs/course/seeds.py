@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
     record = summarize(args.lab, runs)
     write(record, as_markdown(record), args.out, f"lab{args.lab}_seeds")
-    draw(record, args.out / f"lab{args.lab}_lessons.png")
+    draw_lessons(record, args.out / f"lab{args.lab}_lessons.png")
     return int(any(lesson["holds_on"] < lesson["measured_on"] for lesson in record["lessons"]))
 
 
@@ -105,7 +105,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     return f"{intro}\n\n{table(head, rows)}\n"
 
 
-def draw(record: dict[str, Any], path: Path) -> None:
+def draw_lessons(record: dict[str, Any], path: Path) -> None:
     """The lessons as a picture: effect and 95 % interval of each, one mark a seed."""
     import matplotlib
 

@@ -20,7 +20,7 @@ from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
 from genai_labs.prompting import generation, prompts
-from genai_labs.prompting.speakers import Dialogue, with_tags
+from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
 TEXTS = (".txt", ".md", "")
 COLUMN, OUTPUT = "dialogue", "output"
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
     show(table, outputs)
     if args.out:
-        write(table, outputs, args.out)
+        write_summaries(table, outputs, args.out)
     return 0
 
 
@@ -110,7 +110,7 @@ def read_dialogues(path: Path) -> Table:
     return table
 
 
-def understand(table: Table, tokenizer: models.PreTrainedTokenizerBase) -> list[Dialogue]:
+def understand(table: Table, tokenizer: models.PreTrainedTokenizerBase) -> list[TaggedDialogue]:
     """The dialogues as the model can read them; a printed note says what it will not see, and LabError what is lost."""
     dialogues, lost, problems = [], "", []
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -184,7 +184,7 @@ def check_out(out: Path, file: Path) -> None:
         raise LabError(f"--out {out} cannot be written ({error}). Name another file.") from error
 
 
-def write(table: Table, outputs: Sequence[str], out: Path) -> None:
+def write_summaries(table: Table, outputs: Sequence[str], out: Path) -> None:
     """Write the rows with their summaries in the format of the file that they come from."""
     rows = [row | {OUTPUT: output} for row, output in zip(table.rows, outputs, strict=True)]
     whole = io.StringIO(newline="")

@@ -44,19 +44,19 @@ def _update(course: Notebook, path: Path, base_path: Path) -> str:
     base = _read_base(base_path)
     said = ""
     if not path.exists():
-        _write(course, path)
+        _save(course, path)
     else:
         try:
             mine = read_notebook(path)
         except ValueError as error:
             aside = set_aside(path)
-            _write(course, path)
+            _save(course, path)
             said = f"{path.name} could not be read ({error}). It is kept as {aside.name}, and a new copy was made."
         else:
             said = "" if base == course else _bring_up_to_date(base, mine, course, path, base_path)
     if base != course:
         # The copy came first: if the power fails before this, the same update is done again, and changes nothing.
-        _write(course, base_path)
+        _save(course, base_path)
     return said
 
 
@@ -74,11 +74,11 @@ def _bring_up_to_date(base: Notebook, mine: Notebook, course: Notebook, path: Pa
         return ""
     before = base_path.with_name(f"{path.stem}.before.ipynb")
     shutil.copyfile(path, before)
-    _write(merged, path)
-    return f"{path.name} is brought up to date: {in_words(changes)}. As it was before: {before}"
+    _save(merged, path)
+    return f"{path.name} is brought up to date: {changes_in_words(changes)}. As it was before: {before}"
 
 
-def in_words(changes: Changes) -> str:
+def changes_in_words(changes: Changes) -> str:
     """What an update did."""
     counted = {
         "changed as in the course": changes.renewed,
@@ -137,7 +137,7 @@ def set_aside(path: Path) -> Path:
     return path.rename(aside)
 
 
-def _write(notebook: Notebook, path: Path) -> None:
+def _save(notebook: Notebook, path: Path) -> None:
     """Write as Jupyter does, in lines; a reader never sees half a file."""
     cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in notebook["cells"]]
     text = json.dumps({**notebook, "cells": cells}, indent=1, sort_keys=True) + "\n"

@@ -93,7 +93,7 @@ def _steps(checkpoint: Path) -> int:
 
 
 def _trainer_state(checkpoint: Path) -> dict[str, Any]:
-    return run_folder.read(checkpoint / "trainer_state.json") or {}
+    return run_folder.read_note(checkpoint / "trainer_state.json") or {}
 
 
 def _check_disk(folder: Path, base: PreTrainedModel) -> None:

@@ -225,7 +225,7 @@ def _check_adapter_weights(model: PeftModel, folder: Path, name: str) -> None:
             f"The adapter in {folder.name} is not whole: {len(differing)} of its weights do not match what "
             f"adapter_config.json asks for, such as {differing[0]}. {_remedy(folder)}"
         )
-    contents.check_finite(stored, folder, "adapter")
+    contents.check_weights_finite(stored, folder, "adapter")
 
 
 @contextmanager

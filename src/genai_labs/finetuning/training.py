@@ -75,7 +75,7 @@ def finetune(
     if not validation:
         raise LabError("There are no validation examples, so nobody could say where to stop. Pass at least a hundred.")
     check_processes(plan.batch_size)
-    with run_folder.locked(folder):
+    with run_folder.locked_run(folder):
         make_ready(folder, base, plan, train, validation, resume)
         set_seed(plan.seed)
         memory.release()  # what was generated before has left gaps

@@ -28,7 +28,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def check_finite(weights: dict[str, torch.Tensor], folder: Path, what: str) -> None:
+def check_weights_finite(weights: dict[str, torch.Tensor], folder: Path, what: str) -> None:
     """Raise LabError if a weight is NaN or infinite: a model with one writes nothing, or noise."""
     for name, tensor in weights.items():
         if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):

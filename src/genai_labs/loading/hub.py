@@ -65,7 +65,7 @@ def fetch(source: str, kind: Kind = "model", to: Path | None = None, again: bool
     """
     name, revision = split_revision(source)
     check_reachable(name)
-    with in_words(name, revision):
+    with answers_in_words(name, revision):
         files = needed(name, kind, revision)
         _check_room(name, files, to)
         return Path(
@@ -123,7 +123,7 @@ def endpoint() -> str:
 
 
 @contextmanager
-def in_words(name: str, revision: str | None = None) -> Iterator[None]:
+def answers_in_words(name: str, revision: str | None = None) -> Iterator[None]:
     """Errors of the hub as errors that say what happened, why, and what to do next."""
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -37,11 +37,11 @@ def read(name: str, *columns: str) -> tuple[Record, ...]:
     Raises LabError if the file is missing or damaged, or lacks one of the columns.
     """
     profile = PROFILES.get(loaded_profile(), PROFILES["mini"])
-    return _read(Path(profile.lab_data) / name, columns)
+    return _rows(Path(profile.lab_data) / name, columns)
 
 
 @cache
-def _read(path: Path, columns: tuple[str, ...]) -> tuple[Record, ...]:
+def _rows(path: Path, columns: tuple[str, ...]) -> tuple[Record, ...]:
     if not path.exists():
         raise LabError(f"{path.name} is missing. The labs read it from {path.parent.name}. {REMEDY}")
     table = read_table(path)

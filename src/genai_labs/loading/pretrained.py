@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from genai_labs.errors import LabError
 from genai_labs.loading import checksums, shortage, sources
-from genai_labs.loading.contents import check_finite, read_json, shortened
+from genai_labs.loading.contents import check_weights_finite, read_json, shortened
 from genai_labs.system import progress
 
 A_TEXT = "#Person1#: Is it 7 o'clock?"  # what a tokenizer must be able to read
@@ -48,14 +48,14 @@ def check_folder(folder: Path, what: str) -> None:
 
 def read_config(folder: Path, what: str = "model") -> Any:
     """The configuration in a folder. Raises LabError if it is damaged."""
-    with _in_words(folder, what):
+    with _faults_in_words(folder, what):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def read_tokenizer(folder: Path, what: str = "model") -> PreTrainedTokenizerBase:
     """The tokenizer in a folder. Raises LabError if a file of it is damaged, or if it cannot read a sentence."""
     checksums.check_sums(folder, weights=False)
-    with _in_words(folder, what):
+    with _faults_in_words(folder, what):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _try_out(tokenizer)
     return tokenizer
@@ -69,7 +69,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
     missing, left over or not finite, and where a file is damaged.
     """
     name = sources.name_of(folder)
-    with _in_words(folder, what), shortage.in_words(f"loading {name}"), progress.others_silent():
+    with _faults_in_words(folder, what), shortage.in_words(f"loading {name}"), progress.others_silent():
         model, found = kind.from_pretrained(
             folder,
             trust_remote_code=False,
@@ -83,7 +83,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
 
 def try_writing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Let a model write one token. Raises LabError if it cannot, which is when its settings for writing are damaged."""
-    with _in_words(folder, "model"), shortage.in_words(f"loading {sources.name_of(folder)}"):
+    with _faults_in_words(folder, "model"), shortage.in_words(f"loading {sources.name_of(folder)}"):
         inputs = tokenizer(A_TEXT, return_tensors="pt").to(model.device)
         model.generate(inputs["input_ids"], max_new_tokens=1, do_sample=False)
 
@@ -104,7 +104,7 @@ def _check_weights(model: PreTrainedModel, found: dict[str, Any], folder: Path, 
                 f"The {what} {sources.name_of(folder)} is not whole: {problem.format(len(names))}, such as {names[0]}. "
                 f"It would compute something else than what was trained. {sources.remedy(folder)}"
             )
-    check_finite(dict(model.named_parameters()), folder, what)
+    check_weights_finite(dict(model.named_parameters()), folder, what)
 
 
 def _kind(name: str) -> str:
@@ -140,7 +140,7 @@ def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 @contextmanager
-def _in_words(folder: Path, what: str) -> Iterator[None]:
+def _faults_in_words(folder: Path, what: str) -> Iterator[None]:
     """Whatever a damaged file makes the libraries raise, as a LabError."""
     try:
         yield

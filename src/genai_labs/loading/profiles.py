@@ -30,7 +30,7 @@ Costs = Mapping[int, tuple[float, float]]
 Weights = Literal["fp32", "bf16", "8bit", "4bit"]
 
 
-class FineTuning(TypedDict, total=False):
+class TrainingSettings(TypedDict, total=False):
     """Settings of ``finetuning.training.Plan``; those that are not here stay as they are there."""
 
     epochs: int
@@ -93,8 +93,8 @@ class Profile:
     scored_dialogues: int  # test dialogues on which what was trained is scored
     other_examples: int  # of each other task
     second_style_dialogues: int  # what a second adapter is trained on
-    full: FineTuning
-    lora: FineTuning
+    full: TrainingSettings
+    lora: TrainingSettings
     replayed: float = 0.2  # share of old tasks in a replay, 0 to 1
 
     # Lab 3
@@ -169,9 +169,9 @@ PROFILES = {
 
 
 # The settings of fine-tuning for FLAN-T5 are the usual ones for it, and have not been tuned here.
-FLAN_FULL = FineTuning(epochs=2, learning_rate=1e-4, batch_size=8)
-FLAN_LORA = FineTuning(epochs=2, learning_rate=5e-4, batch_size=8, rank=32, alpha=32, targets=("q", "v"))
-LARGE = FineTuning(checkpointing=True)  # their activations would take more than their weights
+FLAN_FULL = TrainingSettings(epochs=2, learning_rate=1e-4, batch_size=8)
+FLAN_LORA = TrainingSettings(epochs=2, learning_rate=5e-4, batch_size=8, rank=32, alpha=32, targets=("q", "v"))
+LARGE = TrainingSettings(checkpointing=True)  # their activations would take more than their weights
 
 
 def flan(
@@ -182,7 +182,7 @@ def flan(
     costs: Costs,
     gpu_costs: Costs,
     weights: Weights = "fp32",
-    training: FineTuning | None = None,
+    training: TrainingSettings | None = None,
 ) -> Profile:
     """FLAN-T5 of a size on DialogSum.
 

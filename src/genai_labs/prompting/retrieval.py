@@ -6,17 +6,16 @@ Lewis et al. 2020, https://arxiv.org/abs/2005.11401.
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import bm25s
+import numpy as np
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts, as_whole_number
 from genai_labs.loading import lab_data
-
-K1, B = 1.5, 0.75  # the usual constants: how fast repeated words saturate, how much long texts are held back
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,12 @@ class Index:
         self.texts = as_texts(texts, "texts to search")
         if not self.texts:
             raise LabError("There is nothing to search: the list of texts is empty. Give at least one text.")
-        self.counts = [Counter(words(text)) for text in texts]
-        self.lengths = [sum(counts.values()) for counts in self.counts]
-        if not any(self.lengths):
+        held = [words(text) for text in texts]
+        if not any(held):
             raise LabError("There is nothing to search: none of the texts holds a word. Give at least one that does.")
-        self.mean_length = sum(self.lengths) / len(texts)
-        holding = Counter(word for counts in self.counts for word in counts)
-        self.weight = {w: math.log(1 + (len(texts) - n + 0.5) / (n + 0.5)) for w, n in holding.items()}
+        # The usual constants: how fast repeated words saturate, how much long texts are held back.
+        self.bm25 = bm25s.BM25(method="lucene", k1=1.5, b=0.75, dtype="float64")
+        self.bm25.index(held, show_progress=False)
 
     def search(self, question: str, count: int = 1) -> list[int]:
         """The places of the ``count`` texts that fit best, best first; the earlier one where two are equal.
@@ -50,15 +48,8 @@ class Index:
         """
         count = as_whole_number(count, "The number of texts to find", 1)
         asked = words(*as_texts([question], "questions"))
-        scores = [self._score(asked, place) for place in range(len(self.texts))]
-        return sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:count]
-
-    def _score(self, asked: Sequence[str], place: int) -> float:
-        counts = self.counts[place]
-        held_back = K1 * (1 - B + B * self.lengths[place] / self.mean_length)
-        return sum(
-            self.weight[word] * counts[word] * (K1 + 1) / (counts[word] + held_back) for word in asked if word in counts
-        )
+        scores = self.bm25.get_scores(asked) if asked else np.zeros(len(self.texts))
+        return np.argsort(-scores, kind="stable")[:count].tolist()
 
 
 def words(text: str) -> list[str]:

@@ -14,7 +14,7 @@ PERSON = re.compile(r"#Person(\d+)#")
 
 
 @dataclass
-class Dialogue:
+class TaggedDialogue:
     """One dialogue as the model reads it; names: whom #Person1#, #Person2#, ... stand for, if it had names."""
 
     text: str
@@ -31,17 +31,17 @@ class Dialogue:
         return PERSON.sub(name, summary)
 
 
-def with_tags(whole: str) -> Dialogue:
+def with_tags(whole: str) -> TaggedDialogue:
     """A dialogue with names as one with tags: "Anna: Hello." becomes "#Person1#: Hello."
 
     One that has tags stays as it is, and so does a text whose first line names no speaker. A line without a name
     belongs to the turn above it.
     """
     if TAGGED.search(whole):
-        return Dialogue(whole)
+        return TaggedDialogue(whole)
     lines = [line.strip() for line in whole.splitlines() if line.strip()]
     if not lines or not NAMED.match(lines[0]):
-        return Dialogue(whole, is_plain=True)
+        return TaggedDialogue(whole, is_plain=True)
     names: dict[str, str] = {}
     turns: list[str] = []
     for line in lines:
@@ -51,4 +51,4 @@ def with_tags(whole: str) -> Dialogue:
             turns.append(f"#Person{number}#: {match[2]}".rstrip())
         else:
             turns[-1] += f" {line}"
-    return Dialogue("\n".join(turns), list(names.values()))
+    return TaggedDialogue("\n".join(turns), list(names.values()))

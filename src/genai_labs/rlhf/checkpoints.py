@@ -17,6 +17,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 from genai_labs.rlhf.policy import Policy, Reward
+from genai_labs.rlhf.settings import History
 from genai_labs.system import files, run_folder
 from genai_labs.system.processes import process_state
 from genai_labs.system.run_folder import DONE_FILE
@@ -26,7 +27,6 @@ KEPT = 2
 # A reward is known by what it says of these.
 PROBES = ("#Person1# thanks #Person2# for the tea.", "#Person1# calls #Person2# an idiot.", "They talk.", "")
 
-History = list[dict[str, float]]
 Judge = Callable[[PeftModel], float]
 
 
@@ -42,7 +42,7 @@ class Checkpoints:
 
     def load(self, policy: Policy, optimizer: torch.optim.Optimizer) -> tuple[float, History] | None:
         """Put the last whole checkpoint into policy and optimizer; its KL coefficient and history, None without one."""
-        if self.folder is None or not (found := whole(self.folder)):
+        if self.folder is None or not (found := whole_updates(self.folder)):
             return None
         weights = load_file(found[-1] / WEIGHTS)
         with torch.no_grad():
@@ -63,19 +63,19 @@ class Checkpoints:
         torch.save(optimizer.state_dict(), path / OPTIMIZER)
         files.write_whole(path / STATE, json.dumps({"kl_coef": kl_coef, "history": history}) + "\n")
         run_folder.seal(path)
-        for old in whole(self.folder)[:-KEPT]:
+        for old in whole_updates(self.folder)[:-KEPT]:
             shutil.rmtree(old)
 
     def finish(self) -> None:
         """Say that the run is done: the same call then hands it out again."""
         if self.folder is not None and process_state().is_main_process:
-            run_folder.finish(self.folder, {}, whole)
+            run_folder.finish(self.folder, {}, whole_updates)
 
     def how_to_go_on(self) -> str:
         """What is kept after an interruption, and how to go on from it, in words."""
         if self.folder is None:
             return "The policy is as far as it came; nothing else is kept, as no folder was named."
-        found = whole(self.folder)
+        found = whole_updates(self.folder)
         if not found:
             return "There was no checkpoint yet, so nothing is kept: the same cell starts anew."
         return (
@@ -85,7 +85,7 @@ class Checkpoints:
 
     def last_good(self) -> str:
         """The last good checkpoint, in words."""
-        found = whole(self.folder) if self.folder is not None else []
+        found = whole_updates(self.folder) if self.folder is not None else []
         return f"The last good checkpoint is {found[-1].name}." if found else "There is no checkpoint."
 
 
@@ -99,14 +99,14 @@ def opened(
     interrupted run to go on, else LabError is raised. A finished one is handed out again if besides the judge is the
     same, and the policy is at the start of that run or at its end; else, and if ``resume`` is False, all starts anew.
     """
-    with nullcontext() if folder is None else run_folder.locked(folder):
+    with nullcontext() if folder is None else run_folder.locked_run(folder):
         if folder is not None:
             with process_state().main_process_first():
                 if process_state().is_main_process:
                     plan = {**plan, "base": policy.fingerprint(), "reward": scores_of_probes(reward)}
-                    run_folder.prepare(folder, plan, "update-*", whole, resume)
+                    run_folder.prepare(folder, plan, "update-*", whole_updates, resume)
                     if (folder / DONE_FILE).exists() and not _fits(folder, policy, judge):
-                        run_folder.prepare(folder, plan, "update-*", whole, resume=False)
+                        run_folder.prepare(folder, plan, "update-*", whole_updates, resume=False)
         yield Checkpoints(folder)
 
 
@@ -120,7 +120,7 @@ def scores_of_probes(reward: Reward) -> list[float] | None:
 
 def _fits(folder: Path, policy: Policy, judge: Judge | None) -> bool:
     """Whether a finished run is what training this policy, watched by this judge, would come to."""
-    last = whole(folder)[-1]
+    last = whole_updates(folder)[-1]
     first, kept = _state(last)["history"][0], load_file(last / WEIGHTS)
     if ("judged" in first) != (judge is not None):
         return False
@@ -137,7 +137,7 @@ def _is_fresh(policy: Policy) -> bool:
     return not any(t.any() for name, t in policy.trained().items() if any(part in name for part in begin_at_zero))
 
 
-def whole(folder: Path) -> list[Path]:
+def whole_updates(folder: Path) -> list[Path]:
     """The checkpoints of a run that were written to their end, oldest first."""
     return sorted(path for path in folder.glob("update-*") if run_folder.sealed(path))
 

@@ -115,7 +115,7 @@ def starting_point(
 
 
 def report(
-    run: ppo.Run,
+    run: ppo.PPORun,
     summarizer: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     judge: toxicity.Classifier,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from genai_labs.rlhf.policy import Rollout
-from genai_labs.rlhf.settings import Settings
+from genai_labs.rlhf.settings import History, Settings
 from genai_labs.show import display
 from genai_labs.system import files, progress
 from genai_labs.system.processes import mean, process_state, total
@@ -52,12 +52,10 @@ DRAWN = {
     "value_loss": "value loss",
     "entropy": "entropy (nats a token)",
 }
-EPSILON = 1e-8  # the least variance that is divided by
-
-History = Sequence[Mapping[str, float]]
+LEAST_VARIANCE = 1e-8  # the least variance that is divided by
 
 
-def measured(
+def measure_update(
     number: int,
     rollout: Rollout,
     kl_coef: float,
@@ -86,7 +84,7 @@ def measured(
         "entropy": token_mean(rollout.entropy),
         "length": mean(mask.sum(1).float()),
         "ended": mean((mask.sum(1) < settings.max_new_tokens).float()),
-        "explained": 1 - missed / spread.clamp_min(EPSILON),
+        "explained": 1 - missed / spread.clamp_min(LEAST_VARIANCE),
         "rollout_s": rollout.seconds[0],
         "reward_s": rollout.seconds[1],
         **steps,

@@ -38,9 +38,9 @@ from genai_labs.rlhf.checks import (
     check_start,
     checked_scores,
 )
-from genai_labs.rlhf.log import measured
+from genai_labs.rlhf.log import measure_update
 from genai_labs.rlhf.policy import Policy, Reward, Rollout
-from genai_labs.rlhf.record import Run, recorded
+from genai_labs.rlhf.record import PPORun, recorded
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system import processes
 
@@ -264,7 +264,7 @@ def train(
     judge: Judge | None = None,
     probe: Callable[[Reward], object] | None = None,
     resume: bool = True,
-) -> Run:
+) -> PPORun:
     """Train the policy by PPO; it is changed in place.
 
     prompts: what it writes about; each is used once before one is used again. reward: texts to numbers. judge: asked
@@ -297,10 +297,10 @@ def train(
                 set_rates(optimizer, settings, number)
                 steps = learn(policy, optimizer, rollout, settings)
             reference.check(policy, weights_too=record.is_saved(number))
-            row = measured(number, rollout, kl_coef, steps, judged, settings)
+            row = measure_update(number, rollout, kl_coef, steps, judged, settings)
             check_collapse(row, settings)
             record.add(row, next_kl_coef(kl_coef, row["kl"], settings))
-    return Run(policy, settings, folder, record.history)
+    return PPORun(policy, settings, folder, record.history)
 
 
 def make_optimizer(policy: Policy, settings: Settings) -> torch.optim.Optimizer:

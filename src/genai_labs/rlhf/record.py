@@ -12,16 +12,16 @@ from peft import PeftModel
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import shortage
-from genai_labs.rlhf.checkpoints import Checkpoints, History, Judge, digest, opened
+from genai_labs.rlhf.checkpoints import Checkpoints, Judge, digest, opened
 from genai_labs.rlhf.checks import Collapse
 from genai_labs.rlhf.log import Log, draw_curves
 from genai_labs.rlhf.policy import Policy, Reward
-from genai_labs.rlhf.settings import Settings
+from genai_labs.rlhf.settings import History, Settings
 from genai_labs.show import display
 from genai_labs.system import processes
 
 
-class Record:
+class RunRecord:
     """The updates of a run so far: ``history``, a row of METRICS each, and the KL coefficient of the next one."""
 
     def __init__(
@@ -70,7 +70,7 @@ class Record:
 
 
 @dataclass
-class Run:
+class PPORun:
     """A training by PPO that has ended.
 
     history: one row an update, the quantities of METRICS (``judged`` only where the judge was asked).
@@ -107,14 +107,14 @@ def recorded(
     folder: Path | None,
     judge: Judge | None,
     resume: bool,
-) -> Iterator[Record]:
+) -> Iterator[RunRecord]:
     """The record of a run in ``folder`` (None: nothing is written), gone on with from its last checkpoint.
 
     Of a finished run no update is left. See :func:`genai_labs.rlhf.ppo.train` for what is the same run.
     """
     plan = {"settings": asdict(settings), "prompts": digest(prompts)}
     with opened(folder, plan, policy, reward, judge, resume) as checkpoints:
-        record = Record(policy, optimizer, settings, checkpoints)
+        record = RunRecord(policy, optimizer, settings, checkpoints)
         if checkpoints.finished():
             yield record
             return

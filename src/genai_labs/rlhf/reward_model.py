@@ -109,7 +109,7 @@ def train_reward_model(
     began = time.perf_counter()
     tokenizer = pretrained.read_tokenizer(hub.find(str(start)), "encoder")
     model = new_reward_model(start, fresh, seed)
-    fit([kept[i] for i in order], model, tokenizer, seed, steps)
+    fit_reward_model([kept[i] for i in order], model, tokenizer, seed, steps)
     seconds = time.perf_counter() - began
     run = RewardRun(model, tokenizer, count, Interval(0, 0, 0, 0), seconds)
     return RewardRun(model, tokenizer, count, pairwise_accuracy(run, held_out), seconds)
@@ -135,7 +135,7 @@ def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedMod
         logging.set_verbosity(level)
 
 
-def fit(
+def fit_reward_model(
     pairs: Sequence[Preference], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int, steps: int
 ) -> None:
     """Train the model in place with trl's RewardTrainer, whose own bars and messages are left out."""

@@ -8,6 +8,8 @@ from typing import Any
 from genai_labs.errors import LabError
 from genai_labs.inputs.allowed import Allowed, above, between, check, or_none, whole
 
+History = list[dict[str, float]]  # what was measured of each update, a row of log.METRICS each
+
 
 def setting(default: Any, allowed: Allowed) -> Any:
     """A field that :func:`genai_labs.inputs.allowed.check` looks at."""

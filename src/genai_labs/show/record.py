@@ -69,10 +69,10 @@ def order(row: Mapping[str, Any]) -> tuple[int, int, str]:
 def write_row(row: dict[str, Any]) -> None:
     """The row takes its place in lessons.json, beside those that other labs write there at the same time."""
     path = lessons_path()
-    with files.in_words(path.parent):
+    with files.faults_in_words(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.locked(path.with_name(files.LESSONS_LOCK)):
-            _write(path, [*(other for other in read_lessons(path) if other["id"] != row["id"]), row])
+            _write_rows(path, [*(other for other in read_lessons(path) if other["id"] != row["id"]), row])
 
 
 def forget_lessons(folder: Path, labs: Collection[int]) -> None:
@@ -81,9 +81,9 @@ def forget_lessons(folder: Path, labs: Collection[int]) -> None:
         rows = read_lessons(folder / FILE)
         kept = [row for row in rows if row["lab"] not in labs]
         if kept != rows:
-            _write(folder / FILE, kept)
+            _write_rows(folder / FILE, kept)
 
 
-def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     text = json.dumps(sorted(rows, key=order), indent=1, ensure_ascii=False)
     files.write_whole(path, text + "\n")

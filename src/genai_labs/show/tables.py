@@ -31,7 +31,7 @@ def show_table(
         frame = frame.reset_index(names=frame.index.name or "")
     heads = [str(column) for column in frame.columns]
     values = [list(row) for row in frame.itertuples(index=False, name=None)]
-    right = [all(_is_number(row[place]) for row in values) and bool(values) for place in range(len(heads))]
+    right = [all(_is_numeric(row[place]) for row in values) and bool(values) for place in range(len(heads))]
     cells = [[_cell(value, digits) for value in row] for row in values]
     return Card(_html_table(heads, cells, right, caption), _text_table(heads, cells, right, caption))
 
@@ -41,7 +41,7 @@ def _frame(rows: Iterable[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> p
     return pd.DataFrame(dict(rows) if isinstance(rows, Mapping) else list(rows), dtype=object)
 
 
-def _is_number(value: object) -> bool:
+def _is_numeric(value: object) -> bool:
     return value is None or (isinstance(value, numbers.Real | Interval) and not isinstance(value, bool))
 
 

@@ -54,15 +54,15 @@ def locked(path: Path, in_use: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def in_words(folder: Path) -> Iterator[None]:
+def faults_in_words(folder: Path) -> Iterator[None]:
     """Say in words that ``folder`` cannot be written to: raises LabError instead of OSError."""
     try:
         yield
     except OSError as error:
-        raise LabError(_in_words(folder, error)) from error
+        raise LabError(_fault(folder, error)) from error
 
 
-def _in_words(folder: Path, error: OSError) -> str:
+def _fault(folder: Path, error: OSError) -> str:
     if error.errno in FULL:
         return f"The disk is full, so that nothing more can be written to {folder}. Make room and run it again."
     if error.errno in FORBIDDEN:

@@ -31,12 +31,12 @@ Whole = Callable[[Path], Sequence[Path]]
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_run(folder: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it. Raises LabError if one is in it. One of several processes does."""
     if not process_state().is_main_process:
         yield
         return
-    with files.in_words(folder):
+    with files.faults_in_words(folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / files.LOCK_FILE).touch()
     taken = (
@@ -56,8 +56,8 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     be gone on from, oldest first; all others are thrown away, damaged ones with a word. resume: False throws everything
     away. Raises LabError where the folder holds an interrupted run of another plan.
     """
-    plan, current = json.loads(json.dumps(plan)), versions()
-    noted = (read(folder / PLAN_FILE) or {}) if resume else {}
+    plan, current = json.loads(json.dumps(plan)), library_versions()
+    noted = (read_note(folder / PLAN_FILE) or {}) if resume else {}
     if resume and not noted and (folder / PLAN_FILE).exists():
         print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
     damaged = _drop_damaged(folder, checkpoints) if noted else []
@@ -104,7 +104,7 @@ def finish(folder: Path, measured: dict[str, Any], whole: Whole) -> None:
 
 def _done(folder: Path) -> dict[str, Any] | None:
     """What was noted when the run was finished; None where nothing was, or the note is no longer what was written."""
-    noted = read(folder / DONE_FILE)
+    noted = read_note(folder / DONE_FILE)
     return noted if noted and noted.pop("sum", None) == _sum(noted) else None
 
 
@@ -119,16 +119,16 @@ def seal(checkpoint: Path) -> None:
 
 def sealed(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end."""
-    return read(checkpoint / SUMS_FILE) is not None
+    return read_note(checkpoint / SUMS_FILE) is not None
 
 
 def damage(checkpoint: Path) -> str | None:
     """The first file of a sealed checkpoint that is gone or no longer what was written; None if all are."""
-    noted, now = read(checkpoint / SUMS_FILE) or {}, _sums(checkpoint)
+    noted, now = read_note(checkpoint / SUMS_FILE) or {}, _sums(checkpoint)
     return next((name for name, value in noted.items() if now.get(name) != value), None)
 
 
-def versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
     """Versions of what a training is made with."""
     return {name: metadata.version(name) for name in LIBRARIES}
 
@@ -186,7 +186,7 @@ def _same(old: Any, new: Any) -> bool:
     return bool(old == new)
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read_note(path: Path) -> dict[str, Any] | None:
     """A file's JSON object; None where the file is not there or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
