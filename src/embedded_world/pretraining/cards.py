@@ -186,7 +186,7 @@ This card is written by `{record["command"]}`, which made the model (seed {recor
 - torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
 
 ## Accuracy
-With 95 % bootstrap intervals over texts, beside a list of hostile words (heads of all insults, and harsh words).
+With 95 % intervals over texts, beside a list of hostile words (heads of all insults, and harsh words).
 
 {table(("set", "this model", "list of words", "texts"), accuracy)}
 

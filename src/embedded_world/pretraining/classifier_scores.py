@@ -59,7 +59,7 @@ def accuracy_and_calibration(probabilities: NDArray[np.float64], rows: Sequence[
 
 
 def accuracy_interval(right: NDArray[np.bool_]) -> list[float]:
-    """Accuracy, the ends of its 95 % bootstrap interval, and the number of texts."""
+    """Accuracy, the ends of its 95 % interval, and the number of texts."""
     found = paired_bootstrap(right.astype(float))
     return [round(found.effect, 4), round(found.low, 4), round(found.high, 4), found.n]
 
