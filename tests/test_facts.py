@@ -92,9 +92,9 @@ def test_only_what_all_references_state_is_asked_for() -> None:
     references = ["Otto comes on Tuesday for $45.", "On Tuesday #Person1# brings Otto.", "Tuesday is fine for Otto."]
     summaries = ["Otto comes on Tuesday.", "Otto comes.", "Somebody pays $45."]
     np.testing.assert_allclose(recall(summaries, [references] * 3), [1, 0.5, 0])
-    assert recall(["Otto comes."], [["Otto comes on Tuesday.", "Otto comes.", "On Tuesday Otto comes."]]).tolist() == [
-        1
-    ]
+    otto = ["Otto comes on Tuesday.", "Otto comes.", "On Tuesday Otto comes."]
+    rosa = ["Rosa comes.", "They wait for Rosa", "Rosa is here."]  # that it is a name, only the second shows
+    assert recall(["Otto comes.", "They wait."], [otto, rosa]).tolist() == [1, 0]
 
 
 def test_a_text_without_facts_states_none_wrongly_and_leaves_none_out() -> None:
