@@ -171,7 +171,14 @@ def draw(probabilities: Tensor, evenly: Tensor) -> Tensor:
 
 
 TOP_K = 50  # where neither settings nor model name one, as in transformers
-NEUTRAL = {"num_beams": 1, "use_cache": True, "min_length": 0}  # settings that change nothing, beside None
+# Settings that change nothing, beside None.
+NEUTRAL = {
+    "num_beams": 1,
+    "use_cache": True,
+    "min_length": 0,
+    "output_attentions": False,
+    "output_hidden_states": False,
+}
 OURS = {
     *("max_new_tokens", "min_new_tokens", "num_return_sequences", "do_sample", "temperature", "top_k", "top_p"),
     *("decoder_start_token_id", "eos_token_id", "pad_token_id", "bos_token_id"),
