@@ -217,8 +217,8 @@ def check_a_text_is_the_likeliest_one_and_that_of_its_prompt(loaded: Loaded, row
 def check_samples_differ_by_seed_and_from_each_other(loaded: Loaded, rows: list[data.Row]) -> None:
     config = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, max_new_tokens=30)
     asked = [prompts.zero_shot(row.dialogue) for row in rows[:4]]
-    made = {seed: generation.sample(*loaded, asked, {"": config}, 3, seed)[""] for seed in (1, 2)}
-    assert made[1] == generation.sample(*loaded, asked, {"": config}, 3, seed=1)[""] != made[2]
+    made = {seed: generation.sample(*loaded, asked, {"": config}, 5, seed)[""] for seed in (1, 2)}
+    assert made[1] == generation.sample(*loaded, asked, {"": config}, 5, seed=1)[""] != made[2]
     assert all(len(set(texts)) > 1 for texts in made[1])
     texts = [generation.generate(*loaded, asked, config, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

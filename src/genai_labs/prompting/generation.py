@@ -23,6 +23,7 @@ from genai_labs.inputs import text
 from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.batches import by_length
 from genai_labs.loading import shortage
+from genai_labs.prompting import decoding
 from genai_labs.system import devices
 from genai_labs.system.progress import bar
 
@@ -54,7 +55,7 @@ def generate(
     the window lose their end, which a printed note says (:func:`prompts.fit_all` cuts dialogues instead).
     Characters that the tokenizer does not know are replaced (:mod:`genai_labs.inputs.text`).
     ``config`` defaults to greedy decoding of at most 60 tokens, ``batch_size`` to :func:`comfortable`. Sampling is
-    reproducible by ``seed``: it is set once, before the first batch, so it depends on ``batch_size`` too.
+    reproducible by ``seed``, whatever the batch size (but for beams that are sampled).
     Raises LabError where memory runs out, and where arguments are not what is written here.
     """
     _check_arguments(model, tokenizer, batch_size=batch_size, max_length=max_length)
@@ -142,18 +143,21 @@ def _write_all(
 ) -> dict[str, list[list[str]]]:
     """For each setting the texts of each prompt, which are read in batches and written about with every setting.
 
-    seed: set before a batch is written about with a setting, the number of prompts before the batch added to it.
+    seed: set for each setting anew; where transformers draws, the number of prompts before a batch is added to it.
     """
     batch_size = batch_size or comfortable(model)
     texts: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
     moved = bar(len(ids) * (1 + len(configs)), what, shown=progress)  # each prompt is read, each text written
     with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
+        drawn = {name: _draws(model, config, len(ids), seed) for name, config in configs.items()}
         for number, places in enumerate(by_length(ids, batch_size)):
             read = _read(model, tokenizer.pad_token_id, [ids[place] for place in places], moved.update)
             for name, config in configs.items():
                 if seed is not None:
                     torch.manual_seed(seed + number * batch_size)
-                written = _write(model, tokenizer, read, config, moved.update)
+                numbers = drawn[name]
+                evenly = None if numbers is None else numbers[places].flatten(0, 1)
+                written = _write(model, tokenizer, read, config, moved.update, evenly)
                 for place, made in zip(places, written, strict=True):
                     texts[name][place] = made
     return texts
@@ -220,11 +224,21 @@ def _note_cuts(lengths: Sequence[int], window: int) -> None:
 
 
 def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -> GenerationConfig:
-    """A copy of ``config`` with the model's special tokens filled in, and ``changes`` made."""
-    special = ("decoder_start_token_id", "eos_token_id", "pad_token_id")
+    """A copy of ``config`` with the model's special tokens, its own settings where none are given, and ``changes``."""
+    own, given = model.generation_config.to_dict(), config.to_dict()
+    special = {name: own[name] for name in ("decoder_start_token_id", "eos_token_id", "pad_token_id")}
     return GenerationConfig(
-        **(config.to_dict() | {name: getattr(model.generation_config, name) for name in special} | changes)
+        **(own | {name: value for name, value in given.items() if value is not None} | special | changes)
     )
+
+
+def _draws(model: PreTrainedModel, config: GenerationConfig, prompts: int, seed: int | None) -> torch.Tensor | None:
+    """what samples are drawn by, [prompts, samples, tokens]; None where :mod:`decoding` draws none."""
+    if not config.do_sample or not decoding.fits(model, config):
+        return None
+    if seed is not None:
+        torch.manual_seed(seed)
+    return torch.rand(prompts, config.num_return_sequences or 1, config.max_new_tokens)
 
 
 def _read(
@@ -267,18 +281,25 @@ def _write(
     read: tuple[torch.Tensor, torch.Tensor],
     config: GenerationConfig,
     moved: Callable[[float], object],
+    evenly: torch.Tensor | None = None,
 ) -> list[list[str]]:
-    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`."""
+    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`.
+
+    Greedy texts and samples are written by :func:`decoding.write` (``evenly`` is explained there), everything else by
+    transformers.
+    """
     states, mask = read
-    encoded = BaseModelOutput(last_hidden_state=states)
-    steps = Steps(len(states), config.max_new_tokens, tokenizer.eos_token_id, moved)
-    out = model.generate(
-        encoder_outputs=encoded,
-        attention_mask=mask,
-        generation_config=config,
-        stopping_criteria=StoppingCriteriaList([steps]),
-    )
-    steps.end()
+    steps = Steps(len(states), config, moved)
+    if decoding.fits(model, config):
+        out = decoding.write(model, states, mask, config, evenly, steps.reach).tokens
+    else:
+        out = model.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            attention_mask=mask,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([steps]),
+        )
+    steps.reach(1.0, config.max_new_tokens)
     texts = [text.strip() for text in tokenizer.batch_decode(out, skip_special_tokens=True)]
     each = len(texts) // len(states)
     return [texts[i : i + each] for i in range(0, len(texts), each)]
@@ -287,25 +308,22 @@ def _write(
 class Steps(StoppingCriteria):
     """Stops nothing; tells ``moved`` after every token how much further ``texts`` texts have come together.
 
-    A text that has ended counts 1, one that has not its share of the ``most`` tokens that it may have.
+    A text that has ended counts 1, one that has not its share of the tokens that it may have.
     """
 
-    def __init__(self, texts: int, most: int, end_token: int, moved: Callable[[float], object]) -> None:
-        self.texts, self.most, self.end_token, self.moved = texts, most, end_token, moved
+    def __init__(self, texts: int, config: GenerationConfig, moved: Callable[[float], object]) -> None:
+        self.texts, self.most, self.end_token, self.moved = texts, config.max_new_tokens, config.eos_token_id, moved
         self.done = 0.0
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         """input_ids: what is written so far, shape [rows, tokens], beams and samples of a text being rows, too."""
         ended = (input_ids[:, 1:] == self.end_token).any(1).float().mean()
-        share = ended + (1 - ended) * (input_ids.shape[1] - 1) / self.most
-        self._move(self.texts * float(share))
+        self.reach(float(ended), input_ids.shape[1] - 1)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
-    def end(self) -> None:
-        """All texts are written."""
-        self._move(self.texts)
-
-    def _move(self, done: float) -> None:
+    def reach(self, ended: float, tokens: int) -> None:
+        """This share of the texts has ended, and the others have so many tokens."""
+        done = self.texts * (ended + (1 - ended) * tokens / self.most)
         if done > self.done:  # beams may take an end back
             self.moved(done - self.done)
             self.done = done

@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs.finetuning import lora
+from genai_labs.prompting import decoding
 from genai_labs.prompting.generation import complete
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system.devices import has_bf16
@@ -78,18 +79,14 @@ class Policy(torch.nn.Module):
     @torch.no_grad()
     def sample(self, states: Tensor, source_mask: Tensor, max_new_tokens: int) -> Tensor:
         """Responses drawn from the policy's own distribution, token ids [batch, time]."""
+        model: Any = self.model.get_base_model()
         with self.autocast():
-            made = self.model.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=source_mask,
-                generation_config=complete(sampling(max_new_tokens), self.model),
-            )
-        return made[:, 1:]  # without the token that the decoder starts from
+            return decoding.write(model, states, source_mask, complete(sampling(max_new_tokens), model)).tokens
 
     def forward(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each token (nats), value before it, and entropy of its distribution, each [batch, time].
 
-        The entropy carries no gradient. tokens: as :meth:`sample` gives them.
+        The entropy, which nothing learns from, is 0 where gradients are kept. tokens: as :meth:`sample` gives them.
         """
         start = self.model.generation_config.decoder_start_token_id
         with self.autocast():
@@ -103,7 +100,8 @@ class Policy(torch.nn.Module):
         logits = out.logits.float()  # [batch, time, vocabulary]
         normalizer = logits.logsumexp(-1)  # [batch, time]
         logprobs = logits.gather(-1, tokens[..., None])[..., 0] - normalizer
-        with torch.no_grad():
+        entropy = torch.zeros_like(normalizer)
+        if not torch.is_grad_enabled():
             entropy = normalizer - (logits.softmax(-1) * logits).sum(-1)
         values = self.value_head(out.decoder_hidden_states[-1].float())[..., 0]
         return logprobs, values, entropy
@@ -158,12 +156,12 @@ class Rollout:
         return torch.where(self.mask.bool(), self.logprobs - self.ref_logprobs, 0).sum(1)
 
     def part(self, rows: Tensor) -> Rollout:
-        """Some of the responses, cut to the length of the longest of them."""
-        longest = int(self.mask[rows].sum(1).max())
+        """Some of the responses, cut to the length of the longest of them, and what was read to that of its longest."""
+        longest, widest = (int(mask[rows].sum(1).max()) for mask in (self.mask, self.source_mask))
         return replace(
             self,
-            states=self.states[rows],
-            source_mask=self.source_mask[rows],
+            states=self.states[rows, :widest],
+            source_mask=self.source_mask[rows, :widest],
             texts=[self.texts[row] for row in rows.tolist()],
             scores=self.scores[rows],
             **{name: getattr(self, name)[rows, :longest] for name in PER_TOKEN},
