@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,6 +228,19 @@ def test_a_classifier_is_read_as_weights_only_and_called_as_it_was_asked_for(
         load_classifier(folder)
     with pytest.raises(LabError, match="^The labels of the classifier are a; "):
         find_labels({0: "a"})
+
+
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "camembert", "bert"])
+def test_the_window_is_what_model_and_tokenizer_can_read(kind: str) -> None:
+    def window(longest: int, **config: object) -> int:
+        model: Any = SimpleNamespace(config=SimpleNamespace(model_type=kind, pad_token_id=1, **config))
+        tokenizer: Any = SimpleNamespace(model_max_length=longest)
+        return toxicity.window(model, tokenizer)
+
+    behind_padding = 0 if kind == "bert" else 2
+    assert window(10**30, max_position_embeddings=514) == 514 - behind_padding
+    assert window(100, max_position_embeddings=514) == 100
+    assert window(100) == 100 - behind_padding
 
 
 def test_large_logits_are_no_danger(reward: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
