@@ -107,9 +107,8 @@ def write(
     most, copies = config.max_new_tokens, config.num_return_sequences or 1
     decoder = Decoder(model, states, source_mask, most, copies)
     rows = torch.arange(decoder.rows, device=states.device)  # those that are still written
-    if config.do_sample and evenly is None:
-        evenly = torch.rand(len(rows), most)  # on the processor: the same numbers on every device
-    evenly = evenly.to(states.device) if evenly is not None and config.do_sample else None
+    if config.do_sample:  # drawn on the processor: the same numbers on every device
+        evenly = (torch.rand(len(rows), most) if evenly is None else evenly).to(states.device)
     ends = torch.tensor(config.eos_token_id, device=states.device).reshape(-1)
     tokens = torch.full((len(rows), most), config.pad_token_id, device=states.device)
     logprobs = torch.zeros(tokens.shape, device=states.device)
@@ -119,7 +118,7 @@ def write(
         logits = decoder.read(last).float()  # [rows still written, vocabulary]
         if place < (config.min_new_tokens or 0):
             logits[:, ends] = -torch.inf
-        if evenly is None:
+        if not config.do_sample or evenly is None:
             last = logits.argmax(-1)
         else:
             probabilities = cut(logits, config).softmax(-1)
@@ -132,7 +131,7 @@ def write(
             rows, last = rows[left], last[left]
         place += 1
         told(1 - len(rows) / len(tokens), place)
-    return Written(tokens[:, :place], None if evenly is None else logprobs[:, :place])
+    return Written(tokens[:, :place], logprobs[:, :place] if config.do_sample else None)
 
 
 class Written(NamedTuple):
