@@ -247,7 +247,7 @@ def test_losses_and_gradients_are_those_of_the_model_itself(
             assert (len(parts) > 1) is (most == 600)
             loss = torch.stack(parts).sum() / loop.count_tokens(made[:8])
             loss.backward()
-        assert float(loss) == pytest.approx(float(expected), rel=close)
+        assert loss.item() == pytest.approx(expected.item(), rel=close)
         trained = [[p for p in model.parameters() if p.requires_grad] for model in (plain, ours)]
         gradients = [torch.cat([p.grad.flatten() for p in each if p.grad is not None]) for each in trained]
         assert (gradients[0] - gradients[1]).norm() < 3 * close * gradients[0].norm()
