@@ -2,7 +2,7 @@
 
 import pytest
 
-from genai_labs.inputs.batches import by_length
+from genai_labs.inputs.batches import by_length, shuffled
 
 ROWS = ["ccc", "a", "dddd", "bb", "x", "yy"]
 
@@ -18,3 +18,14 @@ def test_rows_come_by_length_and_equally_long_ones_as_they_stand(
 
 def test_nothing_makes_no_batch() -> None:
     assert list(by_length([], 4)) == []
+
+
+def test_shuffled_batches_depend_on_the_seed_alone_and_hold_rows_of_similar_length() -> None:
+    lengths = [i % 17 for i in range(100)]
+    first = shuffled(lengths, 8, "3-0")
+    assert shuffled(lengths, 8, "3-0") == first != shuffled(lengths, 8, "3-1")
+    assert sorted(sum(first, [])) == list(range(100))
+    assert [len(batch) for batch in first] == [8] * 12 + [4]
+    spans = [sorted(lengths[place] for place in batch) for batch in first[:-1]]
+    assert all(span[-1] - span[0] <= 4 for span in spans), "rows of a batch differ much in length"
+    assert spans != sorted(spans)

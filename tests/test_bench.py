@@ -21,7 +21,8 @@ from benchmarks.verdict import bootstrap_interval, judge, verdict
 from genai_labs import __main__ as cli
 from genai_labs.errors import LabError
 from genai_labs.finetuning.examples import Feature, collate
-from genai_labs.finetuning.training import ByLength, Plan, model_to_train
+from genai_labs.finetuning.training import Plan, model_to_train
+from genai_labs.inputs import batches
 from genai_labs.paths import RESULTS
 from genai_labs.system.devices import has_bf16
 
@@ -197,32 +198,32 @@ def test_rows_of_a_round_are_batches_of_our_own_order_and_each_comes_once() -> N
     drawn = bench.draw_rounds(all_rows, rounds=5, steps=2)
     assert [len(some) for some in drawn] == [32] * 5
     assert sorted(map(id, sum(drawn, []))) == sorted(map(id, all_rows))
-    order = list(ByLength([source for source, _ in lengths], 16, common.SEED))
-    batches = [[id(all_rows[i]) for i in order[start : start + 16]] for start in range(0, 160, 16)]
-    assert all([id(row) for row in some[half : half + 16]] in batches for some in drawn for half in (0, 16))
+    order = batches.shuffled([source for source, _ in lengths], 16, f"{common.SEED}-0")
+    ours = [[id(all_rows[i]) for i in batch] for batch in order]
+    assert all([id(row) for row in some[half : half + 16]] in ours for some in drawn for half in (0, 16))
 
 
-def test_the_recipes_differ_in_padding_and_precision_as_they_say(tiny: Any, tmp_path: Path) -> None:
-    seen: dict[str, tuple[int, torch.dtype]] = {}
+def test_the_recipes_differ_in_padding_and_precision_as_they_say(tiny: Any) -> None:
+    seen: dict[str, tuple[torch.Size, torch.dtype]] = {}
     words = type("Words", (), {"pad_token_id": 0})
     for recipe in bench.RECIPES:
-        contender = bench.Contender(recipe, tiny, words, rows((9, 3), (5, 2)), tmp_path)
+        contender = bench.Contender(recipe, tiny, words)
         lm_head = next(module for name, module in contender.model.named_modules() if name.endswith("lm_head"))
         lm_head.register_forward_hook(
-            lambda _, __, logits, name=recipe.name: seen.update({name: (logits.shape[1], logits.dtype)})
+            lambda _, __, logits, name=recipe.name: seen.update({name: (logits.shape[:-1], logits.dtype)})
         )
         contender.step(rows((9, 3), (5, 2)))
     mixed = torch.bfloat16 if has_bf16() else torch.float32
     assert seen == {
-        "peers": (512, torch.float32),
-        "peers, bf16 weights": (512, torch.bfloat16),
-        "ours": (8, mixed),
-        "ours, LoRA": (8, mixed),
+        "peers": ((2, 512), torch.float32),
+        "peers, bf16 weights": ((2, 512), torch.bfloat16),
+        "ours": ((5,), mixed),  # as many as there are labels
+        "ours, LoRA": ((5,), mixed),
     }
 
 
-def test_a_step_trains(tiny: Any, tmp_path: Path) -> None:
-    contender = bench.Contender(bench.RECIPES[2], tiny, type("Words", (), {"pad_token_id": 0}), rows((9, 3)), tmp_path)
+def test_a_step_trains(tiny: Any) -> None:
+    contender = bench.Contender(bench.RECIPES[2], tiny, type("Words", (), {"pad_token_id": 0}))
     before = {name: p.detach().clone() for name, p in contender.model.named_parameters()}
     contender.step(rows((9, 3), (5, 2)))
     assert all(not torch.equal(before[name], p) for name, p in contender.model.named_parameters() if "norm" not in name)

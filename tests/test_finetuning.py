@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, SchedulerType, T5ForConditionalGeneration
-from transformers.trainer_utils import EvalLoopOutput
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import command, examples, forgetting, lora, memory, sweep, trainer, training
+from genai_labs.finetuning import command, examples, forgetting, loop, lora, memory, sweep, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
+from genai_labs.inputs import batches
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import ROOT
@@ -110,8 +110,7 @@ def test_full_fine_tuning_moves_the_copy_and_not_the_base(loaded: Loaded, made: 
     assert len(moved) == len(list(base.parameters()))
     assert not run.model.training
     assert run.model.config.use_cache
-    left_behind = "forward" in vars(run.model)
-    assert not left_behind, "training left autocast on the model's forward"
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
 
 
 def test_a_fresh_adapter_changes_nothing_bit_for_bit(loaded: Loaded, rows: list[data.Row]) -> None:
@@ -230,18 +229,45 @@ def test_the_weights_after_the_last_epoch_can_be_had_beside_the_best(
         run.last()
 
 
-def test_batches_depend_on_seed_and_epoch_alone() -> None:
-    lengths = [i % 17 for i in range(100)]
-    sampler = training.ByLength(lengths, 8, seed=3)
-    first = list(sampler)
-    torch.manual_seed(99)
-    assert list(sampler) == first
-    assert sorted(first) == list(range(100))
-    sampler.set_epoch(1)
-    assert list(sampler) != first
-    batches = [sorted(lengths[row] for row in first[i : i + 8]) for i in range(0, 96, 8)]
-    assert all(batch[-1] - batch[0] <= 4 for batch in batches), "rows of a batch differ much in length"
-    assert batches != sorted(batches)
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_losses_and_gradients_are_those_of_the_model_itself(
+    loaded: Loaded, made: list[Feature], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 nearly to the last digit, in one piece and in several; in bf16 nearly."""
+    pad = loaded[1].pad_token_id
+    plan = replace(PLAN, method=method)  # type: ignore[arg-type]
+    plain, ours = (training.model_to_train(loaded[0], plan) for _ in range(2))
+    expected = plain(**examples.collate(made[:8], pad)).loss
+    expected.backward()
+    for dtype, most, close in ((torch.float32, 4096, 1e-4), (torch.float32, 600, 1e-4), (torch.bfloat16, 4096, 0.05)):
+        monkeypatch.setattr(loop, "MOST_TOKENS", most)
+        weights = loop.Weights(ours, dtype)
+        with weights.in_use():
+            parts = [loop.token_losses(ours, batch).sum() for batch in loop.pieces(made[:8], pad)]
+            assert (len(parts) > 1) is (most == 600)
+            loss = torch.stack(parts).sum() / loop.count_tokens(made[:8])
+            loss.backward()
+        assert loss.item() == pytest.approx(expected.item(), rel=close)
+        trained = [[p for p in model.parameters() if p.requires_grad] for model in (plain, ours)]
+        gradients = [torch.cat([p.grad.flatten() for p in each if p.grad is not None]) for each in trained]
+        assert (gradients[0] - gradients[1]).norm() < 3 * close * gradients[0].norm()
+        weights.refresh()
+
+
+def test_small_steps_are_not_rounded_away(loaded: Loaded) -> None:
+    model = training.model_to_train(loaded[0], PLAN)
+    weights = loop.Weights(model, torch.bfloat16)
+    layer: Any = model.encoder.block[0].layer[0].SelfAttention
+    before = layer.q.weight.detach().clone()
+    with weights.in_use():
+        assert layer.q.weight.dtype == torch.bfloat16
+        for weight in weights.trained:
+            weight.data += 2e-6 * weight.abs()
+        weights.refresh()
+        moved = next(weight for module, _, weight, _ in weights.places if module is layer.q)
+        assert torch.equal(layer.q.weight, moved.bfloat16())
+    assert layer.q.weight.dtype == torch.float32
+    assert (layer.q.weight - before).abs().sum() > 0
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
@@ -335,7 +361,7 @@ def test_a_disk_that_fills_up_is_said_in_words(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Trainer, "_save_rng_state", full)
+        patch.setattr(torch, "save", full)
         with pytest.raises(LabError, match="The disk is full"):
             finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
     assert len(finetune(*loaded, made[:32], made[32:], PLAN, tmp_path).history) == 2
@@ -459,34 +485,36 @@ def test_a_method_that_is_no_text_is_refused_in_words() -> None:
 # Checks that hold, and that fail as soon as one function does the wrong thing.
 
 
-def trainer_of(loaded: Loaded, made: list[Feature], plan: Plan, folder: Path) -> training.Trainer:
-    watch = training.Watch(plan.epochs, 16, folder)
-    return training.make_trainer(training.model_to_train(loaded[0], plan), loaded[1], made[:16], made[16:], plan, watch)
-
-
 def check_the_rate_rises_to_what_was_asked_for_and_falls_to_0(
     loaded: Loaded, rows: list[data.Row], folder: Path
 ) -> None:
-    plan = replace(PLAN, learning_rate=0.02, warmup=0.25)
-    trainer = trainer_of(loaded, examples.features(rows, loaded[1]), plan, folder)
-    trainer.create_optimizer_and_scheduler(num_training_steps=8)
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([weight], lr=0.02)
     rates = []
-    for _ in range(8):
-        rates += [trainer.optimizer.param_groups[0]["lr"]]
-        trainer.optimizer.step()
-        trainer.lr_scheduler.step()
+    for number in range(8):
+        loop.step([weight.sum()], [weight], [optimizer], loop.rate_factor(number, 8, warmup=0.25))
+        rates += [optimizer.param_groups[0]["lr"]]
     assert rates == pytest.approx([0.0, 0.01, *(0.02 * left / 6 for left in (6, 5, 4, 3, 2, 1))])
 
 
 def check_a_seed_decides_on_the_order_and_on_the_adapter_s_start(
     loaded: Loaded, rows: list[data.Row], folder: Path
 ) -> None:
-    made = examples.features(rows, loaded[1])
-    begun = []
-    for seed in (0, 1, 0):
-        trainer = trainer_of(loaded, made, replace(PLAN, method="lora", batch_size=4, seed=seed), folder)
-        starts = [p for name, p in trainer.model.named_parameters() if "lora_A" in name]
-        begun.append((list(trainer.order), torch.cat([p.flatten() for p in starts])))
+    made = examples.features(rows, loaded[1])[:16]
+    begun: list[tuple[list[Any], torch.Tensor]] = []
+
+    def read(model: Any, weights: loop.Weights, optimizer: object, rows: list[Feature], *_: object) -> float:
+        order.append(rows)
+        return 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train_step", read)
+        for seed in (0, 1, 0):
+            order: list[list[Feature]] = []
+            plan = replace(PLAN, method="lora", batch_size=4, seed=seed, epochs=1)
+            run = finetune(*loaded, made, made[:2], plan, folder / str(len(begun)))
+            starts = [p.flatten() for name, p in run.model.named_parameters() if "lora_A" in name]
+            begun.append((order, torch.cat(starts)))
     (order, start), (other_order, other_start), (same_order, same_start) = begun
     assert order == same_order
     assert torch.equal(start, same_start)
@@ -509,11 +537,11 @@ def check_what_an_adapter_adds_is_scaled_by_alpha_over_rank(loaded: Loaded, rows
 def check_the_validation_loss_is_the_mean_over_tokens(loaded: Loaded, rows: list[data.Row], folder: Path) -> None:
     made = examples.features(rows, loaded[1])
     odd = made[-1] | {"labels": [*range(2000, 2040), loaded[1].eos_token_id]}  # alone in the last batch, and unlikely
-    trainer = trainer_of(loaded, [*made[:32], odd], PLAN, folder)
-    each = examples.losses(loaded[0], [*made[16:32], odd], loaded[1].pad_token_id)
-    tokens = [len(row["labels"]) for row in [*made[16:32], odd]]
+    validation = [*made[16:32], odd]
+    each = examples.losses(loaded[0], validation, loaded[1].pad_token_id)
+    tokens = [len(row["labels"]) for row in validation]
     expected = sum(loss * n for loss, n in zip(each, tokens, strict=True)) / sum(tokens)
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=0.02)
+    assert loop.mean_loss(loaded[0], validation, 8, loaded[1].pad_token_id) == pytest.approx(expected, rel=0.02)
 
 
 def check_what_is_read_in_training_is_the_instruction_around_the_dialogue(
@@ -567,29 +595,23 @@ def of_the_test_split(name: str, split: str) -> list[data.Row]:
     return LOAD_SPLIT(name, "test" if split == "validation" else split)
 
 
-def at_a_constant_rate(plan: Plan, folder: Path) -> Any:
-    made = ARGUMENTS(plan, folder)
-    made.lr_scheduler_type = SchedulerType.CONSTANT
-    return made
+def mean_over_batches(model: Any, rows: list[Feature], size: int, pad: int) -> float:
+    seen = [loop.token_losses(model, examples.collate(rows[i : i + size], pad)) for i in range(0, len(rows), size)]
+    return float(torch.stack([losses.mean() for losses in seen]).mean())
 
 
-def mean_over_batches(self: training.Trainer, dataloader: Any, *_: Any, **__: Any) -> Any:
-    seen = [self.prediction_step(self.model, batch, prediction_loss_only=True)[0] for batch in dataloader]
-    return EvalLoopOutput(None, None, {"eval_loss": float(torch.stack(seen).mean())}, len(dataloader.dataset))
-
-
-LOAD_SPLIT, ARGUMENTS, ATTACH, CONFIG = data.load_split, training.arguments, lora.attach, lora.lora_config
+LOAD_SPLIT, SHUFFLED, ATTACH, CONFIG = data.load_split, batches.shuffled, lora.attach, lora.lora_config
 CHECKS: dict[Callable[[Loaded, list[data.Row], Path], None], list[tuple[Any, str, Any]]] = {
-    check_the_rate_rises_to_what_was_asked_for_and_falls_to_0: [(training, "arguments", at_a_constant_rate)],
+    check_the_rate_rises_to_what_was_asked_for_and_falls_to_0: [(loop, "rate_factor", lambda *_, **__: 1.0)],
     check_a_seed_decides_on_the_order_and_on_the_adapter_s_start: [
-        (training, "ByLength", lambda lengths, size, seed: trainer.ByLength(lengths, size, 0)),
+        (batches, "shuffled", lambda lengths, size, seed: SHUFFLED(lengths, size, "0")),
         (lora, "attach", lambda base, config, seed: ATTACH(base, config, seed=0)),
     ],
     check_what_an_adapter_adds_is_scaled_by_alpha_over_rank: [
         (lora, "lora_config", lambda rank, alpha, *rest: CONFIG(rank, rank, *rest)),
         (lora, "lora_config", lambda rank, alpha, *rest: CONFIG(rank, 2 * rank, *rest)),
     ],
-    check_the_validation_loss_is_the_mean_over_tokens: [(training.Trainer, "evaluation_loop", mean_over_batches)],
+    check_the_validation_loss_is_the_mean_over_tokens: [(loop, "mean_loss", mean_over_batches)],
     check_what_is_read_in_training_is_the_instruction_around_the_dialogue: [
         (prompts, "zero_shot", lambda dialogue, *_: f"{dialogue}\nSummary:"),
         (prompts, "_template", lambda _: prompts.INSTRUCTIONS[prompts.DEFAULT_INSTRUCTION]),

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import training
-from genai_labs.finetuning.trainer import ByLength, Rows, Shares
+from genai_labs.finetuning import examples, loop, training
+from genai_labs.system import processes
 from genai_labs.system.processes import endings_in_words
 
 # On CPUs `accelerate launch --num_processes 2` starts one process; torch's own launcher starts two.
@@ -101,17 +102,19 @@ def run_script(folder: Path, text: str, launch: list[str], rest: list[str]) -> s
     return subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
-@pytest.mark.parametrize("rows", [16, 17, 23])
-def test_shares_hold_every_row_of_every_batch_once(rows: int, processes: int) -> None:
-    order = ByLength([7 * i % 11 for i in range(rows)], 8, seed=1)
-    shares = [list(Shares(order, 8, process, processes)) for process in range(processes)]
-    assert {len(each) for each in shares} == {-(-rows // 8)}, "a process takes fewer steps than another"
-    for step, batch in enumerate(zip(*shares, strict=True)):
-        read = [place for share in batch for place in share if place >= 0]
-        assert read == list(order)[8 * step : 8 * step + 8]
-    stand_in = Rows([{"input_ids": [5, 1], "attention_mask": [1, 1], "labels": [6, 1]}])[-1]
-    assert stand_in == {"input_ids": [5, 1], "attention_mask": [1, 1], "labels": [-100, -100]}
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_shares_hold_every_row_of_a_batch_once(rows: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [{"input_ids": [5, 1], "attention_mask": [1, 1], "labels": [6 + row, 1]} for row in range(rows)]
+    read = []
+    for index in range(count):
+        state = SimpleNamespace(process_index=index, num_processes=count)
+        monkeypatch.setattr(processes, "process_state", lambda state=state: state)
+        share = list(loop.pieces(batch, pad=0))
+        assert share, "a process has nothing to read, and the others wait for it"
+        read += [int(row[0]) for piece in share for row in piece["labels"]]
+    assert sorted(label for label in read if label >= 0) == [row["labels"][0] for row in batch]
+    assert read.count(examples.MASKED) == max(0, count - rows)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

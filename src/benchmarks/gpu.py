@@ -1,7 +1,7 @@
 """``python -m genai_labs bench gpu``: training, evaluation and PPO on a GPU, at the shapes of FLAN-T5-base and -large.
 
 Weights are random, since speed and memory do not depend on them; texts are those of the embedded world, or made-up
-tokens of one length. What is measured is the package's own code: the trainer of ``finetune``, ``generation.generate``,
+tokens of one length. What is measured is the package's own code: the loop of ``finetune``, ``generation.generate``,
 ``ppo.roll_out`` and ``ppo.learn``.
 """
 
@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -80,14 +78,13 @@ def peak_memory(work: Callable[[], Any]) -> float:
 
 
 def measure_steps(base: Any, plan: Plan, rounds: int, peak: float) -> dict[str, Any]:
-    """Steps of the trainer on rows of one length."""
+    """Steps of the loop on rows of one length."""
     rows = common.made_up_rows(plan.batch_size, SOURCE, VOCABULARY, TARGET)
     tokenizer = models.load_tokenizer(load_profile("mini"))
-    with TemporaryDirectory() as folder:
-        contender = Contender(Recipe(plan.method, plan), base, tokenizer, rows, Path(folder))
-        with tqdm(desc=f"{plan.method} training", unit="step") as bar:
-            most = peak_memory(lambda: contender.run(rows, bar))  # which is the step to warm up, too
-            done = [contender.run(rows, bar) for _ in range(rounds)]
+    contender = Contender(Recipe(plan.method, plan), base, tokenizer)
+    with tqdm(desc=f"{plan.method} training", unit="step") as bar:
+        most = peak_memory(lambda: contender.run(rows, bar))  # which is the step to warm up, too
+        done = [contender.run(rows, bar) for _ in range(rounds)]
     flops = step_flops(contender.model, plan.batch_size, SOURCE, TARGET)
     seconds = [each.seconds for each in done]
     return record_of(f"{plan.method} training", plan.batch_size * (SOURCE + TARGET), seconds, most, flops, peak)
@@ -182,7 +179,7 @@ def gpu_page(record: dict[str, Any]) -> str:
     parts = [
         "# On a GPU",
         f"{common.provenance(record)}. Random weights. A training step reads rows of "
-        f"{SOURCE} tokens with {TARGET} to write, in bf16 autocast where the device has it; evaluation writes "
+        f"{SOURCE} tokens with {TARGET} to write, in bf16 where the device has it; evaluation writes "
         f"{WRITTEN} tokens about each of as many dialogues of the embedded world, greedily; a PPO update takes "
         f"{ppo.batch_size} of them, {ppo.epochs} epochs. Medians of {record['rounds']} rounds. The peak is that of a "
         f"matrix product here, {record['peak']:,.0f} GFLOP/s; operations are counted as in `bench train`. The memory "

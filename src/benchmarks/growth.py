@@ -1,6 +1,6 @@
 """``python -m genai_labs bench grow``: how the time of training grows with rows, length, rank and batch.
 
-The embedded model in the trainer that ``finetune`` makes, on rows of made-up tokens that are exactly as long as asked.
+The embedded model in the loop of ``finetune``, on rows of made-up tokens that are exactly as long as asked.
 One quantity is changed at a time, and its values are measured in turn.
 """
 
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib
@@ -65,7 +64,7 @@ GROWTHS = (
 )
 
 
-def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int, folder: Path) -> dict[str, Any]:
+def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int) -> dict[str, Any]:
     """Seconds of each value in each round, one step each to warm up before; the exponent by which they grow.
 
     Seconds are those of all rows for ``rows``, else of one step. exponent: slope of log seconds over log values, by
@@ -75,7 +74,7 @@ def measure_growth(growth: Growth, base: Any, tokenizer: Any, rounds: int, folde
     for value in growth.values:
         rows = common.made_up_rows(growth.rows(value), growth.length(value), len(tokenizer), TARGET)
         recipe = Recipe(f"{growth.name} {value}", growth.plan(value))
-        contenders.append((Contender(recipe, base, tokenizer, rows, folder), rows))
+        contenders.append((Contender(recipe, base, tokenizer), rows))
     seconds: dict[int, list[float]] = {value: [] for value in growth.values}
     with tqdm(desc=growth.name, unit="step") as bar:
         for contender, rows in contenders:
@@ -160,8 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     base, tokenizer = models.load_model(load_profile("mini"))
-    with TemporaryDirectory() as folder:
-        growths = [measure_growth(growth, base, tokenizer, args.rounds, Path(folder)) for growth in GROWTHS]
+    growths = [measure_growth(growth, base, tokenizer, args.rounds) for growth in GROWTHS]
     common.write_record(args, growth_page, growths=growths)
     draw_growth(growths, args.out / "bench_grow.png")
     return 0

@@ -1,6 +1,6 @@
 """``python -m genai_labs bench train``: examples a second in training, ours against the recipe of the peers' labs.
 
-The recipes differ in what they do to a batch and in the numbers they compute with; model, rows, trainer, optimizer
+The recipes differ in what they do to a batch and in the numbers they compute with; model, rows, optimizer
 and machine are the same, and they are measured in turn. What a step is: putting the batch together, forward, backward,
 clipping, optimizer. Validation and checkpoints are left out.
 """
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import chain, cycle, islice
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -27,7 +26,9 @@ from benchmarks.flops import Count, count, peaks, synchronize
 from benchmarks.time_shares import BETWEEN, GROUPS, where_time_goes
 from benchmarks.verdict import interval_in_words, judge, verdict
 from genai_labs.finetuning.examples import MULTIPLES, Feature, check_size, collate, features
-from genai_labs.finetuning.training import ByLength, Plan, Watch, make_trainer, model_to_train
+from genai_labs.finetuning.loop import Weights, step, train_step
+from genai_labs.finetuning.training import Plan, model_to_train
+from genai_labs.inputs import batches
 from genai_labs.inputs.helptext import plain
 from genai_labs.loading.models import count_parameters
 from genai_labs.show.results import table
@@ -45,18 +46,18 @@ class Recipe:
     length: int | None = None  # to which every input and label is padded; None: to the longest of its batch
     masked: bool = True  # whether the loss leaves padding out
     weights: torch.dtype = torch.float32
-    autocast: bool = True  # matrix products in bf16 where the hardware has it
+    ours: bool = True  # the loop of ``finetune``, with matrix products in bf16 where the hardware has it
 
     @property
     def precision(self) -> str:
         """In what its matrix products are computed: "fp32" or "bf16"."""
-        return "bf16" if self.weights == torch.bfloat16 or (self.autocast and has_bf16()) else "fp32"
+        return "bf16" if self.weights == torch.bfloat16 or (self.ours and has_bf16()) else "fp32"
 
 
 PEERS, PEERS_BF16, OURS, OURS_LORA = "peers", "peers, bf16 weights", "ours", "ours, LoRA"
 RECIPES = (
-    Recipe(PEERS, Plan(batch_size=8), 512, masked=False, autocast=False),
-    Recipe(PEERS_BF16, Plan(batch_size=8), 512, masked=False, weights=torch.bfloat16, autocast=False),
+    Recipe(PEERS, Plan(batch_size=8), 512, masked=False, ours=False),
+    Recipe(PEERS_BF16, Plan(batch_size=8), 512, masked=False, weights=torch.bfloat16, ours=False),
     Recipe(OURS),
     Recipe(OURS_LORA, Plan(method="lora")),
 )
@@ -77,43 +78,46 @@ class Round:
 
 
 class Contender:
-    """A recipe at work: a copy of the model in the trainer that ``finetune`` makes, stepped from here."""
+    """A recipe at work: a copy of the model, stepped from here. Ours steps as ``finetune`` does."""
 
-    def __init__(self, recipe: Recipe, base: Any, tokenizer: Any, rows: Sequence[Feature], folder: Path) -> None:
+    def __init__(self, recipe: Recipe, base: Any, tokenizer: Any) -> None:
         self.recipe, self.pad = recipe, tokenizer.pad_token_id
-        self.model = model_to_train(base, recipe.plan).to(recipe.weights)
-        watch = Watch(recipe.plan.epochs, len(rows), folder)
-        self.trainer: Any = make_trainer(self.model, tokenizer, rows, rows[:1], recipe.plan, watch)
-        self.trainer.current_gradient_accumulation_steps = 1  # as its own loop sets it
-        self.optimizer = self.trainer.create_optimizer()
-        if recipe.autocast:
-            self.model = self.trainer.accelerator.prepare(self.model)
+        self.model: Any = model_to_train(base, recipe.plan).to(recipe.weights).train()
+        self.weights = Weights(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.trained, recipe.plan.learning_rate, weight_decay=0.0, fused=True
+        )
 
     def batches(self, rows: Sequence[Feature]) -> list[Sequence[Feature]]:
         """The rows cut into batches, in their order."""
         size = self.recipe.plan.batch_size
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def step(self, rows: Sequence[Feature]) -> dict[str, torch.Tensor]:
-        """One training step on one batch, which is returned."""
+    def padded(self, rows: Sequence[Feature]) -> dict[str, torch.Tensor]:
+        """A batch as it is read."""
         length = self.recipe.length
         batch = collate(rows, self.pad, length, length, mask=self.recipe.masked, multiples=MULTIPLES)
-        self.trainer.training_step(self.model, dict(batch))
-        self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), self.trainer.args.max_grad_norm)
-        self.optimizer.step()
-        self.model.zero_grad()
-        return batch
+        return {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+
+    def step(self, rows: Sequence[Feature]) -> None:
+        """One training step on one batch."""
+        if self.recipe.ours:
+            with self.weights.in_use():
+                train_step(self.model, self.weights, self.optimizer, rows, self.pad, 1.0)
+        else:
+            step([self.model(**self.padded(rows)).loss], self.weights.trained, [self.optimizer], 1.0)
+            self.model.zero_grad()
 
     def run(self, rows: Sequence[Feature], bar: Any) -> Round:
         """Train on the rows and look at the clock."""
-        seen = []
         start = time.perf_counter()
         for batch in self.batches(rows):
-            seen.append(self.step(batch))
+            self.step(batch)
             bar.update()
         synchronize()
         seconds = time.perf_counter() - start
-        return Round(seconds, sum((count(self.model, batch, self.pad) for batch in seen), Count()))
+        read = (count(self.model, self.padded(batch), self.pad) for batch in self.batches(rows))
+        return Round(seconds, sum(read, Count()))
 
 
 def take_turns(contenders: Sequence[Contender], rounds: Sequence[Sequence[Feature]]) -> dict[str, list[Round]]:
@@ -133,8 +137,8 @@ def take_turns(contenders: Sequence[Contender], rounds: Sequence[Sequence[Featur
 def draw_rounds(rows: Sequence[Feature], rounds: int, steps: int) -> list[list[Feature]]:
     """The rows of each round: ``steps`` of our batches, drawn from those that our order of all rows makes."""
     size = Plan().batch_size
-    order = list(ByLength([len(row["input_ids"]) for row in rows], size, common.SEED))
-    groups = [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    order = batches.shuffled([len(row["input_ids"]) for row in rows], size, f"{common.SEED}-0")
+    groups = [group for group in order if len(group) == size]
     random.Random(common.SEED).shuffle(groups)
     drawn = cycle(groups)
     return [[rows[i] for i in chain(*islice(drawn, steps))] for _ in range(rounds)]
@@ -146,9 +150,8 @@ def one_step(recipe: str, name: str, shared: Path) -> str:
     base, tokenizer, dialogues = common.model_and_dialogues(name, shared)
     rows = features(dialogues[:ROWS], tokenizer)
     (drawn,) = draw_rounds(rows, 1, 1)
-    with TemporaryDirectory() as folder:
-        contender = Contender(next(r for r in RECIPES if r.name == recipe), base, tokenizer, rows, Path(folder))
-        return alone.answer(lambda: contender.step(contender.batches(drawn)[0]))
+    contender = Contender(next(r for r in RECIPES if r.name == recipe), base, tokenizer)
+    return alone.answer(lambda: contender.step(contender.batches(drawn)[0]))
 
 
 def measure_training(name: str, shared: Path, rounds: int, steps: int) -> dict[str, Any]:
@@ -158,11 +161,10 @@ def measure_training(name: str, shared: Path, rounds: int, steps: int) -> dict[s
     rows = features(dialogues[:ROWS], tokenizer)
     check_size(rows, Plan().batch_size)
     drawn = draw_rounds(rows, rounds, steps)
-    with TemporaryDirectory() as folder:
-        contenders = [Contender(recipe, base, tokenizer, rows, Path(folder)) for recipe in runnable()]
-        measured = take_turns(contenders, drawn)
-        ours = next(contender for contender in contenders if contender.recipe.name == OURS)
-        spent = where_time_goes(lambda: ours.step(ours.batches(drawn[0])[0]))
+    contenders = [Contender(recipe, base, tokenizer) for recipe in runnable()]
+    measured = take_turns(contenders, drawn)
+    ours = next(contender for contender in contenders if contender.recipe.name == OURS)
+    spent = where_time_goes(lambda: ours.step(ours.batches(drawn[0])[0]))
     return {
         "model": name,
         "parameters": count_parameters(base),

@@ -9,11 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import random
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +27,8 @@ from embedded_world.pretraining import cards
 from embedded_world.pretraining.classifier_models import ID2LABEL, MAKERS, SEED, WINDOW
 from embedded_world.pretraining.classifier_scores import accuracy_interval, calibration_error, score_classifier
 from embedded_world.pretraining.optimizers import muon_and_adamw
+from genai_labs.finetuning import loop
+from genai_labs.inputs import batches
 from genai_labs.loading import checksums
 from genai_labs.paths import MODELS
 from genai_labs.scoring.labelled_texts import LabelledText
@@ -60,14 +60,6 @@ JUDGE = ClassifierPlan("judge-mini", "train_judge", vocabulary=1800)
 PLANS = (REWARD, JUDGE)
 
 
-def batches_by_length(lengths: Sequence[int], size: int, rng: random.Random) -> list[list[int]]:
-    """Numbers of rows in batches of similar length, in random order."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i] + rng.random() * 4, i))
-    cut = [order[i : i + size] for i in range(0, len(order), size)]
-    rng.shuffle(cut)
-    return cut
-
-
 def cosine_factor(step: int, total: int, warmup: int) -> float:
     """Share of the learning rate at a step: linear warm-up, then a cosine down to 2 %."""
     if step < warmup:
@@ -85,30 +77,27 @@ def train_classifier(
     """Train in place; returns the mean loss of each epoch, in nats a text."""
     encoded = words([row.text for row in rows], truncation=True, max_length=WINDOW)["input_ids"]
     labels = torch.tensor([row.label for row in rows])
-    rng = random.Random(f"batches-{plan.name}-{seed}")
     torch.manual_seed(seed)
-    epochs = [batches_by_length([len(ids) for ids in encoded], plan.batch, rng) for _ in range(plan.epochs)]
+    lengths = [len(ids) for ids in encoded]
+    epochs = [batches.shuffled(lengths, plan.batch, f"{plan.name}-{seed}-{epoch}") for epoch in range(plan.epochs)]
     total = sum(map(len, epochs))
     rates = {"embeddings.": plan.embedding_rate, "classifier": plan.embedding_rate, "": plan.embedding_rate}
     both = muon_and_adamw(model, plan.learning_rate, rates)
-    factor = partial(cosine_factor, total=total, warmup=plan.warmup)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in both]
+
+    def loss(chosen: list[int]) -> torch.Tensor:
+        inputs = words.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt")
+        scores = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+        return torch.nn.functional.cross_entropy(scores, labels[chosen], label_smoothing=plan.smoothing)
+
     losses = []
     model.train()
     with tqdm(total=total, desc=plan.name, unit="step") as bar:
-        for steps in epochs:
+        for epoch in epochs:
             summed = 0.0
-            for chosen in steps:
-                inputs = words.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt")
-                scores = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-                loss = torch.nn.functional.cross_entropy(scores, labels[chosen], label_smoothing=plan.smoothing)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                for optimizer, schedule in zip(both, schedules, strict=True):
-                    optimizer.step()
-                    schedule.step()
-                model.zero_grad(set_to_none=True)
-                summed += loss.item() * len(chosen)
+            for chosen in epoch:
+                factor = cosine_factor(bar.n, total, plan.warmup)
+                summed += loop.step([loss(chosen)], list(model.parameters()), both, factor) * len(chosen)
+                model.zero_grad()
                 bar.update()
             losses.append(round(summed / len(rows), 4))
             bar.set_postfix(loss=losses[-1])

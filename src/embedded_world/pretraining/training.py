@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 from embedded_world.pretraining.batches import POOL, Batch, pool_of_steps
 from embedded_world.pretraining.optimizers import muon_and_adamw
+from genai_labs.finetuning import loop
 from genai_labs.system.devices import cpu_has_bf16
 
 
@@ -56,11 +57,7 @@ class Progress:
 def make_optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]:
     """Muon for weight matrices; AdamW for embeddings, relative biases and norms, each at its own rate."""
     rates = {"relative_attention_bias": BIAS_RATE, "shared": EMBEDDING_RATE, "": MUON_RATE}
-    both = muon_and_adamw(model, MUON_RATE, rates)
-    for optimizer in both:
-        for group in optimizer.param_groups:
-            group["base_lr"] = group["lr"]
-    return both
+    return muon_and_adamw(model, MUON_RATE, rates)
 
 
 def rate_factor(stage: Stage, step: int, done: float) -> float:
@@ -140,24 +137,22 @@ def _train_pool(
     steps = pool_of_steps(stage.stage, progress.pool, seed, tokenizer, stage.tokens, long_prompts)
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
-    for i, batches in enumerate(steps):
-        factor = rate_factor(stage, progress.step, (progress.pool + i / len(steps)) / stage.pools)
+
+    def losses(batches: Sequence[Batch]) -> Iterator[torch.Tensor]:
         total = sum(int((batch.labels >= 0).sum()) for batch in batches)
         for batch in batches:
-            losses = token_losses(model, batch, bf16)
-            (losses.sum() / total).backward()
-            per_example = losses.detach().sum(1).tolist()
+            each = token_losses(model, batch, bf16)
+            per_example = each.detach().sum(1).tolist()
             for task, loss, tokens in zip(batch.tasks, per_example, (batch.labels >= 0).sum(1).tolist(), strict=True):
                 sums[task] += loss
                 counts[task] += tokens
-        if not math.isfinite(sum(sums.values())):
+            yield each.sum() / total
+
+    for i, batches in enumerate(steps):
+        factor = rate_factor(stage, progress.step, (progress.pool + i / len(steps)) / stage.pools)
+        if not math.isfinite(loop.step(losses(batches), list(model.parameters()), optimizer_list, factor)):
             raise FloatingPointError(f"the loss is no longer a number at step {progress.step}")
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizer_list:
-            for group in optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        model.zero_grad()
         progress.step += 1
     return {task: round(sums[task] / counts[task], 4) for task in sorted(sums)}
 

@@ -10,16 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel, set_peft_model_state_dict
-from safetensors.torch import load_file
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.plan import Plan
-from genai_labs.system import run_folder
+from genai_labs.system import files, run_folder
 from genai_labs.system.processes import process_state
+
+STATE, OPTIMIZER = "state.json", "optimizer.pt"  # beside the weights
 
 
 def make_ready(
@@ -43,6 +46,34 @@ def make_ready(
             _check_disk(folder, base)
 
 
+def save(
+    checkpoint: Path, model: PreTrainedModel | PeftModel, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> None:
+    """Write a checkpoint and seal it, and only then remove all but two: the best one and the newest of the others.
+
+    state: what was measured so far, with ``history``, a row an epoch, and ``best``, the name of the best checkpoint.
+    """
+    checkpoint.mkdir(exist_ok=True)
+    if isinstance(model, PeftModel):
+        weights, name = get_peft_model_state_dict(model), "adapter_model.safetensors"
+    else:  # tied weights once
+        weights, name = dict(model.named_parameters()), "model.safetensors"
+    save_file({key: tensor.detach().contiguous() for key, tensor in weights.items()}, checkpoint / name)
+    torch.save(optimizer.state_dict(), checkpoint / OPTIMIZER)
+    files.write_whole(checkpoint / STATE, json.dumps(state) + "\n")
+    run_folder.seal(checkpoint)
+    others = sorted((path for path in checkpoint.parent.glob("checkpoint-*") if path.name != state["best"]), key=_steps)
+    for old in others[:-1]:
+        shutil.rmtree(old)
+
+
+def load(checkpoint: Path, model: PreTrainedModel | PeftModel, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put weights and optimizer back as :func:`save` found them; returns the state."""
+    load_weights(model, checkpoint)
+    optimizer.load_state_dict(torch.load(checkpoint / OPTIMIZER, weights_only=True))
+    return read_state(checkpoint)
+
+
 def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
     """Put the weights of a checkpoint into a model of the same plan."""
     if isinstance(model, PeftModel):
@@ -60,12 +91,7 @@ def whole_checkpoints(folder: Path) -> list[Path]:
     """Checkpoints that were written to their end, and the best one up to them too, by step."""
     sealed = [path for path in folder.glob("checkpoint-*") if run_folder.sealed(path)]
     names = {path.name for path in sealed}
-    return sorted((path for path in sealed if best_checkpoint(path) in names), key=_steps)
-
-
-def best_checkpoint(checkpoint: Path) -> str:
-    """The name of the best checkpoint up to this one, which may be itself."""
-    return f"checkpoint-{_trainer_state(checkpoint).get('best_global_step')}"
+    return sorted((path for path in sealed if read_state(path).get("best") in names), key=_steps)
 
 
 def what_is_kept(folder: Path) -> str:
@@ -83,7 +109,7 @@ def what_interruption_leaves(folder: Path, epoch: int, epochs: int) -> str:
     if last is None:
         return f"{where} The first epoch was not at its end, so nothing is kept: the same cell starts anew."
     return (
-        f"{where} What was trained up to the end of epoch {round(_trainer_state(Path(last))['epoch'])} is kept in the "
+        f"{where} What was trained up to the end of epoch {len(read_state(Path(last))['history'])} is kept in the "
         f"folder {folder.name}: run the same cell (or command) again, and it goes on from there."
     )
 
@@ -92,8 +118,9 @@ def _steps(checkpoint: Path) -> int:
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
-def _trainer_state(checkpoint: Path) -> dict[str, Any]:
-    return run_folder.read_note(checkpoint / "trainer_state.json") or {}
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What was measured up to a checkpoint; {} where it cannot be read."""
+    return run_folder.read_note(checkpoint / STATE) or {}
 
 
 def _check_disk(folder: Path, base: PreTrainedModel) -> None:

@@ -51,11 +51,6 @@ def measured(model: torch.nn.Module, optimizer: torch.optim.Optimizer, gradients
     return Memory(_bytes(model.parameters()), gradients, _bytes(state))
 
 
-def gradient_bytes(model: torch.nn.Module) -> int:
-    """Bytes of all gradients that are there now."""
-    return _bytes(p.grad for p in model.parameters() if p.grad is not None)
-
-
 def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf16: bool = False) -> int:
     """Bytes that a forward pass on ``batch`` keeps until the backward pass, parameters left out.
 

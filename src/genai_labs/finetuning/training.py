@@ -1,54 +1,51 @@
-"""Fine-tuning with transformers' Seq2SeqTrainer: full or LoRA, with curves, checkpoints, and resuming after a kill.
+"""Fine-tuning, full or LoRA: epochs of steps, with curves, checkpoints, and resuming after a kill.
 
 What is set, and why: batches are padded to their own longest row and made of rows of similar length (padding is work
-for nothing); padded labels are masked; bf16 autocast where the hardware has it (fp16 never: T5 overflows in it); the
-best checkpoint by validation loss is what is kept.
+for nothing); padded labels are masked; the best checkpoint by validation loss is what is kept.
 
-To be read from top to bottom: :func:`finetune`, the model that it prepares, the trainer that it makes, the training,
-the result. How steps are shared among processes stands in ``trainer.py``, going on after an interruption in
-``checkpoints.py``, what is shown meanwhile in ``watch.py``.
+To be read from top to bottom: :func:`finetune`, the model that it prepares, the training, the result. What happens in a
+step stands in ``loop.py``, going on after an interruption in ``checkpoints.py``, what is shown meanwhile in
+``watch.py``.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    Seq2SeqTrainingArguments,
-    set_seed,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora, memory
 from genai_labs.finetuning.checkpoints import (
-    best_checkpoint,
     last_checkpoint,
+    load,
     load_weights,
     make_ready,
+    read_state,
+    save,
     what_interruption_leaves,
     what_is_kept,
     whole_checkpoints,
 )
-from genai_labs.finetuning.examples import FEWEST, MULTIPLES, Feature, check_size, collate
+from genai_labs.finetuning.examples import FEWEST, Feature, check_size
+from genai_labs.finetuning.loop import Weights, mean_loss, rate_factor, train_step
 from genai_labs.finetuning.plan import Plan
-from genai_labs.finetuning.trainer import ByLength, Trainer, check_processes
-from genai_labs.finetuning.watch import Watch, loss_curves
+from genai_labs.finetuning.watch import Watch, check_loss, loss_curves
+from genai_labs.inputs import batches
 from genai_labs.loading import shortage
 from genai_labs.show import display
 from genai_labs.system import processes, run_folder
-from genai_labs.system.devices import best_device, has_bf16
-from genai_labs.system.processes import process_count, process_state
+from genai_labs.system.devices import best_device
+from genai_labs.system.processes import process_state
 
 
 def finetune(
@@ -84,8 +81,7 @@ def finetune(
         if finished := run_folder.result(folder):
             run.restore(finished)
         else:
-            watch = Watch(plan.epochs, len(train), folder)
-            _train(run, make_trainer(run.model, tokenizer, train, validation, plan, watch), watch)
+            _train(run, tokenizer.pad_token_id, train, validation)
         _set_to_rest(run.model, base, plan)
         return run
 
@@ -97,7 +93,7 @@ def model_to_train(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftM
         model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
     else:
         _check_precision(base)
-        model = copy.deepcopy(base).requires_grad_(True)
+        model = copy.deepcopy(base).to(best_device()).requires_grad_(True)
     if plan.checkpointing:
         model.activation_checkpointing_enable()
     _set_dropout(model, plan.dropout)
@@ -119,94 +115,95 @@ def _set_dropout(model: torch.nn.Module, share: float) -> None:
             module.dropout = share  # type: ignore[assignment]
 
 
-def make_trainer(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Sequence[Feature],
-    validation: Sequence[Feature],
-    plan: Plan,
-    watch: Watch,
-) -> Trainer:
-    """The trainer with its settings."""
-    pad = tokenizer.pad_token_id
-    trainer = Trainer(
-        model=model,
-        args=arguments(plan, watch.folder),
-        order=ByLength([len(row["input_ids"]) for row in train], plan.batch_size, plan.seed),
-        train_dataset=list(train),
-        eval_dataset=list(validation),
-        data_collator=lambda rows: collate(rows, pad, multiples=MULTIPLES),
-        callbacks=[watch],
-    )
-    trainer.remove_callback(PrinterCallback)  # the watch says what there is to say
-    return trainer
-
-
-def arguments(plan: Plan, folder: Path) -> Seq2SeqTrainingArguments:
-    """The trainer's arguments for a plan."""
-    device = best_device().type
-    made = Seq2SeqTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
-        warmup_steps=plan.warmup,
-        lr_scheduler_type="linear",
-        per_device_train_batch_size=plan.batch_size
-        // process_state().num_processes,  # it says so in its log; see Shares
-        per_device_eval_batch_size=plan.batch_size // process_count(),
-        bf16=has_bf16(),
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device == "cuda",
-        ddp_find_unused_parameters=False,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        load_best_model_at_end=True,
-        metric_for_best_model="eval_loss",
-        greater_is_better=False,
-        logging_strategy="epoch",
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        seed=plan.seed,
-        data_seed=plan.seed,
-    )
-    made._n_gpu = min(made.n_gpu, 1)  # several GPUs want a process each (accelerate), not the trainer's own threads
-    return made
-
-
-def _train(run: FineTuning, trainer: Trainer, watch: Watch) -> None:
+def _train(run: FineTuning, pad: int, train: Sequence[Feature], validation: Sequence[Feature]) -> None:
     """Train, from the last checkpoint if there is one, and note in ``run`` what was measured."""
 
     def kept() -> str:
         return what_is_kept(run.folder)
 
-    with memory.watching() as peak, _about_tied_weights_silent():
+    with memory.watching() as peak:
         try:
             with processes.endings_in_words(kept), shortage.in_words("training", _less_memory(run.plan), kept):
-                trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+                _train_epochs(run, pad, train, validation)
         except KeyboardInterrupt:
-            epoch = min(len(watch.history) + 1, watch.epochs)
-            raise Interrupted(what_interruption_leaves(run.folder, epoch, watch.epochs)) from None
+            epoch = min(len(run.history) + 1, run.plan.epochs)
+            raise Interrupted(what_interruption_leaves(run.folder, epoch, run.plan.epochs)) from None
         finally:
-            watch.close()
-            trainer.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
             memory.release()
-    watch.check(last_checkpoint(run.folder))
-    run.history, run.seconds, run.peak = watch.history, watch.seconds, peak.bytes
-    run.best_epoch = round(min(run.history, key=lambda row: row["validation_loss"], default={"epoch": 0})["epoch"])
-    if trainer.optimizer:
-        run.memory = memory.measured(run.model, trainer.optimizer, watch.gradients)
-    if trainer.is_world_process_zero():
+    run.peak = peak.bytes
+    if process_state().is_main_process:
         run_folder.finish(run.folder, run.measured(), whole_checkpoints)
 
 
+def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validation: Sequence[Feature]) -> None:
+    """The epochs that are left, after each the validation loss and a checkpoint; at the end, the best weights."""
+    plan, steps = run.plan, math.ceil(len(train) / run.plan.batch_size)
+    weights = Weights(run.model)
+    optimizer = torch.optim.AdamW(weights.trained, plan.learning_rate, weight_decay=0.0, fused=True)
+    state: dict[str, Any] = {"history": [], "seconds": 0.0, "gradients": 0}
+    if last := last_checkpoint(run.folder):
+        state = load(Path(last), run.model, optimizer)
+    run.history, weights.gradients = state["history"], state["gradients"]
+    weights.refresh()
+    started, done = time.perf_counter() - state["seconds"], len(run.history)
+    what = f"training on {run.examples} examples, {plan.epochs} epochs"
+    with closing(Watch(steps * plan.epochs, what, steps * done)) as watch:
+        for epoch in range(done, plan.epochs):
+            with weights.in_use():
+                train_loss = one_epoch(run, weights, optimizer, train, pad, epoch, watch.bar.update)
+                validation_loss = mean_loss(run.model, validation, plan.batch_size, pad)
+            memory.release()
+            row = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": validation_loss}
+            check_loss([*run.history, row], run.folder, last_checkpoint(run.folder))
+            run.history.append(row)
+            run.seconds = time.perf_counter() - started
+            best = f"checkpoint-{steps * best_epoch(run.history)}"
+            state = {"history": run.history, "seconds": run.seconds, "gradients": weights.gradients, "best": best}
+            with process_state().main_process_first():
+                if process_state().is_main_process:
+                    save(run.folder / f"checkpoint-{steps * (epoch + 1)}", run.model, optimizer, state)
+            watch.show(run.history)
+    run.seconds, run.best_epoch = state["seconds"], best_epoch(run.history)
+    run.memory = memory.measured(run.model, optimizer, weights.gradients)
+    load_weights(run.model, run.folder / state["best"])
+
+
+def one_epoch(
+    run: FineTuning,
+    weights: Weights,
+    optimizer: torch.optim.Optimizer,
+    train: Sequence[Feature],
+    pad: int,
+    epoch: int,
+    stepped: Callable[[], object],
+) -> float:
+    """A step on each batch; returns the mean loss of the steps. ``epoch`` is counted from 0.
+
+    The order of the batches and the dropped activations depend on seed and epoch alone, so that a run that goes on
+    after an interruption ends as an unbroken one.
+    """
+    plan, total = run.plan, 0.0
+    run.model.train()
+    order = batches.shuffled([len(row["input_ids"]) for row in train], plan.batch_size, f"{plan.seed}-{epoch}")
+    with processes.random_numbers(plan.seed * 100_003 + epoch):
+        for number, places in enumerate(order, epoch * len(order)):
+            factor = rate_factor(number, len(order) * plan.epochs, plan.warmup)
+            total += train_step(run.model, weights, optimizer, [train[place] for place in places], pad, factor)
+            if not math.isfinite(total):
+                break
+            stepped()
+    return total / len(order)
+
+
+def best_epoch(history: Sequence[dict[str, float]]) -> int:
+    """The one with the lowest validation loss, the first of equals."""
+    return round(min(history, key=lambda row: row["validation_loss"])["epoch"])
+
+
 def _set_to_rest(model: PreTrainedModel | PeftModel, base: PreTrainedModel, plan: Plan) -> None:
-    """Undo what training leaves on a model: bf16 autocast around forward, checkpointing, no cache, training mode."""
+    """Undo what training leaves on a model: checkpointing, training mode, the encoder's attention."""
     if plan.checkpointing:
         model.activation_checkpointing_disable()
-    model.__dict__.pop("forward", None)  # accelerate leaves a copy of the method on the model
-    model.config.use_cache = True
     model.eval()
     _set_encoder_attention(model, base.get_encoder().config._attn_implementation)
 
@@ -260,7 +257,7 @@ class FineTuning:
             "peak": self.peak,
             "memory": asdict(self.memory) if self.memory else None,
             "best_epoch": self.best_epoch,
-            "best": best_checkpoint(Path(last_checkpoint(self.folder) or "")),
+            "best": read_state(Path(last_checkpoint(self.folder) or ""))["best"],
         }
 
     def restore(self, measured: dict[str, Any]) -> None:
@@ -290,13 +287,11 @@ def _check_precision(base: PreTrainedModel) -> None:
         )
 
 
-@contextmanager
-def _about_tied_weights_silent() -> Iterator[None]:
-    """Weights that are tied stand in a file once; the trainer warns of the others as missing, and they are not."""
-    logger = logging.getLogger("transformers.trainer")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def check_processes(batch_size: int) -> None:
+    """Raise LabError where a batch has fewer rows than there are processes."""
+    count = process_state().num_processes
+    if batch_size < count:
+        raise LabError(
+            f"A batch of {batch_size} rows cannot be shared among {count} processes: some would never have one. "
+            f"Choose a batch size of at least {count}, or start fewer processes."
+        )
