@@ -141,7 +141,7 @@ def test_more_rounds_make_the_interval_narrower_and_it_holds_the_median() -> Non
 
 @pytest.mark.parametrize(
     ("name", "page"),
-    [("train", bench.training_page), ("eval", bench_eval.evaluation_page), ("ppo", bench_ppo.as_markdown)],
+    [("train", bench.training_page), ("eval", bench_eval.evaluation_page), ("ppo", bench_ppo.ppo_page)],
 )
 def test_the_committed_verdicts_are_those_of_the_committed_rounds(
     name: str, page: Callable[[dict[str, Any]], str]

@@ -345,7 +345,7 @@ def test_what_cannot_be_trained_is_said_in_words(
     with pytest.raises(LabError, match="no validation examples"):
         finetune(*loaded, made[:32], [], PLAN, tmp_path)
     with pytest.raises(LabError, match="all of its labels are masked or empty"):
-        examples.encode(["Summarize."], [""], tokenizer)
+        examples.encode_pairs(["Summarize."], [""], tokenizer)
     with pytest.raises(LabError, match="no method 'half'"):
         Plan(method="half")  # type: ignore[arg-type]
     with monkeypatch.context() as patch:

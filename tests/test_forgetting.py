@@ -12,7 +12,7 @@ import pytest
 from embedded_world.corpus import lab_tasks, tasks
 from genai_labs.errors import LabError
 from genai_labs.finetuning import forgetting
-from genai_labs.finetuning.examples import MASKED, encode
+from genai_labs.finetuning.examples import MASKED, encode_pairs
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.scoring.metrics import rouge_scores
@@ -62,7 +62,7 @@ def test_what_was_lost_is_before_minus_after_example_by_example() -> None:
 
 def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
     tokenizer = models.load_tokenizer(load_profile("mini"))
-    new = encode(["Summarize."] * 40, ["A summary."] * 40, tokenizer)
+    new = encode_pairs(["Summarize."] * 40, ["A summary."] * 40, tokenizer)
     mixed = forgetting.replay(new, 0.2, tokenizer, seed=1)
     assert mixed[:40] == new
     assert len(mixed) == 50
@@ -73,7 +73,7 @@ def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
     old = [
         tasks.sample_example(lab_tasks.REPLAYED_STAGE, rng, long_prompts=False, split="pretraining") for _ in range(10)
     ]
-    assert mixed[40:] == encode([e.source for e in old], [e.target for e in old], tokenizer)
+    assert mixed[40:] == encode_pairs([e.source for e in old], [e.target for e in old], tokenizer)
     assert forgetting.replay(new, 0.0, tokenizer) == new
     with pytest.raises(LabError, match="cannot be replayed"):
         forgetting.replay(new, 1.0, tokenizer)

@@ -706,7 +706,12 @@ def exchanged_clips(called: dict[str, Any]) -> ppo.Settings:
 
 def sampled(**other: Any) -> tuple[Any, str, Any, str]:
     """Another way of sampling."""
-    return parts, "sampling", then(parts.sampling, lambda config, _: config.update(**other) or config), "sampling"
+    return (
+        parts,
+        "sampling_config",
+        then(parts.sampling_config, lambda config, _: config.update(**other) or config),
+        "sampling",
+    )
 
 
 def logged(**wrong: Callable[[dict[str, float], dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:

@@ -77,7 +77,7 @@ def test_the_embedded_texts_are_read_as_they_are() -> None:
 
 
 def test_what_is_learned_from_is_made_readable_too() -> None:
-    (made,) = examples.encode(["Summarize: a café"], ["“Tea”"], TOKENIZER)
+    (made,) = examples.encode_pairs(["Summarize: a café"], ["“Tea”"], TOKENIZER)
     assert TOKENIZER.unk_token_id not in made["input_ids"] + made["labels"]
 
 

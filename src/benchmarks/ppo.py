@@ -166,7 +166,7 @@ class Peers:
 LOOPS: dict[str, Callable[[Any, Any, ppo.Reward], Ours | Peers]] = {PEERS: Peers, OURS: Ours}
 
 
-def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
+def prepare_loops(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
     """Model, tokenizer, prompts and reward."""
     set_seed(bench.SEED)
     base, tokenizer, rows = bench.model_and_dialogues(name, shared)
@@ -174,9 +174,9 @@ def prepare(name: str, shared: Path) -> tuple[Any, Any, list[str], ppo.Reward]:
     return base.eval(), tokenizer, asked, toxicity.load_classifier().rewards
 
 
-def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
+def measure_loops(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     """Both loops in turn on the same prompts, one update each to warm up; medians, ratio, and peak memory."""
-    base, tokenizer, asked, reward = prepare(name, shared)
+    base, tokenizer, asked, reward = prepare_loops(name, shared)
     loops = {kind: make(base, tokenizer, reward) for kind, make in LOOPS.items()}
     done: dict[str, list[Split]] = {kind: [] for kind in LOOPS}
     with tqdm(total=(rounds + 1) * len(loops), desc=name, unit="update") as bar:
@@ -191,13 +191,13 @@ def measure(name: str, shared: Path, rounds: int) -> dict[str, Any]:
     return {
         "model": name,
         "parameters": count_parameters(base),
-        "loops": [summarize(kind, name, splits, shared) for kind, splits in done.items()],
+        "loops": [summarize_loop(kind, name, splits, shared) for kind, splits in done.items()],
         "ratios": [round(ratio, 4) for ratio in ratios],
         **judge(ratios, BAR),
     }
 
 
-def summarize(kind: str, name: str, splits: Sequence[Split], shared: Path) -> dict[str, Any]:
+def summarize_loop(kind: str, name: str, splits: Sequence[Split], shared: Path) -> dict[str, Any]:
     """A loop's row: medians of its updates in seconds, megabytes, and how near it comes to the machine's peak."""
     alone = bench_alone.ask("ppo", kind, name, shared)
     precision = "bf16" if kind == OURS and name != "mini" and has_bf16() else "fp32"
@@ -217,12 +217,12 @@ def summarize(kind: str, name: str, splits: Sequence[Split], shared: Path) -> di
 
 def one_update(kind: str, name: str, shared: Path) -> str:
     """What is to be known of one update in a process of its own (:mod:`benchmarks.alone`)."""
-    base, tokenizer, asked, reward = prepare(name, shared)
+    base, tokenizer, asked, reward = prepare_loops(name, shared)
     loop = LOOPS[kind](base, tokenizer, reward)
     return bench_alone.answer(lambda: loop.update(asked[: SETTINGS.batch_size]))
 
 
-def as_markdown(record: dict[str, Any]) -> str:
+def ppo_page(record: dict[str, Any]) -> str:
     """The record as a table."""
     facts = ", ".join(f"{name} {value}" for name, value in (record["machine"] | record["versions"]).items())
     head = ("model", "loop", "s an update", "rollout", "reward", "update", "memory at most (MB)", "of the peak")
@@ -258,8 +258,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(one_update(args.alone, args.models[0], args.shared))
         return 0
     able = [name for name in args.models if not bench.why_not(name, args.shared)]
-    results = [measure(name, args.shared, args.rounds) for name in able]
-    return bench.write_results(args, results, as_markdown)
+    results = [measure_loops(name, args.shared, args.rounds) for name in able]
+    return bench.write_results(args, results, ppo_page)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -132,7 +132,7 @@ def harmless(folder: Path) -> Iterator[None]:
             (seeds, "run_with_seed"),
             (bench, "measure_training"),
             (bench_eval, "measure_evaluation"),
-            (bench_ppo, "measure"),
+            (bench_ppo, "measure_loops"),
         ),
         *(
             (common, "versions"),

@@ -47,10 +47,10 @@ def features(
             "down to nothing), and pass at least a few hundred dialogues."
         )
     asked = prompts.fit_all(lambda d: prompts.zero_shot(d, instruction), [row.dialogue for row in rows], tokenizer)
-    return encode(asked, [row.summary for row in rows], tokenizer, longest_summary)
+    return encode_pairs(asked, [row.summary for row in rows], tokenizer, longest_summary)
 
 
-def encode(
+def encode_pairs(
     sources: Sequence[str],
     targets: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,

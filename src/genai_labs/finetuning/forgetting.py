@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.finetuning import memory
-from genai_labs.finetuning.examples import Feature, encode
+from genai_labs.finetuning.examples import Feature, encode_pairs
 from genai_labs.inputs.arguments import as_list_of
 from genai_labs.loading import lab_data
 from genai_labs.loading.lab_data import Example
@@ -105,4 +105,7 @@ def replay(
     count = round(len(examples) * share / (1 - share))
     rows = lab_data.read("tasks/replay.csv", "seed", "source", "target")
     old = lab_data.draw(rows, count, seed, "examples to replay")
-    return [*examples, *(encode([r["source"] for r in old], [r["target"] for r in old], tokenizer) if old else [])]
+    return [
+        *examples,
+        *(encode_pairs([r["source"] for r in old], [r["target"] for r in old], tokenizer) if old else []),
+    ]
