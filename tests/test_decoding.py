@@ -83,7 +83,7 @@ def theirs(model: PreTrainedModel, states: Tensor, mask: Tensor, config: Generat
 
 def check_greedy_texts(model: PreTrainedModel, states: Tensor, mask: Tensor, **options: Any) -> None:
     config = settings(model, do_sample=False, **options)
-    written = decoding.write(model, states, mask, config)
+    written = decoding.write_tokens(model, states, mask, config)
     assert written.logprobs is None
     assert torch.equal(written.tokens, theirs(model, states, mask, config))
 
@@ -114,12 +114,14 @@ def test_an_adapter_and_narrow_weights_are_used() -> None:
             weight.normal_(std=0.3) if "lora_" in name else None
     config = settings(base)
     check_greedy_texts(adapted, states, mask)
-    assert not torch.equal(decoding.write(adapted, states, mask, config).tokens, theirs(base, states, mask, config))
+    assert not torch.equal(
+        decoding.write_tokens(adapted, states, mask, config).tokens, theirs(base, states, mask, config)
+    )
     narrow = T5ForConditionalGeneration(base.config).eval()
     narrow.load_state_dict(base.state_dict())
     narrow.to(torch.bfloat16)
     states = states.to(torch.bfloat16)
-    same = decoding.write(narrow, states, mask, settings(base, max_new_tokens=3)).tokens[:, 0]
+    same = decoding.write_tokens(narrow, states, mask, settings(base, max_new_tokens=3)).tokens[:, 0]
     assert (same == theirs(narrow, states, mask, settings(base, max_new_tokens=3))[:, 0]).float().mean() > 0.9
 
 
@@ -136,7 +138,7 @@ def check_a_row_that_has_ended_is_left_alone() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding.Decoder, "read", spied)
-        made = decoding.write(model, states, mask, settings(model), told=lambda *now: heard.append(now)).tokens
+        made = decoding.write_tokens(model, states, mask, settings(model), told=lambda *now: heard.append(now)).tokens
     ended = (made == model.config.eos_token_id).cumsum(1) > 0  # [rows, time]
     assert sizes == [60, *(60 - ended.sum(0)).tolist()][: len(sizes)]
     assert 0 < sizes[-1] < 60
@@ -176,7 +178,7 @@ def check_samples_follow_their_distribution(count: int = 20_000) -> None:
     for number, options in enumerate(CUTS):
         config = settings(model, do_sample=True, max_new_tokens=1, num_return_sequences=count, **options)
         torch.manual_seed(number)
-        written = decoding.write(model, states, mask, config)
+        written = decoding.write_tokens(model, states, mask, config)
         chances = expected_chances(logits, **{"top_k": 50, **options})
         seen = torch.bincount(written.tokens[:, 0], minlength=len(chances))
         assert (seen[chances == 0] == 0).all(), f"{options}: a token that was cut off was drawn"
@@ -195,7 +197,7 @@ def check_samples_follow_their_distribution(count: int = 20_000) -> None:
 def check_log_probabilities_are_those_of_a_teacher_forced_pass() -> None:
     for model, (states, mask) in ((flan(), read(flan(), [3, 11, 7, 9] * 5)), (mini()[0], dialogues(20))):
         torch.manual_seed(1)
-        made = decoding.write(model, states, mask, settings(model, do_sample=True, top_k=0, max_new_tokens=60))
+        made = decoding.write_tokens(model, states, mask, settings(model, do_sample=True, top_k=0, max_new_tokens=60))
         begun = torch.cat([torch.zeros_like(made.tokens[:, :1]), made.tokens[:, :-1]], 1)
         with torch.inference_mode():
             logits = model(
@@ -211,7 +213,7 @@ def check_log_probabilities_are_those_of_a_teacher_forced_pass() -> None:
 def test_the_ends_of_the_line_belong_to_tokens_that_can_be_drawn() -> None:
     chances = torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]]).expand(4, -1)
     numbers = torch.tensor([0.0, 0.69, 0.71, 1 - 2**-24])
-    assert decoding.draw(chances, numbers).tolist() == [3, 3, 1, 1]
+    assert decoding.draw_tokens(chances, numbers).tolist() == [3, 3, 1, 1]
 
 
 def test_samples_do_not_depend_on_the_batch_size_and_greedy_texts_not_on_the_rows_beside_them() -> None:
@@ -222,9 +224,9 @@ def test_samples_do_not_depend_on_the_batch_size_and_greedy_texts_not_on_the_row
     made = [generation.sample(model, tokenizer, asked, {"": config}, 2, 0, size)[""] for size in (1, 4, 6)]
     assert made[0] == made[1] == made[2]
     states, mask = read(flan(), [3, 11, 7, 9, 20])
-    together = decoding.write(flan(), states, mask, settings(flan())).tokens
+    together = decoding.write_tokens(flan(), states, mask, settings(flan())).tokens
     for row in range(5):
-        alone = decoding.write(flan(), states[row : row + 1], mask[row : row + 1], settings(flan())).tokens[0]
+        alone = decoding.write_tokens(flan(), states[row : row + 1], mask[row : row + 1], settings(flan())).tokens[0]
         assert torch.equal(together[row, : len(alone)], alone)
 
 
@@ -271,7 +273,9 @@ def check_beams_and_penalties_are_those_of_transformers() -> None:
     try:
         model.generation_config = generation.complete(GenerationConfig(repetition_penalty=3.0), model)
         assert generation.generate(model, tokenizer, asked, generation.greedy(25)) != [
-            tokenizer.decode(decoding.write(model, *read_of(asked), settings(model, max_new_tokens=25)).tokens[0], True)
+            tokenizer.decode(
+                decoding.write_tokens(model, *read_of(asked), settings(model, max_new_tokens=25)).tokens[0], True
+            )
         ]
     finally:
         model.generation_config = was
@@ -311,7 +315,7 @@ def without(name: str) -> Callable[[Tensor, GenerationConfig], Tensor]:
     return forgetful
 
 
-CUT, DRAW, WRITE = decoding.cut, decoding.draw, decoding.write
+CUT, DRAW, WRITE = decoding.cut, decoding.draw_tokens, decoding.write_tokens
 
 
 def logprobs_uncut(*given: Any, **options: Any) -> decoding.Written:
@@ -332,12 +336,12 @@ WRONG: dict[str, Variant] = {
     "top-k is forgotten": Variant(decoding, "cut", without("top_k"), DISTRIBUTION),
     "top-p is forgotten": Variant(decoding, "cut", without("top_p"), DISTRIBUTION),
     "no cut where none is named": Variant(decoding, "TOP_K", 0, DISTRIBUTION),
-    "the likeliest is drawn": Variant(decoding, "draw", lambda chances, _: chances.argmax(-1), DISTRIBUTION),
+    "the likeliest is drawn": Variant(decoding, "draw_tokens", lambda chances, _: chances.argmax(-1), DISTRIBUTION),
     "some are drawn too often": Variant(
-        decoding, "draw", lambda chances, evenly: DRAW(chances, 0.97 * evenly), DISTRIBUTION
+        decoding, "draw_tokens", lambda chances, evenly: DRAW(chances, 0.97 * evenly), DISTRIBUTION
     ),
     "log-probabilities a little off": Variant(
-        decoding, "write", logprobs_uncut, check_log_probabilities_are_those_of_a_teacher_forced_pass
+        decoding, "write_tokens", logprobs_uncut, check_log_probabilities_are_those_of_a_teacher_forced_pass
     ),
     "everything is taken": Variant(
         decoding, "fits", lambda *_: True, check_beams_and_penalties_are_those_of_transformers

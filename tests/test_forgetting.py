@@ -108,7 +108,7 @@ def check_of_all_that_is_trained_a_share_is_replayed() -> None:
     replayed = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            forgetting, "encode", lambda sources, targets, tokenizer: list(zip(sources, targets, strict=True))
+            forgetting, "encode_pairs", lambda sources, targets, tokenizer: list(zip(sources, targets, strict=True))
         )
         for seed in (0, 1):
             mixed: list[Any] = forgetting.replay(new, 0.2, None, seed)

@@ -77,9 +77,9 @@ def test_every_parameter_has_exactly_one_optimizer() -> None:
 
 def test_the_learning_rate_warms_up_and_decays() -> None:
     plan = training.Stage(1, pools=10, scale=0.5, warmup=10)
-    assert training.rate_factor(plan, 0, 0.0) == pytest.approx(0.05)
-    assert training.rate_factor(plan, 50, 0.3) == pytest.approx(0.5)
-    assert training.rate_factor(plan, 99, 1.0) == pytest.approx(0.5 * plan.floor)
+    assert training.stage_rate(plan, 0, 0.0) == pytest.approx(0.05)
+    assert training.stage_rate(plan, 50, 0.3) == pytest.approx(0.5)
+    assert training.stage_rate(plan, 99, 1.0) == pytest.approx(0.5 * plan.floor)
 
 
 @pytest.mark.usefixtures("small_pools")

@@ -35,7 +35,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return ["#Person1# asks #Person2# and #Person9#."] * len(prompts)
 
     monkeypatch.setattr(generation, "generate", answer)
-    monkeypatch.setattr(summarize, "load", lambda profile, folder: (None, models.load_tokenizer(profile)))
+    monkeypatch.setattr(summarize, "model_of", lambda profile, folder: (None, models.load_tokenizer(profile)))
     return asked
 
 
@@ -241,7 +241,7 @@ def test_adapters_and_whole_models_are_loaded(tmp_path: Path) -> None:
     expected = generation.generate(adapted, tokenizer, asked)
     assert expected != generation.generate(base, tokenizer, asked)
     for folder in (adapter, adapter.parent, full, full.parent):
-        loaded = summarize.load(profile, summarize.find_trained(folder))
+        loaded = summarize.model_of(profile, summarize.find_trained(folder))
         assert generation.generate(*loaded, asked) == expected
 
 

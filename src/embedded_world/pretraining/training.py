@@ -60,7 +60,7 @@ def make_optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optim
     return muon_and_adamw(model, MUON_RATE, rates)
 
 
-def rate_factor(stage: Stage, step: int, done: float) -> float:
+def stage_rate(stage: Stage, step: int, done: float) -> float:
     """Learning-rate factor: linear warm-up, flat, then linear decay from ``decay_from`` to ``floor``."""
     warm = min(1.0, (step + 1) / stage.warmup)
     decay = (
@@ -69,7 +69,7 @@ def rate_factor(stage: Stage, step: int, done: float) -> float:
     return stage.scale * warm * decay
 
 
-def token_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) -> torch.Tensor:
+def row_losses(model: T5ForConditionalGeneration, batch: Batch, bf16: bool) -> torch.Tensor:
     """Cross-entropy of every target token, [examples, target length]; 0 where the label is masked."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         logits = model(
@@ -141,7 +141,7 @@ def _train_pool(
     def losses(batches: Sequence[Batch]) -> Iterator[torch.Tensor]:
         total = sum(int((batch.labels >= 0).sum()) for batch in batches)
         for batch in batches:
-            each = token_losses(model, batch, bf16)
+            each = row_losses(model, batch, bf16)
             per_example = each.detach().sum(1).tolist()
             for task, loss, tokens in zip(batch.tasks, per_example, (batch.labels >= 0).sum(1).tolist(), strict=True):
                 sums[task] += loss
@@ -149,7 +149,7 @@ def _train_pool(
             yield each.sum() / total
 
     for i, batches in enumerate(steps):
-        factor = rate_factor(stage, progress.step, (progress.pool + i / len(steps)) / stage.pools)
+        factor = stage_rate(stage, progress.step, (progress.pool + i / len(steps)) / stage.pools)
         if not math.isfinite(loop.step(losses(batches), list(model.parameters()), optimizer_list, factor)):
             raise FloatingPointError(f"the loss is no longer a number at step {progress.step}")
         model.zero_grad()

@@ -135,11 +135,11 @@ def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> boo
     try:
         failure = execute(notebook, path.parent, environment, label=f"Lab {lab}")
     except Interrupted as stopped:
-        save(notebook, lab, out)
+        save_run(notebook, lab, out)
         message = f"{stopped} The notebook as far as it came is {out / f'lab{lab}.ipynb'}"
         raise Interrupted(message, stopped.status) from None
     seconds = time.perf_counter() - start
-    save(notebook, lab, out)
+    save_run(notebook, lab, out)
     if failure:
         print(explain(failure, lab, out))
     else:
@@ -147,7 +147,7 @@ def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> boo
     return failure is None
 
 
-def save(notebook: NotebookNode, lab: int, out: Path) -> None:
+def save_run(notebook: NotebookNode, lab: int, out: Path) -> None:
     """Write an executed lab and its page to `out`. Raises LabError where they cannot be written."""
     with files.faults_in_words(out):
         write_notebook(notebook, out / f"lab{lab}.ipynb")

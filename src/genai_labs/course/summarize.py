@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dialogues = understand(table, tokenizer)
     make = prompt_maker(profile, args.shots)
     asked = prompts.fit_all(make, [each.text for each in dialogues], tokenizer)
-    model, tokenizer = load(profile, folder)
+    model, tokenizer = model_of(profile, folder)
     config = generation.greedy(profile.max_new_tokens)
     made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
@@ -156,7 +156,7 @@ def find_trained(folder: Path) -> Path:
     )
 
 
-def load(profile: Profile, folder: Path | None) -> tuple[Any, models.PreTrainedTokenizerBase]:
+def model_of(profile: Profile, folder: Path | None) -> tuple[Any, models.PreTrainedTokenizerBase]:
     """The profile's model, that model with the adapter in ``folder``, or the model that is in ``folder``."""
     if folder is None:
         return models.load_model(profile)

@@ -90,7 +90,7 @@ def attend(attention: Any, x: Tensor, keys: Tensor, values: Tensor, bias: Tensor
 
 
 @torch.no_grad()
-def write(
+def write_tokens(
     model: PreTrainedModel,
     states: Tensor,
     source_mask: Tensor,
@@ -122,7 +122,7 @@ def write(
             last = logits.argmax(-1)
         else:
             probabilities = cut(logits, config).softmax(-1)
-            last = draw(probabilities, evenly[rows, place])
+            last = draw_tokens(probabilities, evenly[rows, place])
             logprobs[rows, place] = probabilities.gather(1, last[:, None])[:, 0].log()
         tokens[rows, place] = last
         ended = torch.isin(last, ends)
@@ -160,7 +160,7 @@ def cut(logits: Tensor, config: GenerationConfig) -> Tensor:
     return logits
 
 
-def draw(probabilities: Tensor, evenly: Tensor) -> Tensor:
+def draw_tokens(probabilities: Tensor, evenly: Tensor) -> Tensor:
     """The token into whose share of the line from 0 to 1 a number falls; [rows, vocabulary] and [rows] to [rows].
 
     evenly: 0 to below 1. A token of probability 0 is never drawn.
@@ -186,7 +186,7 @@ OURS = {
 
 
 def fits(model: PreTrainedModel, config: GenerationConfig) -> bool:
-    """Whether :func:`write` does all that these settings ask for; everything else is for ``model.generate``.
+    """Whether :func:`write_tokens` does all that these settings ask for; everything else is for ``model.generate``.
 
     ``config`` is complete (:func:`genai_labs.prompting.generation.complete`), with what the model itself is set to.
     """

@@ -285,13 +285,13 @@ def _write(
 ) -> list[list[str]]:
     """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`.
 
-    Greedy texts and samples are written by :func:`decoding.write` (``evenly`` is explained there), everything else by
-    transformers.
+    Greedy texts and samples are written by :func:`decoding.write_tokens` (``evenly`` is explained there), everything
+    else by transformers.
     """
     states, mask = read
     steps = Steps(len(states), config, moved)
     if decoding.fits(model, config):
-        out = decoding.write(model, states, mask, config, evenly, steps.reach).tokens
+        out = decoding.write_tokens(model, states, mask, config, evenly, steps.reach).tokens
     else:
         out = model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),

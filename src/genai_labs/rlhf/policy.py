@@ -81,7 +81,9 @@ class Policy(torch.nn.Module):
         """Responses drawn from the policy's own distribution, token ids [batch, time]."""
         model: Any = self.model.get_base_model()
         with self.autocast():
-            return decoding.write(model, states, source_mask, complete(sampling_config(max_new_tokens), model)).tokens
+            return decoding.write_tokens(
+                model, states, source_mask, complete(sampling_config(max_new_tokens), model)
+            ).tokens
 
     def forward(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each token (nats), value before it, and entropy of its distribution, each [batch, time].
