@@ -24,8 +24,6 @@ from genai_labs.system.processes import process_state
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
 LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
-# Where other processes of the same run write, maybe later.
-OF_OTHERS = "rng_state_"
 
 Whole = Callable[[Path], Sequence[Path]]
 
@@ -151,7 +149,7 @@ CODE = _code()  # at once, because somebody may change a file while this process
 def _sums(checkpoint: Path) -> dict[str, str]:
     sums = {}
     for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and path.name != SUMS_FILE and not path.name.startswith((OF_OTHERS, ".")):
+        if path.is_file() and path.name != SUMS_FILE and not path.name.startswith("."):
             with path.open("rb") as file:
                 sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return sums
