@@ -39,8 +39,8 @@ PAGE = """
 """
 # True of the dialogue and the summaries above: look at them again when the notebook has been executed anew.
 NOTE = (
-    "The insult is gone, and who was hostile is named rightly. The reproach is not right (it was about the voice), "
-    "nor is who has the burning throat: the labs count such slips, too."
+    "The insult is gone, and the reproach (too loud) is reported rightly. The first sentence is not: the throat is "
+    "lost, and it was the other speaker's. Scores hardly show that; the labs ask you to read."
 )
 
 
