@@ -140,7 +140,7 @@ def check_lab_2_replays_nothing_that_it_asks(world: str) -> None:
 
 def replayed_sources(count: int, share: float, seed: int) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forgetting, "encode", lambda sources, targets, tokenizer: sources)
+        patch.setattr(forgetting, "encode_pairs", lambda sources, targets, tokenizer: sources)
         mixed: list[Any] = forgetting.replay([{}] * count, share, None, seed)
     return mixed[count:]
 
