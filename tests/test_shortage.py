@@ -31,11 +31,13 @@ made = examples.features(data.load_split(profile.dataset, "train")[:100], tokeni
 plan = training.Plan(epochs=2, batch_size=32, learning_rate=1e-3)
 def train():
     return training.finetune(base, tokenizer, made[:64], made[64:], plan, folder)
+one_epoch = training.one_epoch
 def spoil(when):
-    def begin(self, args, state, control, **kwargs):
-        if state.epoch >= 1:
+    def second(run, *others):
+        if run.history:
             when()
-    training.Watch.on_epoch_begin = begin
+        return one_epoch(run, *others)
+    training.one_epoch = second
 """
 LITTLE_MEMORY = """
 def limit():
@@ -47,7 +49,8 @@ try:
 except LabError as error:
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print("said:", error)
-spoil(lambda: None)
+"""
+AGAIN = """
 print("epochs", len(train().history))
 """
 LITTLE_DISK = """
@@ -83,7 +86,8 @@ def run(script: str, folder: Path, *before: str) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep to a limit of address space")
 def test_a_machine_without_memory_says_so_and_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
-    said = run(LITTLE_MEMORY, tmp_path / "run")
+    # Anew in another process: in this one, oneDNN now and then fails even when there is memory again.
+    said = run(LITTLE_MEMORY, tmp_path / "run") + run(AGAIN, tmp_path / "run")
     assert "said: Memory ran out while training: " in said
     assert "checkpoint-2 in run is whole: the same call goes on from there. Take a smaller batch (batch_size=16" in said
     assert "epochs 2" in said
