@@ -1,0 +1,100 @@
+"""Who did what, and how it ended: summaries of generated dialogues graded against the record of what is true in them.
+
+A record is a list of what a dialogue holds: each act's opening and its answer, with the speaker's tag, all wordings
+of its report, and, for an answer, the reports of other answers that would be false. The rules only compare words; how
+often they agree with a reader is measured in the tests, on summaries that were judged by reading.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import as_texts
+from genai_labs.scoring.content import content_words
+
+FOUND = 0.5  # of a report's content words that a summary has to say
+CLAUSE = re.compile(r"(?<=[.;])\s+|,? (?:and|but) (?=#Person\d#)|;\s*| - ")
+TAG = re.compile(r"#Person\d#")
+
+
+def who_did_what(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]]) -> NDArray[np.float64]:
+    """The share of a dialogue's openings that its summary tells, of the right speaker; shape (n,), each in [0, 1].
+
+    records: one list a dialogue, of rows with "kind", "speaker", "reports" (tags in them). An opening is told where
+    some clause says at least half of the content words of one of its reports and begins with the same speaker as that
+    report. Raises LabError where numbers do not match, or a record has no opening.
+    """
+    return _graded(predictions, records, lambda row: row["kind"] == "opening", _is_told)
+
+
+def how_it_ended(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]]) -> NDArray[np.float64]:
+    """The share of a dialogue's answers that its summary tells rightly; shape (n,), nan where it has no answer.
+
+    An answer is told rightly where some clause is nearer to one of its reports than any clause to a report of the act's
+    other answers, or of the same answer given by the other speaker. Raises LabError where numbers do not match.
+    """
+    return _graded(predictions, records, lambda row: bool(row.get("others")), _is_ended)
+
+
+def _graded(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]], wanted: Any, told: Any) -> Any:
+    texts = as_texts(predictions, "summaries")
+    if len(texts) != len(records):
+        raise LabError(f"There are {len(texts)} summaries, but {len(records)} records. Give one record for each.")
+    shares = []
+    for text, record in zip(texts, records, strict=True):
+        rows = [row for row in record if wanted(row)]
+        parts = clauses(text)
+        shares.append(sum(told(parts, row) for row in rows) / len(rows) if rows else np.nan)
+    return np.array(shares, dtype=float)
+
+
+def clauses(text: str) -> list[str]:
+    """A summary's clauses, each about one speaker: cut at full stops, semicolons and before "and #Person1#"."""
+    return [part.strip() for part in CLAUSE.split(text) if part.strip()]
+
+
+def _is_told(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
+    for report in row["reports"]:
+        tag = TAG.search(report)
+        if any(_share(part, report) >= FOUND and _first(part) == (tag and tag[0]) for part in parts):
+            return True
+    return False
+
+
+def _is_ended(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
+    true = max((_near(part, report) for part in parts for report in row["reports"]), default=0.0)
+    false = [*row["others"], *map(exchanged, row["reports"])]
+    return true > 0 and true > max((_near(part, report) for part in parts for report in false), default=0.0)
+
+
+def exchanged(text: str) -> str:
+    """The text with the two speakers exchanged."""
+    return TAG.sub(lambda m: "#Person2#" if m[0] == "#Person1#" else "#Person1#", text)
+
+
+def _first(part: str) -> str | None:
+    tag = TAG.search(part)
+    return tag[0] if tag else None
+
+
+def _share(part: str, report: str) -> float:
+    wanted = Counter(content_words(report))
+    return (Counter(content_words(part)) & wanted).total() / wanted.total() if wanted else 0.0
+
+
+def _near(part: str, report: str) -> float:
+    """F1 over words, function words and tags included, of pairs of words and single ones."""
+    own, wanted = _grams(part), _grams(report)
+    shared = (own & wanted).total()
+    return 2 * shared / (own.total() + wanted.total()) if shared else 0.0
+
+
+def _grams(text: str) -> Counter[str]:
+    words = re.findall(r"#Person\d#|[a-z0-9]+", re.sub(r"#(Person\d)#", r"#\1#", text))
+    words = [w if w.startswith("#") else w.lower() for w in words]
+    return Counter([*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))])
