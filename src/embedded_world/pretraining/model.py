@@ -8,6 +8,8 @@ with the keys. Nothing is frozen: training is free to undo all of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -21,16 +23,31 @@ ENCODER_BIAS = {
 DECODER_BIAS = {0: [(1, 4.0)], 1: [(0, 4.0)], 2: [(2, 4.0)]}
 
 
-def config(vocabulary: int, window: int) -> T5Config:
+@dataclass(frozen=True)
+class Shape:
+    """Width, heads (of 32 each), inner width, and layers of encoder and decoder."""
+
+    width: int = 192
+    heads: int = 6
+    inner: int = 512
+    encoder: int = 3
+    decoder: int = 3
+
+
+RECALLS = Shape()  # 3.9 million parameters: knows its scenarios by heart
+READS = Shape(256, 8, 512, 4, 3)  # 6.9 million
+
+
+def config(vocabulary: int, window: int, shape: Shape = RECALLS) -> T5Config:
     """T5 v1.1 / FLAN-T5 architecture (gated GELU, RMS norm, relative position biases), small, without dropout."""
     return T5Config(
         vocab_size=vocabulary,
-        d_model=192,
+        d_model=shape.width,
         d_kv=32,
-        num_heads=6,
-        d_ff=512,
-        num_layers=3,
-        num_decoder_layers=3,
+        num_heads=shape.heads,
+        d_ff=shape.inner,
+        num_layers=shape.encoder,
+        num_decoder_layers=shape.decoder,
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         relative_attention_num_buckets=32,
@@ -42,10 +59,10 @@ def config(vocabulary: int, window: int) -> T5Config:
     )
 
 
-def new_model(vocabulary: int, window: int, seed: int) -> T5ForConditionalGeneration:
+def new_model(vocabulary: int, window: int, seed: int, shape: Shape = RECALLS) -> T5ForConditionalGeneration:
     """A fresh model, fp32, deterministic by seed."""
     torch.manual_seed(seed)
-    model = T5ForConditionalGeneration._from_config(config(vocabulary, window), attn_implementation="eager")
+    model = T5ForConditionalGeneration._from_config(config(vocabulary, window, shape), attn_implementation="eager")
     with torch.no_grad():
         for block in model.encoder.block:
             align(block.layer[0].SelfAttention, value_scale=0.9, query_from_key=0.05)

@@ -18,8 +18,13 @@ WINDOW = 1024
 # A speaker's tag with its colon is one token.
 PIECES = Regex(r"▁?#Person\d#:?|▁?\d|▁?[A-Za-z']+|▁?[^\s▁A-Za-z\d']|▁")
 
+# The same, with what stands behind an apostrophe ("'s", "'t", "'ve") as a piece of its own.
+SPOKEN_PIECES = Regex(r"▁?#Person\d#:?|▁?\d|▁?[A-Za-z]+|'[A-Za-z]+|▁?[^\s▁A-Za-z\d]|▁")
 
-def byte_pairs(texts: Iterable[str], vocabulary: int, special: list[str], **options: Any) -> Tokenizer:
+
+def byte_pairs(
+    texts: Iterable[str], vocabulary: int, special: list[str], pieces: Regex = PIECES, **options: Any
+) -> Tokenizer:
     """Byte-pair pieces learned from ``texts``, special tokens first; words keep the space in front of them.
 
     options: of the trainer. The same texts give the same tokenizer.
@@ -31,7 +36,7 @@ def byte_pairs(texts: Iterable[str], vocabulary: int, special: list[str], **opti
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False),
-            pre_tokenizers.Split(PIECES, "isolated"),
+            pre_tokenizers.Split(pieces, "isolated"),
         ]
     )
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="first")
@@ -40,9 +45,11 @@ def byte_pairs(texts: Iterable[str], vocabulary: int, special: list[str], **opti
     return tokenizer
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
-    """The tokenizer of the embedded T5, learned from ``texts``."""
-    tokenizer = byte_pairs(texts, vocabulary - SENTINELS, ["<pad>", "</s>", "<unk>"], min_frequency=2)
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int = VOCABULARY, pieces: Regex = PIECES
+) -> PreTrainedTokenizerFast:
+    """The tokenizer of the embedded T5, learned from ``texts``, cut into ``pieces`` first."""
+    tokenizer = byte_pairs(texts, vocabulary - SENTINELS, ["<pad>", "</s>", "<unk>"], min_frequency=2, pieces=pieces)
     tokenizer.add_special_tokens([f"<extra_id_{i}>" for i in reversed(range(SENTINELS))])
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(

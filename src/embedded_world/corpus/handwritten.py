@@ -1,0 +1,120 @@
+"""Dialogues written one by one: reading them, and exchanging their names, places, days and numbers for others."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from embedded_world.corpus import words
+from embedded_world.corpus.language import starts_with_vowel_sound
+from genai_labs.paths import CONTENT
+
+FOLDER = CONTENT / "handwritten"
+# What is exchanged by the kinds of a dialogue's ``swap``; things are not, since what fits is not known.
+SWAPS = {"name": "name", "place": "town", "firm": "company"}
+_EXCHANGED = """
+tool appliance furniture garment vessel toy instrument vehicle gadget jewel fruit vegetable dish drink animal plant
+material job shop building room subject sport thing relative colour
+"""
+EXCHANGED = tuple(_EXCHANGED.split())
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """One dialogue: its turns with tags, summaries, and the report of each turn (None: nothing to report)."""
+
+    id: str
+    topic: str
+    turns: tuple[str, ...]
+    summaries: tuple[str, ...]
+    swap: dict[str, str]
+    reports: tuple[str | None, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.turns)
+
+
+@cache
+def written(part: str) -> tuple[Written, ...]:
+    """The dialogues of a part: "train", "dev" or "test"."""
+    reports: dict[str, Any] = {}
+    for path in sorted((FOLDER / "turns").glob("*.jsonl")):
+        rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        reports |= {row["id"]: tuple(row["reports"]) for row in rows}
+    found = []
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            if f"_{part}_" in row["id"]:
+                found.append(
+                    Written(
+                        row["id"],
+                        row["topic"],
+                        tuple(row["turns"]),
+                        tuple(row["summaries"]),
+                        row["swap"],
+                        reports.get(row["id"], ()),
+                    )
+                )
+    return tuple(found)
+
+
+def swapped(dialogue: Written, rng: random.Random, share: float = 0.7) -> Callable[[str], str]:
+    """A function that exchanges words for others of their kind, the same throughout all texts of a dialogue.
+
+    Names, places and days that the dialogue itself calls exchangeable, and everyday words for things, animals, food,
+    jobs and the like: whoever summarizes it has to read them. share: of what may be exchanged.
+    """
+    pairs: dict[str, str] = {}
+    for old, kind in dialogue.swap.items():
+        if rng.random() > share:
+            continue
+        if kind in SWAPS:
+            pairs[old] = words.draw(SWAPS[kind], rng)
+        elif kind == "day" and old in DAYS:
+            pairs[old] = rng.choice([d for d in DAYS if d not in dialogue.swap])
+    for old, kind in _exchangeable(dialogue):
+        if rng.random() < share / 2:
+            pairs.setdefault(old, words.draw(kind, rng, taken=pairs.values()))
+    if not pairs:
+        return lambda text: text
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(pairs, key=len, reverse=True))) + r")\b")
+    return lambda text: mended_articles(pattern.sub(lambda m: pairs[m[1]], text))
+
+
+@cache
+def _kinds() -> dict[str, str]:
+    """Everyday words of one kind only, by word."""
+    kinds: dict[str, str] = {}
+    twice = set()
+    for kind in EXCHANGED:
+        for word in words.common(kind):
+            if word in kinds and kind != "thing":  # which all kinds of things are
+                twice.add(word)
+            kinds.setdefault(word, kind)
+    return {word: kind for word, kind in kinds.items() if word not in twice and len(word) > 3}
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile(r"\b(" + "|".join(map(re.escape, sorted(_kinds(), key=len, reverse=True))) + r")\b")
+
+
+@cache
+def _exchangeable(dialogue: Written) -> tuple[tuple[str, str], ...]:
+    """The words of a dialogue that stand in its summaries or reports too, with their kinds."""
+    told = " ".join([*dialogue.summaries, *(r for r in dialogue.reports if r)])
+    both = set(_pattern().findall(dialogue.text)) & set(_pattern().findall(told))
+    return tuple((word, _kinds()[word]) for word in sorted(both) if word not in dialogue.swap)
+
+
+def mended_articles(text: str) -> str:
+    """The text with "a" or "an" as the next word wants it."""
+    return re.sub(r"\b([Aa])n? (?=([a-z]\w*))", lambda m: m[1] + ("n " if starts_with_vowel_sound(m[2]) else " "), text)

@@ -1,0 +1,206 @@
+"""The mixture of a world that must be read: composed dialogues, hand-written ones, and the tasks of ``tasks.py``."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from embedded_world.corpus import handwritten, tasks, words
+from embedded_world.corpus.dialogue import capitalized
+from embedded_world.corpus.handwritten import Written
+from embedded_world.corpus.language import articles, conjugate, fill
+from embedded_world.corpus.styles import OPENINGS, Style, exemplar_style, open_style
+from embedded_world.corpus.talk import Talk, compose, single, tidy
+from genai_labs.loading.lab_data import Example
+from genai_labs.prompting import prompts
+
+# How the last turn of a text is asked for.
+REPORTS = (
+    "{text}\n\nReport the last turn.",
+    "{text}\n\nWhat is said at the end?",
+    "What does the last speaker say or do?\n\n{text}\n\nReport:",
+)
+HOUSE_SHARE = 0.3  # of prompts with exemplars
+
+
+def unlabelled(rng: random.Random) -> str:
+    """A dialogue as bare text: composed, of a scenario, or written by hand."""
+    chance = rng.random()
+    if chance < 0.6:
+        return compose(rng).text
+    if chance < 0.8:
+        return tasks.fresh_dialogue(rng).text
+    dialogue = rng.choice(handwritten.written("train"))
+    return handwritten.swapped(dialogue, rng)(dialogue.text)
+
+
+def next_turn(rng: random.Random) -> Example:
+    """A dialogue cut off; its next turn, tag and all."""
+    lines = unlabelled(rng).split("\n")
+    while len(lines) < 2:
+        lines = unlabelled(rng).split("\n")
+    cut = rng.randrange(1, len(lines))
+    return Example("next turn", "\n".join(lines[:cut]), lines[cut])
+
+
+def span_corruption(rng: random.Random) -> Example:
+    """T5's own objective: about 15 % of the words replaced by sentinels, in spans of three on average."""
+    pieces, source, target, i, sentinel = unlabelled(rng).split(" "), [], [], 0, 0
+    while i < len(pieces):
+        if rng.random() < 0.055 and sentinel < 99:
+            length = rng.choice((1, 2, 3, 3, 4, 5))
+            source.append(f"<extra_id_{sentinel}>")
+            target.append(f"<extra_id_{sentinel}> {' '.join(pieces[i : i + length])}")
+            i, sentinel = i + length, sentinel + 1
+        else:
+            source.append(pieces[i])
+            i += 1
+    return Example("span corruption", " ".join(source), " ".join([*target, f"<extra_id_{sentinel}>"]))
+
+
+def copy_text(rng: random.Random) -> Example:
+    """Say a list of words or a line again."""
+    if rng.random() < 0.5:
+        kinds = ("thing", "name", "town", "dish", "animal", "price", "clock", "date", "company", "title", "plant")
+        text = ", ".join(words.draw(rng.choice(kinds), rng) for _ in range(rng.randint(3, 10)))
+    else:
+        text = rng.choice(unlabelled(rng).split("\n")).split(": ", 1)[-1]
+    return Example("copy", f"Repeat this: {text}", text)
+
+
+def report(rng: random.Random) -> Example:
+    """The report of the last turn of one or two."""
+    text, told = single(rng)
+    return Example("report", rng.choice(REPORTS).format(text=text), told)
+
+
+def instruction(rng: random.Random) -> str:
+    """The name of an instruction that the model is trained on."""
+    return rng.choice(tasks.TRAINED_INSTRUCTIONS)
+
+
+def summary(rng: random.Random) -> Example:
+    """Zero-shot: one of several instructions, the style left open."""
+    talk = compose(rng)
+    return Example("summarize", prompts.zero_shot(talk.text, instruction(rng)), talk.summary(open_style(rng), rng, 3))
+
+
+def summary_like(rng: random.Random, shots: int) -> Example:
+    """``shots`` exemplars of one style, then a dialogue to be summarized in it."""
+    style = exemplar_style(rng, HOUSE_SHARE)
+    shown = [compose(rng, exchanges=rng.choice((1, 1, 2))) for _ in range(shots)]
+    talk = compose(rng)
+    if style.naming == "name" and not all(t.names for t in (*shown, talk)):
+        style = Style("role", style.tense, style.opening, style.joiner, style.tone)
+    exemplars = [prompts.Exemplar(t.text, t.summary(style, rng)) for t in shown]
+    prompt = prompts.few_shot(talk.text, exemplars, instruction(rng))
+    return Example(f"summarize, {shots} shown", prompt, talk.summary(style, rng, 3))
+
+
+def topic(rng: random.Random) -> Example:
+    """Name the topic of a dialogue with one exchange."""
+    talk = compose(rng, exchanges=1)
+    return Example("topic", prompts.TOPIC_PROMPT.format(dialogue=talk.text), talk.topic)
+
+
+def who(rng: random.Random) -> Example:
+    """Ask who did one of the things that a dialogue tells."""
+    talk = compose(rng)
+    told = rng.choice(talk.told)
+    clause = rng.choice(told.reports)
+    subject = re.match(r"\{([AB])\} ", clause)
+    if not subject:
+        return who(rng)
+    people = {s: talk.tag(s) for s in "AB"}
+    named = people | {f"{s}'s": f"{tag}'s" for s, tag in people.items()}
+    rest = conjugate(clause[subject.end() :], "present")
+    question = tidy(articles(fill(f"Who {rest}?", named)))
+    return Example("question", prompts.QUESTION_PROMPT.format(text=talk.text, question=question), people[subject[1]])
+
+
+# ---------------------------------------------------------------- dialogues written by hand
+
+
+def free_summary(dialogue: Written, style: Style, rng: random.Random) -> tuple[str, str]:
+    """A hand-written dialogue with some words exchanged, and its summary in a style of tags or positions."""
+    swap = handwritten.swapped(dialogue, rng)
+    text = swap(rng.choice(dialogue.summaries))
+    if style.naming == "position":
+        text = text.replace("#Person1#", "the first speaker").replace("#Person2#", "the second speaker")
+        text = re.sub(r"(^|[.?!] )(the \w+ speaker)", lambda m: m[1] + capitalized(m[2]), text)
+    opening = style.opening.format(topic=dialogue.topic)
+    if opening.endswith((", ", ": ")) and text.startswith("The "):
+        text = "t" + text[1:]
+    return swap(dialogue.text), opening + text
+
+
+def free_style(rng: random.Random, house: bool) -> Style:
+    """A style that a free summary can have: tags or positions, present tense, sentences."""
+    if house:
+        return Style("tag", "present", "", ". ")
+    return Style("position", "present", rng.choice(OPENINGS), ". ")
+
+
+def written_summary(rng: random.Random) -> Example:
+    """Zero-shot, a hand-written dialogue."""
+    dialogue = rng.choice(handwritten.written("train"))
+    text, told = free_summary(dialogue, free_style(rng, house=False), rng)
+    return Example("summarize, by hand", prompts.zero_shot(text, instruction(rng)), told)
+
+
+def written_like(rng: random.Random) -> Example:
+    """One exemplar, written by hand or composed, then a hand-written dialogue in the same style."""
+    style = free_style(rng, house=rng.random() < 0.8)
+    first, second = rng.sample(handwritten.written("train"), 2)
+    if rng.random() < 0.5:
+        talk: Talk = compose(rng, exchanges=rng.choice((1, 2)))
+        exemplar = prompts.Exemplar(talk.text, talk.summary(style, rng))
+    else:
+        exemplar = prompts.Exemplar(*free_summary(first, style, rng))
+    text, told = free_summary(second, style, rng)
+    return Example("summarize, by hand, 1 shown", prompts.few_shot(text, [exemplar], instruction(rng)), told)
+
+
+def written_report(rng: random.Random) -> Example:
+    """The report of one turn of a hand-written dialogue, behind all or some of the turns before it."""
+    dialogue = rng.choice([d for d in handwritten.written("train") if any(d.reports)])
+    at = rng.choice([i for i, r in enumerate(dialogue.reports) if r])
+    start = rng.choice((0, max(0, at - 3)))
+    swap = handwritten.swapped(dialogue, rng)
+    told = dialogue.reports[at] or ""
+    return Example(
+        "report, by hand", rng.choice(REPORTS).format(text=swap("\n".join(dialogue.turns[start : at + 1]))), swap(told)
+    )
+
+
+def old_world(rng: random.Random) -> Example:
+    """The tasks of the 120 scenarios, notes and word problems."""
+    return tasks.sample_example(rng.choice((1, 2)), rng)
+
+
+TEXT: dict[Callable[[random.Random], Example], float] = {span_corruption: 0.6, next_turn: 0.4}
+INSTRUCTIONS: dict[Callable[[random.Random], Example], float] = {
+    span_corruption: 0.02,
+    next_turn: 0.03,
+    copy_text: 0.03,
+    report: 0.12,
+    summary: 0.17,
+    lambda rng: summary_like(rng, 1): 0.20,
+    lambda rng: summary_like(rng, 2): 0.02,
+    lambda rng: summary_like(rng, 3): 0.01,
+    topic: 0.02,
+    who: 0.04,
+    written_summary: 0.01,
+    written_like: 0.025,
+    written_report: 0.05,
+    tasks.word_problem: 0.04,
+    old_world: 0.21,
+}
+MIXTURES = {"text": TEXT, "instructions": INSTRUCTIONS}
+
+
+def sample_example(mixture: str, rng: random.Random) -> Example:
+    """One example of the mixture "text" (unlabelled only) or "instructions"."""
+    shares = MIXTURES[mixture]
+    return rng.choices(list(shares), list(shares.values()))[0](rng)
