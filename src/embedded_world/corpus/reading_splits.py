@@ -20,7 +20,7 @@ from embedded_world.corpus.talk import Talk, compose
 from genai_labs.paths import DATA
 
 READING = DATA / "reading"
-SIZES = {"train": 4000, "validation": 500, "test": 500, "unseen": 300}
+SIZES = {"train": 2500, "validation": 500, "test": 500, "unseen": 300}
 REFERENCES = {"train": 1, "validation": 1, "test": 3, "unseen": 3}
 RECORDED = ("test", "unseen")
 HOSTILE_SHARE = 0.15

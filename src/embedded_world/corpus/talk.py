@@ -45,8 +45,11 @@ ROLES: dict[str, tuple[tuple[str, str], ...]] = {
     "gym": (("the member", "the trainer"),),
 }
 EXCHANGES = ((1, 0.34), (2, 0.40), (3, 0.18), (4, 0.08))
-GREETED, CLOSED, ASIDE, SLIP, PREFIX, HOSTILE, UNANSWERED = 0.55, 0.45, 0.25, 0.16, 0.12, 0.6, 0.04
+GREETED, CLOSED, ASIDE, BACKCHANNEL, SLIP, PREFIX, UNANSWERED = 0.35, 0.3, 0.12, 0.3, 0.16, 0.14, 0.04
+EXPANDED = 0.2  # of contractions are spoken in full
 FRESH_SHARE = 0.15  # of phrasings and of wordings of reports: kept from training
+FRESH_IN_TESTS = 0.3  # of phrasings in validation, test and unseen are drawn from those kept from training
+TRAINED = ("pretraining", "train")
 CORRECTABLE = frozenset({"day", "clock", "price", "number", "date", "name", "month", "duration"})
 SLIPS = (
     "{old}, no, {new}", "{old}, sorry, {new}", "{old}, I mean {new}", "{old}, or rather {new}", "{old}, wait, {new}",
@@ -224,6 +227,16 @@ def _genitive(name: str) -> str:
     return name + ("'" if name.endswith("s") and not name.endswith("#") else "'s")
 
 
+FULL = {"'m": " am", "'re": " are", "'ve": " have", "'ll": " will", "n't": " not"}
+_SUBJECTS = "I|[Yy]ou|[Ww]e|[Tt]hey|do|does|did|is|are|was|were|have|has|had|would|could|should"
+CONTRACTED = re.compile(rf"\b(?:{_SUBJECTS})('m|'re|'ve|'ll|n't)\b(?! (?:I|you|we|they|he|she|it)\b)")
+
+
+def _in_full(text: str, rng: random.Random) -> str:
+    """The text with some contractions spoken in full: "I am" for "I'm"."""
+    return CONTRACTED.sub(lambda m: m[0][: -len(m[1])] + FULL[m[1]] if rng.random() < EXPANDED else m[0], text)
+
+
 def tidy(text: str) -> str:
     """The text with single spaces, and without a doubled article."""
     return re.sub(r"\b([Tt]he) the\b", r"\1", re.sub(r"  +", " ", text))
@@ -320,7 +333,7 @@ def compose(rng: random.Random, split: str = "pretraining", hostile_share: float
     if rng.random() < CLOSED:
         _small_talk(lines, all_acts().closings, setting, names, talk, rng)
     for line in lines:
-        text = sentence_case(tidy(articles(line.text)))
+        text = sentence_case(tidy(articles(_in_full(line.text, rng))))
         if talk.turns and talk.turns[-1][0] == line.speaker:
             talk.turns[-1] = (line.speaker, f"{talk.turns[-1][1]} {text}")
         else:
@@ -352,14 +365,15 @@ def _opener(act: Act, setting: str, rng: random.Random) -> str:
 
 
 def _choose(phrasings: Sequence[Phrasing], act: str, split: str, rng: random.Random) -> Phrasing:
-    if split in ("pretraining", "train"):
-        phrasings = [p for p in phrasings if not fresh(act, " ".join(p.turns))] or phrasings
-    return rng.choice(phrasings)
+    kept = [p for p in phrasings if fresh(act, " ".join(p.turns))]
+    if split in TRAINED:
+        return rng.choice([p for p in phrasings if p not in kept] or phrasings)
+    return rng.choice(kept if kept and rng.random() < FRESH_IN_TESTS else phrasings)
 
 
 def _reports(part: Part, phrasing: Phrasing, act: str, split: str) -> tuple[str, ...]:
     options = phrasing.reports or tuple(part.reports)
-    if split in ("pretraining", "train"):
+    if split in TRAINED:
         return tuple(r for r in options if not fresh(act, r)) or options
     return options
 
@@ -388,14 +402,13 @@ def _exchange(
     """Add an act's opening, begun by speaker ``a``."""
     phrasing = _choose(act.opening.phrasings, act.id, split, rng)
     reports = _reports(act.opening, phrasing, act.id, split)
-    if lines and lines[-1].speaker == a and rng.random() < 0.5:
+    if lines and lines[-1].speaker == a and rng.random() < BACKCHANNEL:
         lines.append(Line(other(a), rng.choice(BACKCHANNELS)))
     slots = Slots()
     said = _spoken(phrasing, a, rng, split == "unseen", taken, slots)
     if not first:
         said[0].text = _after(rng.choice(CHANGES), said[0])
-    elif rng.random() < PREFIX:
-        said[0].text = _after(rng.choice(FILLERS), said[0])
+    _fill_pauses(said if first else said[1:], rng)
     lines += said
     talk.told.append(Told(act.id, "opening", a, _open_reports(reports, slots, a), dict(slots.told)))
     talk.topics.append(act.title)
@@ -412,8 +425,7 @@ def _answer(
     phrasing = _choose(part.phrasings, act.id, split, rng)
     reports = _reports(part, phrasing, act.id, split)
     said = _spoken(phrasing, other(a), rng, split == "unseen", taken, slots)
-    if rng.random() < PREFIX:
-        said[0].text = _after(rng.choice(FILLERS), said[0])
+    _fill_pauses(said, rng)
     lines += said
     told = _open_reports(reports, slots, a)
     talk.told.append(Told(act.id, part.outcome, other(a), told, dict(slots.told), _others(act, part, a, slots)))
@@ -424,6 +436,13 @@ def _others(act: Act, true: Part, a: str, slots: Slots) -> tuple[str, ...]:
     known = set(slots.told) | {"A", "B", "A's", "B's"}
     reports = [r for part in act.answers if part is not true for r in part.reports]
     return _open_reports([r for r in reports if set(SLOT.findall(r)) <= known], slots, a)
+
+
+def _fill_pauses(said: Sequence[Line], rng: random.Random) -> None:
+    """Put "Well," and the like in front of some turns."""
+    for line in said:
+        if rng.random() < PREFIX:
+            line.text = _after(rng.choice(FILLERS), line)
 
 
 def _open_reports(reports: Sequence[str], slots: Slots, a: str) -> tuple[str, ...]:

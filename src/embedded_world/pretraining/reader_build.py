@@ -1,0 +1,270 @@
+"""The world that must be read, step by step: ``python -m embedded_world.pretraining.reader_build``.
+
+corpus: the files in ``data/reading``. tokenizer, model: into the working folder; an interrupted training goes on.
+export: the two models into ``data/models``. scores: how well they read, into ``results/reader.json`` and ``.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file
+from transformers import GenerationConfig, T5ForConditionalGeneration
+
+from embedded_world.corpus import handwritten, reading, reading_splits, tasks
+from embedded_world.pretraining import model as models
+from embedded_world.pretraining import reader, tokenizer
+from genai_labs.loading import checksums
+from genai_labs.loading.data import Row, load_split
+from genai_labs.paths import BUILD, MODELS, ROOT
+from genai_labs.prompting import prompts
+from genai_labs.prompting.generation import generate, greedy
+from genai_labs.scoring.baselines import baselines
+from genai_labs.scoring.content import content_f1, grounded
+from genai_labs.scoring.familiarity import FILE, dialogue_losses, familiarity
+from genai_labs.scoring.intervals import paired_bootstrap
+from genai_labs.scoring.metrics import rouge_scores
+from genai_labs.scoring.truth import how_it_ended, who_did_what
+
+VOCABULARY = 6144
+TOKENIZER_EXAMPLES = 24_000
+NAMES = {"text": "t5-reader-pretrained", "instructions": "t5-reader"}
+RESULTS = ROOT / "results" / "reader.json"
+MOST_TOKENS = 100
+
+
+def build_corpus(_: argparse.Namespace) -> None:
+    """Write the splits and their card."""
+    reading_splits.write()
+
+
+def build_tokenizer(args: argparse.Namespace) -> None:
+    """Train the tokenizer on a sample of the mixture."""
+    rng = random.Random("reader-tokenizer-0")
+    texts = []
+    for _ in range(TOKENIZER_EXAMPLES):
+        example = reading.sample_example("instructions", rng)
+        if example.task != "span corruption":
+            texts += [example.source, example.target]
+    made = tokenizer.train_tokenizer(texts, VOCABULARY, tokenizer.SPOKEN_PIECES)
+    made.save_pretrained(args.work / "tokenizer")
+
+
+def build_model(args: argparse.Namespace) -> None:
+    """Train both models, or go on where an interrupted run stopped."""
+    reader.train(args.work, args.minutes, tokens=args.tokens, processes=args.processes)
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write both models in fp16 with their tokenizer, and what is known of their training."""
+    words = tokenizer.saved_tokenizer(args.work / "tokenizer")
+    log = [json.loads(line) for line in (args.work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    device = (
+        (args.work / "device.txt").read_text(encoding="utf-8").strip() if (args.work / "device.txt").exists() else ""
+    )
+    for phase, name in NAMES.items():
+        folder = MODELS / name
+        folder.mkdir(parents=True, exist_ok=True)
+        made = models.new_model(len(words), tokenizer.WINDOW, reader.SEED, models.READS)
+        weights = load_file(args.work / f"{phase}.safetensors")
+        with torch.no_grad():
+            for key, parameter in made.named_parameters():
+                parameter.copy_(weights[key])
+        made.half()
+        made.generation_config = GenerationConfig(
+            decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, max_new_tokens=MOST_TOKENS, do_sample=False
+        )
+        made.save_pretrained(folder)
+        words.save_pretrained(folder)
+        rows = [row for row in log if phase == "instructions" or row["phase"] == "text"]
+        record = {
+            "command": "python -m embedded_world.pretraining.reader_build",
+            "seed": reader.SEED,
+            "parameters": sum(p.numel() for p in made.parameters()),
+            "vocabulary": len(words),
+            "examples": rows[-1]["examples"],
+            "steps": rows[-1]["step"],
+            "minutes": round(rows[-1]["seconds"] / 60, 1),
+            "device": device,
+            "phases": [vars(p) for p in reader.PHASES][: 1 if phase == "text" else 2],
+            "losses": rows[:: max(1, len(rows) // 12)] + rows[-1:],
+            "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        }
+        (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def sets() -> dict[str, tuple[list[Row], list[list[dict[str, Any]]] | None]]:
+    """What the models are scored on: rows and, of composed dialogues, the records."""
+    found: dict[str, tuple[list[Row], list[list[dict[str, Any]]] | None]] = {}
+    for name, split in (("known", "test"), ("unseen", "unseen")):
+        path = reading_splits.READING / f"truth_{split}.jsonl"
+        truth = {t["id"]: t["told"] for t in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        rows = load_split(reading_splits.READING, split)
+        found[name] = (rows, [truth[row.id] for row in rows])
+    found["written by hand"] = ([Row(d.id, d.text, d.summaries, d.topic) for d in handwritten.written("test")], None)
+    return found
+
+
+def measure(made: T5ForConditionalGeneration, words: Any, shots: int = 1) -> dict[str, Any]:
+    """Scores of a model with intervals, beside the strongest baseline of each measure."""
+    train = load_split(reading_splits.READING, "train")
+    exemplars = prompts.choose_exemplars(train, shots, seed=0)
+    result: dict[str, Any] = {}
+    for name, (rows, truth) in sets().items():
+        asked = prompts.fit_all(lambda d: prompts.few_shot(d, exemplars), [row.dialogue for row in rows], words)
+        written = generate(made, words, asked, greedy(MOST_TOKENS))
+        others = baselines(rows, train)
+        references, dialogues = [list(row.references) for row in rows], [row.dialogue for row in rows]
+        table: dict[str, Any] = {"n": len(rows), "outputs": written[:12]}
+        for measure_name, score in (("content F1", content_f1), ("ROUGE-1", rouge_scores)):
+            own = score(written, references)
+            beside = {each: score(texts, references) for each, texts in others.items()}
+            best = max(beside, key=lambda each: float(beside[each].mean()))
+            table[measure_name] = {
+                "value": paired_bootstrap(own),
+                "baselines": {each: round(float(scores.mean()), 3) for each, scores in beside.items()},
+                "strongest": best,
+                "above the strongest": paired_bootstrap(own, beside[best]),
+                "above the fixed string": paired_bootstrap(own, beside["fixed string"]),
+            }
+        told = np.mean([grounded([each] * 1, [d]) for r, d in zip(references, dialogues, strict=True) for each in r])
+        table["grounded"] = {
+            "value": paired_bootstrap(grounded(written, dialogues)),
+            "references": round(float(told), 3),
+        }
+        if truth is not None:
+            table["who did what"] = {"value": paired_bootstrap(who_did_what(written, truth))}
+            ends = how_it_ended(written, truth)
+            table["how it ended"] = {"value": paired_bootstrap(ends[~np.isnan(ends)])}
+        result[name] = table
+    return result
+
+
+def word_problems(made: T5ForConditionalGeneration, words: Any, count: int = 300) -> dict[str, Any]:
+    """Two-step problems with numbers never seen together, answered at once and step by step."""
+    rng = random.Random("reader-problems")
+    drawn: list[tuple[str, str, str]] = []
+    while len(drawn) < count:
+        problem = tasks.draw_problem(rng, "test")
+        if problem[1].count("=") == 2:
+            drawn.append(problem)
+    right = {}
+    for name, prompt in (("at once", prompts.PROBLEM_PROMPT), ("step by step", prompts.REASONING_PROMPT)):
+        outputs = generate(made, words, [prompt.format(problem=p) for p, _, _ in drawn], greedy(80))
+        last = [text.rstrip(".").split(" ")[-1] for text in outputs]
+        right[name] = np.array([float(a == answer) for a, (_, _, answer) in zip(last, drawn, strict=True)])
+    return {
+        "n": count,
+        **{name: paired_bootstrap(scores) for name, scores in right.items()},
+        "difference": paired_bootstrap(right["step by step"], right["at once"]),
+    }
+
+
+def measure_familiarity(made: T5ForConditionalGeneration, words: Any, folder: Path) -> dict[str, Any]:
+    """The scale of familiarity into the model's folder, and how familiar each set is."""
+    known = dialogue_losses(made, words, [r.dialogue for r in load_split(reading_splits.READING, "validation")])
+    known = known[~np.isnan(known)]
+    scale = {"losses": [round(float(x), 4) for x in np.sort(known)]}
+    (folder / FILE).write_text(json.dumps(scale) + "\n", encoding="utf-8")
+    found = {}
+    for name, (rows, _) in sets().items():
+        losses = dialogue_losses(made, words, [row.dialogue for row in rows])
+        shares = familiarity(losses, known)
+        found[name] = {"loss": round(float(np.nanmean(losses)), 3), "median familiarity": float(np.nanmedian(shares))}
+    return found
+
+
+def scores(args: argparse.Namespace) -> None:
+    """Measure both models and write the results, the cards and the checksums."""
+    everything: dict[str, Any] = {}
+    for name in NAMES.values():
+        folder = MODELS / name
+        words = tokenizer.saved_tokenizer(folder)
+        made = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+        start = time.perf_counter()
+        everything[name] = {"one shot": measure(made, words)}
+        if name == NAMES["instructions"]:
+            everything[name] |= {
+                "word problems": word_problems(made, words),
+                "familiarity": measure_familiarity(made, words, folder),
+            }
+        print(f"{name}: measured in {time.perf_counter() - start:.0f} s", flush=True)
+        checksums.write_sums(folder)
+    RESULTS.write_text(json.dumps(everything, indent=1, default=float) + "\n", encoding="utf-8")
+    RESULTS.with_suffix(".md").write_text(as_markdown(everything), encoding="utf-8")
+
+
+def as_markdown(everything: dict[str, Any]) -> str:
+    """The results as tables."""
+
+    def shown(value: Sequence[float]) -> str:
+        return f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]"
+
+    lines = ["# How well the models read", "", "One shot, tags style, greedy; means with 95 % intervals.", ""]
+    for name, found in everything.items():
+        lines += [f"## {name}", "", "| | " + " | ".join(found["one shot"]) + " |"]
+        lines.append("| --- |" + " --- |" * len(found["one shot"]))
+        columns = found["one shot"].values()
+        lines.append("| dialogues | " + " | ".join(str(c["n"]) for c in columns) + " |")
+        for measure_name in ("content F1", "ROUGE-1"):
+            lines.append(f"| {measure_name} | " + " | ".join(shown(c[measure_name]["value"]) for c in columns) + " |")
+            best = (
+                f"{c[measure_name]['strongest']}, {c[measure_name]['baselines'][c[measure_name]['strongest']]:.2f}"
+                for c in columns
+            )
+            lines.append("| its strongest baseline | " + " | ".join(best) + " |")
+            above = (shown(c[measure_name]["above the strongest"]) for c in columns)
+            lines.append("| above it by | " + " | ".join(above) + " |")
+            above = (shown(c[measure_name]["above the fixed string"]) for c in columns)
+            lines.append("| above the fixed string by | " + " | ".join(above) + " |")
+        cells = (f"{shown(c['grounded']['value'])} ({c['grounded']['references']:.2f})" for c in columns)
+        lines.append("| grounded (references) | " + " | ".join(cells) + " |")
+        for measure_name in ("who did what", "how it ended"):
+            cells = (shown(c[measure_name]["value"]) if measure_name in c else "-" for c in columns)
+            lines.append(f"| {measure_name} | " + " | ".join(cells) + " |")
+        lines.append("")
+        if problems := found.get("word problems"):
+            parts = [f"{key} {shown(problems[key])}" for key in ("at once", "step by step", "difference")]
+            lines += [f"Two-step word problems ({problems['n']}): {', '.join(parts)}.", ""]
+        if known := found.get("familiarity"):
+            parts = [f"{key} {v['median familiarity']:.2f} (loss {v['loss']:.2f})" for key, v in known.items()]
+            lines += [f"Median familiarity: {', '.join(parts)}.", ""]
+    return "\n".join(lines)
+
+
+STEPS = {
+    "corpus": build_corpus,
+    "tokenizer": build_tokenizer,
+    "model": build_model,
+    "export": export,
+    "scores": scores,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the steps asked for, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
+    parser.add_argument("--work", type=Path, default=BUILD / "reader", help="folder for checkpoints and logs")
+    parser.add_argument("--minutes", type=float, default=360.0, help="of training, all together (default: 360)")
+    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that make batches")
+    parser.add_argument("--tokens", type=int, default=4096, help="source tokens in a batch (default: 4096)")
+    args = parser.parse_args(argv)
+    args.work.mkdir(parents=True, exist_ok=True)
+    for step in args.steps or STEPS:
+        STEPS[step](args)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,43 @@
+"""How familiar a dialogue is to a model, and what a damaged scale is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genai_labs.errors import LabError
+from genai_labs.loading.models import load_model
+from genai_labs.loading.profiles import load_profile
+from genai_labs.scoring.familiarity import FILE, dialogue_losses, familiarity, known_losses
+
+KNOWN = [1.0, 2.0, 3.0, 4.0]
+
+
+def test_familiarity_is_the_share_of_known_dialogues_that_surprise_at_least_as_much() -> None:
+    assert familiarity([0.5, 1.0, 2.5, 4.0, 4.1], KNOWN).tolist() == [1.0, 1.0, 0.5, 0.25, 0.0]
+    assert np.isnan(familiarity([float("nan")], KNOWN)[0])
+
+
+def test_without_known_dialogues_there_is_no_scale() -> None:
+    with pytest.raises(LabError, match="none were given"):
+        familiarity([1.0], [])
+
+
+def test_a_model_without_a_scale_has_none_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    assert known_losses(tmp_path) is None
+    (tmp_path / FILE).write_text('{"losses": ["x"]}', encoding="utf-8")
+    with pytest.raises(LabError, match="cannot be read"):
+        known_losses(tmp_path)
+    (tmp_path / FILE).write_text('{"losses": [1, 2]}', encoding="utf-8")
+    assert known_losses(tmp_path) == [1.0, 2.0]
+
+
+def test_scrambled_words_surprise_the_model_more_than_a_dialogue() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    dialogue = (
+        "#Person1#: Hello, can I help you?\n#Person2#: Yes, I am looking for a blue scarf.\n#Person1#: Here it is."
+    )
+    scrambled = "#Person1#: you Hello help can?\n#Person2#: scarf a am blue Yes for I looking.\n#Person1#: is Here it."
+    losses = dialogue_losses(model, tokenizer, [dialogue, scrambled, "#Person1#: Hello."], progress=False)
+    assert losses[0] < losses[1]
+    assert np.isnan(losses[2])
