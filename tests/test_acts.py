@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from embedded_world.corpus import acts, handwritten, reading, words
+from embedded_world.corpus.compose import ROLES, compose, is_kept_apart, pair_split, single
+from embedded_world.corpus.spoken import placed
 from embedded_world.corpus.styles import HOUSE, KNOWN
-from embedded_world.corpus.talk import ROLES, Talk, compose, fresh, placed, single
+from embedded_world.corpus.talk import Talk
 from genai_labs.errors import LabError
 from genai_labs.scoring.truth import exchanged, how_it_ended, who_did_what
 
@@ -18,7 +20,7 @@ FILES = sorted(acts.ACTS.glob("*.acts"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_file_of_acts_has_no_problems(path: Path) -> None:
-    assert list(acts.problems(acts.read_acts(path))) == []
+    assert list(acts.faults_in(acts.read_acts(path))) == []
 
 
 def test_there_are_many_acts_each_in_many_phrasings() -> None:
@@ -59,7 +61,7 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, text: str, problem:
 )
 def test_what_is_wrong_with_an_act_is_said(tmp_path: Path, line: str, problem: str) -> None:
     (tmp_path / "x.acts").write_text(f"== x\nA> Give me the {{tool}}.\n{line}\n", encoding="utf-8")
-    assert any(problem in each for each in acts.problems(acts.read_acts(tmp_path / "x.acts")))
+    assert any(problem in each for each in acts.faults_in(acts.read_acts(tmp_path / "x.acts")))
 
 
 @pytest.mark.parametrize(
@@ -144,8 +146,6 @@ def test_the_unseen_split_has_words_and_pairs_that_training_never_meets() -> Non
 
 
 def _pairs(openings: list[str]) -> list[float]:
-    from embedded_world.corpus.talk import pair_split
-
     return [pair_split(a, b) for a, b in zip(openings, openings[1:], strict=False)]
 
 
@@ -154,7 +154,7 @@ def test_phrasings_kept_from_training_are_few_and_met_in_test() -> None:
         " ".join(p.turns)
         for act in acts.all_acts().acts
         for p in act.opening.phrasings
-        if fresh(act.id, " ".join(p.turns))
+        if is_kept_apart(act.id, " ".join(p.turns))
     ]
     everything = sum(len(act.opening.phrasings) for act in acts.all_acts().acts)
     assert 0.1 < len(kept) / everything < 0.2
@@ -184,7 +184,7 @@ def test_a_second_price_is_lower_and_in_the_same_money() -> None:
     ("value", "text"), [(2, "two"), (15, "fifteen"), (42, "forty-two"), (150, "a hundred and fifty")]
 )
 def test_numbers_are_written_in_words(value: int, text: str) -> None:
-    assert words.in_words(value) == text
+    assert words.spell_number(value) == text
 
 
 def test_a_single_report_speaks_of_who_speaks() -> None:
@@ -197,7 +197,7 @@ def test_a_single_report_speaks_of_who_speaks() -> None:
 
 
 def test_words_of_a_handwritten_dialogue_are_exchanged_alike_everywhere() -> None:
-    dialogue = handwritten.Written(
+    dialogue = handwritten.HandWritten(
         "x_train_1",
         "a ladder",
         ("#Person1#: Have you seen Nora? She has my ladder.", "#Person2#: Nora left on Friday, with the ladder."),
@@ -216,7 +216,7 @@ def test_words_of_a_handwritten_dialogue_are_exchanged_alike_everywhere() -> Non
 def test_nothing_of_development_or_test_is_in_the_mixture() -> None:
     others = {turn for part in ("dev", "test") for d in handwritten.written(part) for turn in d.turns if len(turn) > 60}
     rng = random.Random(5)
-    for make in (reading.written_summary, reading.written_like, reading.written_report, reading.next_turn):
+    for make in (reading.written_summary, reading.written_like, reading.written_report, reading.turn_to_come):
         for _ in range(60):
             assert not others & set(make(rng).source.split("\n"))
 

@@ -8,7 +8,7 @@ import pytest
 from genai_labs.errors import LabError
 from genai_labs.loading.models import load_model
 from genai_labs.loading.profiles import load_profile
-from genai_labs.scoring.familiarity import FILE, dialogue_losses, familiarity, known_losses
+from genai_labs.prompting.familiarity import FILE, dialogue_losses, familiarity, known_losses
 
 KNOWN = [1.0, 2.0, 3.0, 4.0]
 

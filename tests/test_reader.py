@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from embedded_world.corpus import reading
 from embedded_world.pretraining import model, reader, streams, tokenizer
-from embedded_world.pretraining.forward import Halves, token_losses
+from embedded_world.pretraining.forward import Halves, target_losses
 from embedded_world.pretraining.optimizers import StackedMuon
 
-TINY = model.Shape(32, 4, 48, 2, 2)
+TINY = model.ModelShape(32, 4, 48, 2, 2)
 
 
 def test_the_forward_pass_is_that_of_transformers() -> None:
@@ -25,7 +25,7 @@ def test_the_forward_pass_is_that_of_transformers() -> None:
     targets = torch.randint(3, 200, (3, 8), generator=generator)
     ids[1, 9:], targets[2, 5:] = 0, 0
     labels = targets.masked_fill(targets == 0, -100)
-    ours = token_losses(t5, ids, targets, targets.flatten().nonzero()[:, 0])
+    ours = target_losses(t5, ids, targets, targets.flatten().nonzero()[:, 0])
     ours.mean().backward()
     gradients = {name: p.grad.clone() for name, p in t5.named_parameters() if p.grad is not None}
     t5.zero_grad()
@@ -42,7 +42,7 @@ def test_halves_compute_with_copies_and_move_the_weights() -> None:
     halves = Halves(t5, torch.bfloat16)
     ids, targets = torch.randint(3, 200, (3, 16)), torch.randint(3, 200, (3, 8))
     places = torch.arange(24)
-    whole, half = token_losses(t5, ids, targets, places), token_losses(halves.model, ids, targets, places)
+    whole, half = target_losses(t5, ids, targets, places), target_losses(halves.model, ids, targets, places)
     torch.testing.assert_close(whole, half, atol=0.15, rtol=0.02)
     assert halves.model.shared.weight is t5.shared.weight
     whole.mean().backward()
@@ -58,7 +58,7 @@ def test_halves_compute_with_copies_and_move_the_weights() -> None:
             parameter.mul_(0.5)
     halves.refresh()
     torch.testing.assert_close(
-        token_losses(t5, ids, targets, places), token_losses(halves.model, ids, targets, places), atol=0.1, rtol=0.02
+        target_losses(t5, ids, targets, places), target_losses(halves.model, ids, targets, places), atol=0.1, rtol=0.02
     )
 
 
@@ -86,7 +86,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small tokenizer."""
     folder = tmp_path_factory.mktemp("reader")
     rng = random.Random(0)
-    texts = [reading.sample_example("instructions", rng).source for _ in range(150)]
+    texts = [reading.draw_example("instructions", rng).source for _ in range(150)]
     tokenizer.train_tokenizer(texts, 600, tokenizer.SPOKEN_PIECES).save_pretrained(folder / "tokenizer")
     return folder
 
@@ -126,12 +126,12 @@ def test_a_run_leaves_the_weights_of_each_phase_and_goes_on_where_it_stopped(
     monkeypatch.setattr(reader, "LOOK", 1)
     phases = (reader.Phase("text", 0.5, 1.0, 0.5, 0.5), reader.Phase("instructions", 0.5, 1.0, 0.0, 0.5))
     settings = {"shape": TINY, "tokens": 512, "batches": 1, "processes": 1}
-    reader.train(work, 1.0, phases=phases[:1], **settings)
+    reader.pretrain_reader(work, 1.0, phases=phases[:1], **settings)
     assert (work / "text.safetensors").exists()
     first = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     assert {row["phase"] for row in first} == {"text"}
     # Half of the time is over, with the first phase: the same folder goes on with the second, from the last step.
-    trained = reader.train(work, 1.0, phases=phases, **settings)
+    trained = reader.pretrain_reader(work, 1.0, phases=phases, **settings)
     rows = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
     later = rows[len(first) :]
     assert {row["phase"] for row in later} == {"instructions"}

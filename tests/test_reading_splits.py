@@ -19,7 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes, reading_splits.SIZES = reading_splits.SIZES, SMALL
     made = tmp_path_factory.mktemp("reading")
     try:
-        reading_splits.write(made)
+        reading_splits.write_reading(made)
     finally:
         reading_splits.SIZES = sizes
     return made
@@ -50,7 +50,7 @@ def test_a_record_stands_beside_every_test_dialogue(folder: Path) -> None:
 
 def test_the_same_content_gives_the_same_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_splits, "SIZES", SMALL)
-    reading_splits.write(tmp_path)
+    reading_splits.write_reading(tmp_path)
     for path in sorted(folder.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
@@ -77,10 +77,10 @@ def test_figures_count_what_they_say() -> None:
         Row("a", "#Person1#: I'm here.\n#Person2#: Where's Nora's hat?", ("#Person1# waits.",), ""),
         Row("b", "#Person1#: I'm here.\n#Person2#: Good.\n#Person1#: Yes.\n#Person2#: No.", ("#Person1# goes.",), ""),
     ]
-    found = figures.count(rows, [Row("t", "#Person1#: I'm here.\n#Person2#: Fine.", ("#Person1# waits.",), "")])
+    found = figures.count_figures(rows, [Row("t", "#Person1#: I'm here.\n#Person2#: Fine.", ("#Person1# waits.",), "")])
     assert found.contractions == pytest.approx(1000 * 3 / 10)  # twice I'm and Where's, not Nora's
     assert found.turns_sd == 1.0
     assert found.repeated == pytest.approx(2 / 6)
     assert found.in_train == pytest.approx(2 / 6)
     assert found.clauses_in_train == 0.5
-    assert "| turns that repeat" in figures.as_markdown({"x": found})
+    assert "| turns that repeat" in figures.figures_table({"x": found})

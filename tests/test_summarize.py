@@ -14,7 +14,7 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.prompting import generation, prompts
+from genai_labs.prompting import familiarity, generation, prompts
 from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
 TALK = "Anna: Hello Bob, would you help me on Friday?\nBob: At six, gladly.\nAnna: Thank you."
@@ -68,6 +68,35 @@ def test_a_csv_file_keeps_its_columns_and_gets_one_more(said: list[str], tmp_pat
     )
     assert out.read_text(encoding="utf-8") == expected
     assert file.read_bytes() == before
+
+
+@pytest.fixture
+def knows_its_domain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was measured on its domain, and is surprised by whoever speaks of Friday."""
+    monkeypatch.setattr(familiarity, "known_losses", lambda folder: [1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(
+        familiarity, "dialogue_losses", lambda model, tokenizer, texts: [9.0 if "Friday" in t else 1.5 for t in texts]
+    )
+
+
+def test_an_unfamiliar_dialogue_comes_with_a_warning_and_a_column(
+    said: list[str], knows_its_domain: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "talks.csv", tmp_path / "out.csv"
+    file.write_text(f'dialogue\n"{TALK}"\n"#Person1#: Hi, there."\n', encoding="utf-8")
+    assert run(file, "--out", out) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].startswith("  Unfamiliar (0.00): this dialogue is unlike anything")
+    assert "Unfamiliar" not in printed[2]
+    with out.open(encoding="utf-8", newline="") as table:
+        assert [row["familiarity"] for row in csv.DictReader(table)] == ["0.0", "0.75"]
+
+
+def test_a_familiarity_that_stands_there_already_is_not_lost(said: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "talks.csv"
+    file.write_text("dialogue,familiarity\na: hello,b\n", encoding="utf-8")
+    with pytest.raises(LabError, match="has a column familiarity already"):
+        run(file)
 
 
 def test_json_lines_keep_their_fields(said: list[str], tmp_path: Path) -> None:

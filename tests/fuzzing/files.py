@@ -185,7 +185,7 @@ def summaries_are_written_beside_what_was_read(given: Any, folder: Path) -> None
         assert TOKENIZER.unk_token_id not in TOKENIZER(each.text)["input_ids"]
     outputs = [each.with_names('#Person1# says "no", #Person2# 1,5.\n') for each in dialogues]
     out = folder / "out"
-    summarize.write_summaries(table, outputs, out)
+    summarize.write_summaries(table, {summarize.OUTPUT: outputs}, out)
     written = out.read_bytes().decode()
     if ending.lower() == ".csv":
         again = list(csv.DictReader(io.StringIO(written, newline="")))

@@ -184,7 +184,7 @@ def all_acts() -> Acts:
     return found
 
 
-def problems(found: Acts) -> Iterator[str]:
+def faults_in(found: Acts) -> Iterator[str]:
     """What is wrong with the content of a file, in words; nothing where it is fit for the generator."""
     seen: set[str] = set()
     for act in found.acts:
@@ -195,7 +195,7 @@ def problems(found: Acts) -> Iterator[str]:
     for kind, entries in (("greet", found.greetings), ("close", found.closings), ("aside", found.asides)):
         for where, _, turns in entries:
             for turn in turns:
-                yield from (f"{kind}: {p}" for p in _text_problems(turn, {"1", "2"}))
+                yield from (f"{kind}: {p}" for p in _turn_text_problems(turn, {"1", "2"}))
             if unknown := set(where) - {*EQUALS, *SERVICE}:
                 yield f"{kind}: unknown settings {sorted(unknown)}"
     for name, lines in found.pools.items():
@@ -204,13 +204,13 @@ def problems(found: Acts) -> Iterator[str]:
         if len(lines) < FEWEST["pool"]:
             yield f"pool {name}: only {len(lines)} lines"
         for spoken, reported in lines:
-            yield from (f"pool {name}: {p}" for p in _text_problems(spoken, set(), ends=False))
+            yield from (f"pool {name}: {p}" for p in _turn_text_problems(spoken, set(), ends=False))
             yield from (f"pool {name}: {p}" for p in _report_problems(reported, {"S", "H", "S's", "H's"}, begins=False))
-            if missing := _slots(reported) - _slots(spoken) - {"S", "H", "S's", "H's"}:
+            if missing := _slots_in(reported) - _slots_in(spoken) - {"S", "H", "S's", "H's"}:
                 yield f"pool {name}: {sorted(missing)} reported but not said: {spoken}"
 
 
-def _slots(text: str) -> set[str]:
+def _slots_in(text: str) -> set[str]:
     return set(SLOT.findall(text))
 
 
@@ -241,16 +241,16 @@ def _act_problems(act: Act) -> Iterator[str]:
             if part is act.opening and len(phrasing.turns) % 2 == 0:
                 yield f"{name}: has to end with A speaking: {' // '.join(phrasing.turns)}"
             for turn in phrasing.turns:
-                yield from (f"{name}: {p}" for p in _text_problems(turn, set()))
-                if any(turn.count("{" + slot + "}") > 1 for slot in _slots(turn)):
+                yield from (f"{name}: {p}" for p in _turn_text_problems(turn, set()))
+                if any(turn.count("{" + slot + "}") > 1 for slot in _slots_in(turn)):
                     yield f"{name}: a slot twice in one turn: {turn}"
             for report in phrasing.reports:
                 yield from (f"{name}: {p}" for p in _report_problems(report, SPEAKERS))
-                if missing := _slots(report) - SPEAKERS - phrasing.slots - said:
+                if missing := _slots_in(report) - SPEAKERS - phrasing.slots - said:
                     yield f"{name}: {sorted(missing)} reported but not said by every phrasing: {report}"
         for report in part.reports:
             yield from (f"{name}: {p}" for p in _report_problems(report, SPEAKERS))
-            if missing := _slots(report) - SPEAKERS - common - said:
+            if missing := _slots_in(report) - SPEAKERS - common - said:
                 yield f"{name}: {sorted(missing)} reported but not said by every phrasing: {report}"
         if part is act.opening:
             said = set.intersection(*(p.slots for p in part.phrasings)) if part.phrasings else set()
@@ -260,8 +260,8 @@ def _known(name: str) -> bool:
     return slot_type(name) in (*WORD_TYPES, *CLAUSE_TYPES)
 
 
-def _text_problems(text: str, names: Iterable[str], ends: bool = True) -> Iterator[str]:
-    for slot in _slots(text):
+def _turn_text_problems(text: str, names: Iterable[str], ends: bool = True) -> Iterator[str]:
+    for slot in _slots_in(text):
         if slot not in names and not _known(slot):
             yield f"unknown slot {{{slot}}}: {text}"
     if ends and not re.search(r"[.?!,]$|\.\.\.$", text):
@@ -271,7 +271,7 @@ def _text_problems(text: str, names: Iterable[str], ends: bool = True) -> Iterat
 
 
 def _report_problems(text: str, names: Iterable[str], begins: bool = True) -> Iterator[str]:
-    for slot in _slots(text):
+    for slot in _slots_in(text):
         if slot not in names and not _known(slot):
             yield f"unknown slot {{{slot}}} in the report: {text}"
     if begins and not re.match(r"\{[AB]('s)?\}", text):
@@ -302,7 +302,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=5, help="exchanges to print (default: 5)")
     options = parser.parse_args(arguments)
     found = read_acts(options.file)
-    wrong = list(problems(found))
+    wrong = list(faults_in(found))
     for problem in wrong[:60]:
         print("PROBLEM", problem)
     rng = random.Random()

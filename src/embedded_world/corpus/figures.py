@@ -96,7 +96,7 @@ def said(dialogue: str) -> list[str]:
     return [line.split(": ", 1)[-1] for line in dialogue.split("\n")]
 
 
-def count(rows: Sequence[Row], train: Sequence[Row] = ()) -> Figures:
+def count_figures(rows: Sequence[Row], train: Sequence[Row] = ()) -> Figures:
     """The figures of a corpus, compared with its training split where there is one."""
     rng = random.Random(0)
     turns = [said(row.dialogue) for row in rows]
@@ -129,7 +129,7 @@ def _again(turns: Sequence[str]) -> float:
     return sum(n for n in counts.values() if n > 1) / len(turns)
 
 
-def as_markdown(found: dict[str, Figures]) -> str:
+def figures_table(found: dict[str, Figures]) -> str:
     """A table with a column for each corpus."""
     names = {
         "dialogues": "dialogues",
@@ -158,14 +158,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beside", type=Path, help="a folder with DialogSum's CSV files")
     args = parser.parse_args(argv)
     train = load_split(reading_splits.READING, "train")
-    found = {split: count(load_split(reading_splits.READING, split), train) for split in ("test", "unseen")}
+    found = {split: count_figures(load_split(reading_splits.READING, split), train) for split in ("test", "unseen")}
     written = {
         part: [Row(d.id, d.text, d.summaries, d.topic) for d in handwritten.written(part)] for part in ("train", "test")
     }
-    found["written by hand"] = count(written["test"], written["train"])
+    found["written by hand"] = count_figures(written["test"], written["train"])
     if args.beside:
-        found["DialogSum"] = count(load_split(args.beside, "test"), load_split(args.beside, "train"))
-    print(as_markdown(found))
+        found["DialogSum"] = count_figures(load_split(args.beside, "test"), load_split(args.beside, "train"))
+    print(figures_table(found))
     return 0
 
 

@@ -26,7 +26,7 @@ DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class HandWritten:
     """One dialogue: its turns with tags, summaries, and the report of each turn (None: nothing to report)."""
 
     id: str
@@ -42,7 +42,7 @@ class Written:
 
 
 @cache
-def written(part: str) -> tuple[Written, ...]:
+def written(part: str) -> tuple[HandWritten, ...]:
     """The dialogues of a part: "train", "dev" or "test"."""
     reports: dict[str, Any] = {}
     for path in sorted((FOLDER / "turns").glob("*.jsonl")):
@@ -54,7 +54,7 @@ def written(part: str) -> tuple[Written, ...]:
             row = json.loads(line)
             if f"_{part}_" in row["id"]:
                 found.append(
-                    Written(
+                    HandWritten(
                         row["id"],
                         row["topic"],
                         tuple(row["turns"]),
@@ -66,7 +66,7 @@ def written(part: str) -> tuple[Written, ...]:
     return tuple(found)
 
 
-def swapped(dialogue: Written, rng: random.Random, share: float = 0.7) -> Callable[[str], str]:
+def swapped(dialogue: HandWritten, rng: random.Random, share: float = 0.7) -> Callable[[str], str]:
     """A function that exchanges words for others of their kind, the same throughout all texts of a dialogue.
 
     Names, places and days that the dialogue itself calls exchangeable, and everyday words for things, animals, food,
@@ -77,12 +77,12 @@ def swapped(dialogue: Written, rng: random.Random, share: float = 0.7) -> Callab
         if rng.random() > share:
             continue
         if kind in SWAPS:
-            pairs[old] = words.draw(SWAPS[kind], rng)
+            pairs[old] = words.draw_word(SWAPS[kind], rng)
         elif kind == "day" and old in DAYS:
             pairs[old] = rng.choice([d for d in DAYS if d not in dialogue.swap])
     for old, kind in _exchangeable(dialogue):
         if rng.random() < share / 2:
-            pairs.setdefault(old, words.draw(kind, rng, taken=pairs.values()))
+            pairs.setdefault(old, words.draw_word(kind, rng, taken=pairs.values()))
     if not pairs:
         return lambda text: text
     pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(pairs, key=len, reverse=True))) + r")\b")
@@ -103,15 +103,15 @@ def _kinds() -> dict[str, str]:
 
 
 @cache
-def _pattern() -> re.Pattern[str]:
+def _exchangeable_pattern() -> re.Pattern[str]:
     return re.compile(r"\b(" + "|".join(map(re.escape, sorted(_kinds(), key=len, reverse=True))) + r")\b")
 
 
 @cache
-def _exchangeable(dialogue: Written) -> tuple[tuple[str, str], ...]:
+def _exchangeable(dialogue: HandWritten) -> tuple[tuple[str, str], ...]:
     """The words of a dialogue that stand in its summaries or reports too, with their kinds."""
     told = " ".join([*dialogue.summaries, *(r for r in dialogue.reports if r)])
-    both = set(_pattern().findall(dialogue.text)) & set(_pattern().findall(told))
+    both = set(_exchangeable_pattern().findall(dialogue.text)) & set(_exchangeable_pattern().findall(told))
     return tuple((word, _kinds()[word]) for word in sorted(both) if word not in dialogue.swap)
 
 

@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable
 
 from embedded_world.corpus import handwritten, tasks, words
+from embedded_world.corpus.compose import compose, single
 from embedded_world.corpus.dialogue import capitalized
-from embedded_world.corpus.handwritten import Written
+from embedded_world.corpus.handwritten import HandWritten
 from embedded_world.corpus.language import articles, conjugate, fill
+from embedded_world.corpus.spoken import tidy
 from embedded_world.corpus.styles import OPENINGS, Style, exemplar_style, open_style
-from embedded_world.corpus.talk import Talk, compose, single, tidy
+from embedded_world.corpus.talk import Talk
 from genai_labs.loading.lab_data import Example
 from genai_labs.prompting import prompts
 
@@ -35,7 +37,7 @@ def unlabelled(rng: random.Random) -> str:
     return handwritten.swapped(dialogue, rng)(dialogue.text)
 
 
-def next_turn(rng: random.Random) -> Example:
+def turn_to_come(rng: random.Random) -> Example:
     """A dialogue cut off; its next turn, tag and all."""
     lines = unlabelled(rng).split("\n")
     while len(lines) < 2:
@@ -44,7 +46,7 @@ def next_turn(rng: random.Random) -> Example:
     return Example("next turn", "\n".join(lines[:cut]), lines[cut])
 
 
-def span_corruption(rng: random.Random) -> Example:
+def corrupted(rng: random.Random) -> Example:
     """T5's own objective: about 15 % of the words replaced by sentinels, in spans of three on average."""
     pieces, source, target, i, sentinel = unlabelled(rng).split(" "), [], [], 0, 0
     while i < len(pieces):
@@ -59,17 +61,17 @@ def span_corruption(rng: random.Random) -> Example:
     return Example("span corruption", " ".join(source), " ".join([*target, f"<extra_id_{sentinel}>"]))
 
 
-def copy_text(rng: random.Random) -> Example:
+def copied(rng: random.Random) -> Example:
     """Say a list of words or a line again."""
     if rng.random() < 0.5:
         kinds = ("thing", "name", "town", "dish", "animal", "price", "clock", "date", "company", "title", "plant")
-        text = ", ".join(words.draw(rng.choice(kinds), rng) for _ in range(rng.randint(3, 10)))
+        text = ", ".join(words.draw_word(rng.choice(kinds), rng) for _ in range(rng.randint(3, 10)))
     else:
         text = rng.choice(unlabelled(rng).split("\n")).split(": ", 1)[-1]
     return Example("copy", f"Repeat this: {text}", text)
 
 
-def report(rng: random.Random) -> Example:
+def single_report(rng: random.Random) -> Example:
     """The report of the last turn of one or two."""
     text, told = single(rng)
     return Example("report", rng.choice(REPORTS).format(text=text), told)
@@ -80,7 +82,7 @@ def instruction(rng: random.Random) -> str:
     return rng.choice(tasks.TRAINED_INSTRUCTIONS)
 
 
-def summary(rng: random.Random) -> Example:
+def zero_shot_summary(rng: random.Random) -> Example:
     """Zero-shot: one of several instructions, the style left open."""
     talk = compose(rng)
     return Example("summarize", prompts.zero_shot(talk.text, instruction(rng)), talk.summary(open_style(rng), rng, 3))
@@ -98,7 +100,7 @@ def summary_like(rng: random.Random, shots: int) -> Example:
     return Example(f"summarize, {shots} shown", prompt, talk.summary(style, rng, 3))
 
 
-def topic(rng: random.Random) -> Example:
+def topic_of(rng: random.Random) -> Example:
     """Name the topic of a dialogue with one exchange."""
     talk = compose(rng, exchanges=1)
     return Example("topic", prompts.TOPIC_PROMPT.format(dialogue=talk.text), talk.topic)
@@ -122,7 +124,7 @@ def who(rng: random.Random) -> Example:
 # ---------------------------------------------------------------- dialogues written by hand
 
 
-def free_summary(dialogue: Written, style: Style, rng: random.Random) -> tuple[str, str]:
+def free_summary(dialogue: HandWritten, style: Style, rng: random.Random) -> tuple[str, str]:
     """A hand-written dialogue with some words exchanged, and its summary in a style of tags or positions."""
     swap = handwritten.swapped(dialogue, rng)
     text = swap(rng.choice(dialogue.summaries))
@@ -179,17 +181,17 @@ def old_world(rng: random.Random) -> Example:
     return tasks.sample_example(rng.choice((1, 2)), rng)
 
 
-TEXT: dict[Callable[[random.Random], Example], float] = {span_corruption: 0.6, next_turn: 0.4}
+TEXT: dict[Callable[[random.Random], Example], float] = {corrupted: 0.6, turn_to_come: 0.4}
 INSTRUCTIONS: dict[Callable[[random.Random], Example], float] = {
-    span_corruption: 0.02,
-    next_turn: 0.03,
-    copy_text: 0.03,
-    report: 0.12,
-    summary: 0.17,
+    corrupted: 0.02,
+    turn_to_come: 0.03,
+    copied: 0.03,
+    single_report: 0.12,
+    zero_shot_summary: 0.17,
     lambda rng: summary_like(rng, 1): 0.20,
     lambda rng: summary_like(rng, 2): 0.02,
     lambda rng: summary_like(rng, 3): 0.01,
-    topic: 0.02,
+    topic_of: 0.02,
     who: 0.04,
     written_summary: 0.01,
     written_like: 0.025,
@@ -200,7 +202,7 @@ INSTRUCTIONS: dict[Callable[[random.Random], Example], float] = {
 MIXTURES = {"text": TEXT, "instructions": INSTRUCTIONS}
 
 
-def sample_example(mixture: str, rng: random.Random) -> Example:
+def draw_example(mixture: str, rng: random.Random) -> Example:
     """One example of the mixture "text" (unlabelled only) or "instructions"."""
     shares = MIXTURES[mixture]
     return rng.choices(list(shares), list(shares.values()))[0](rng)

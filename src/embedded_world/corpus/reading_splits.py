@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from embedded_world.corpus import handwritten
+from embedded_world.corpus.compose import compose
 from embedded_world.corpus.splits import COLUMNS
 from embedded_world.corpus.styles import HOUSE
-from embedded_world.corpus.talk import Talk, compose
+from embedded_world.corpus.talk import Talk
 from genai_labs.paths import DATA
 
 READING = DATA / "reading"
@@ -37,7 +38,7 @@ def talks(split: str, count: int = 0, seed: int = 0) -> Iterator[Talk]:
             yield talk
 
 
-def references(talk: Talk, count: int, rng: random.Random) -> list[str]:
+def house_references(talk: Talk, count: int, rng: random.Random) -> list[str]:
     """``count`` summaries in the house style, no two the same as far as wordings allow; the last one the shortest."""
     found: list[str] = []
     for i in range(count):
@@ -49,7 +50,7 @@ def references(talk: Talk, count: int, rng: random.Random) -> list[str]:
     return found
 
 
-def write(folder: Path = READING) -> None:
+def write_reading(folder: Path = READING) -> None:
     """Write all splits to ``folder``; the same content gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, count in REFERENCES.items():
@@ -57,7 +58,7 @@ def write(folder: Path = READING) -> None:
         table, truth = [], []
         for i, talk in enumerate(talks(split)):
             row = (talk.text, talk.topic, " + ".join(told.act for told in talk.told if told.kind == "opening"))
-            table += _rows(f"{split}_{i}", row, references(talk, count, rng))
+            table += _csv_rows(f"{split}_{i}", row, house_references(talk, count, rng))
             truth.append({"id": f"{split}_{i}", "setting": talk.setting, "told": talk.record()})
         _write_table(folder / f"{split}.csv", table)
         if split in RECORDED:
@@ -66,11 +67,11 @@ def write(folder: Path = READING) -> None:
     for part in ("train", "dev", "test"):
         table = []
         for dialogue in handwritten.written(part):
-            table += _rows(dialogue.id, (dialogue.text, dialogue.topic, dialogue.topic), dialogue.summaries)
+            table += _csv_rows(dialogue.id, (dialogue.text, dialogue.topic, dialogue.topic), dialogue.summaries)
         _write_table(folder / f"handwritten_{part}.csv", table)
 
 
-def _rows(name: str, row: tuple[str, str, str], summaries: Sequence[str]) -> list[dict[str, Any]]:
+def _csv_rows(name: str, row: tuple[str, str, str], summaries: Sequence[str]) -> list[dict[str, Any]]:
     text, topic, situation = row
     names = [name] if len(summaries) == 1 else [f"{name}_{k}" for k in range(1, len(summaries) + 1)]
     return [

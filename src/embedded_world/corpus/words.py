@@ -92,19 +92,19 @@ def invented(rng: random.Random, syllables: int = 0) -> str:
     return word + (end if word[-1] not in "aeiou" or end[0] not in "aeiouy" else "n" + end)
 
 
-def draw(kind: str, rng: random.Random, unseen: bool = False, taken: Collection[str] = ()) -> str:
+def draw_word(kind: str, rng: random.Random, unseen: bool = False, taken: Collection[str] = ()) -> str:
     """A word or phrase of a type that is not ``taken``.
 
     unseen: from the words kept from training, where the type has any.
     """
     for _ in range(50):
-        word = _MADE[kind](rng) if kind in _MADE else _word(kind, rng, unseen)
+        word = _MADE[kind](rng) if kind in _MADE else _typed_word(kind, rng, unseen)
         if word not in taken:
             return word
     return word
 
 
-def _word(kind: str, rng: random.Random, unseen: bool) -> str:
+def _typed_word(kind: str, rng: random.Random, unseen: bool) -> str:
     if kind in FEW:
         return rng.choice(common(kind))
     chance = rng.random()
@@ -180,15 +180,15 @@ def price(rng: random.Random, below: int = 0, unit: str = "") -> tuple[str, int,
     value = max(2, min(value, below - 1 if below > 4 else value))
     if unit == "dollars" and rng.random() < 0.4:
         return f"${value}", value, unit
-    return f"{in_words(value)} {unit}", value, unit
+    return f"{spell_number(value)} {unit}", value, unit
 
 
-def in_words(value: int) -> str:
+def spell_number(value: int) -> str:
     """A whole number from 2 to 999 in words."""
     if value >= 100:
         rest = value % 100
         hundreds = "a" if value < 200 else HOURS[value // 100 - 1]
-        return f"{hundreds} hundred" + (f" and {in_words(rest)}" if rest > 1 else " and one" if rest else "")
+        return f"{hundreds} hundred" + (f" and {spell_number(rest)}" if rest > 1 else " and one" if rest else "")
     if value <= 12:
         return HOURS[value - 1]
     if value < 20:
@@ -219,7 +219,7 @@ def _duration(rng: random.Random) -> str:
     )
 
 
-def _number(rng: random.Random) -> str:
+def _a_number(rng: random.Random) -> str:
     return rng.choice(NUMBERS) if rng.random() < 0.75 else str(rng.randint(13, 96))
 
 
@@ -237,6 +237,6 @@ _MADE: dict[str, Callable[[random.Random], str]] = {
     "date": _date,
     "price": lambda rng: price(rng)[0],
     "duration": _duration,
-    "number": _number,
+    "number": _a_number,
     "title": _title,
 }

@@ -14,7 +14,7 @@ from transformers import T5ForConditionalGeneration
 from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5Stack
 
 
-def token_losses(
+def target_losses(
     model: T5ForConditionalGeneration, input_ids: torch.Tensor, targets: torch.Tensor, places: torch.Tensor
 ) -> torch.Tensor:
     """Cross-entropy in nats of every target token that counts, [number of places].

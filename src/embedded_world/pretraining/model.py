@@ -24,7 +24,7 @@ DECODER_BIAS = {0: [(1, 4.0)], 1: [(0, 4.0)], 2: [(2, 4.0)]}
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """Width, heads (of 32 each), inner width, and layers of encoder and decoder."""
 
     width: int = 192
@@ -34,11 +34,11 @@ class Shape:
     decoder: int = 3
 
 
-RECALLS = Shape()  # 3.9 million parameters: knows its scenarios by heart
-READS = Shape(256, 8, 512, 4, 3)  # 6.9 million
+RECALLS = ModelShape()  # 3.9 million parameters: knows its scenarios by heart
+READS = ModelShape(256, 8, 512, 4, 3)  # 6.9 million
 
 
-def config(vocabulary: int, window: int, shape: Shape = RECALLS) -> T5Config:
+def config(vocabulary: int, window: int, shape: ModelShape = RECALLS) -> T5Config:
     """T5 v1.1 / FLAN-T5 architecture (gated GELU, RMS norm, relative position biases), small, without dropout."""
     return T5Config(
         vocab_size=vocabulary,
@@ -59,7 +59,7 @@ def config(vocabulary: int, window: int, shape: Shape = RECALLS) -> T5Config:
     )
 
 
-def new_model(vocabulary: int, window: int, seed: int, shape: Shape = RECALLS) -> T5ForConditionalGeneration:
+def new_model(vocabulary: int, window: int, seed: int, shape: ModelShape = RECALLS) -> T5ForConditionalGeneration:
     """A fresh model, fp32, deterministic by seed."""
     torch.manual_seed(seed)
     model = T5ForConditionalGeneration._from_config(config(vocabulary, window, shape), attn_implementation="eager")

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import T5ForConditionalGeneration
 
 from embedded_world.pretraining import model as models
-from embedded_world.pretraining.forward import Halves, token_losses
+from embedded_world.pretraining.forward import Halves, target_losses
 from embedded_world.pretraining.optimizers import StackedMuon
 from embedded_world.pretraining.streams import Packed, Stream
 from embedded_world.pretraining.tokenizer import WINDOW, saved_tokenizer
@@ -114,10 +114,10 @@ def save_halved(model: T5ForConditionalGeneration, path: Path) -> None:
     path.with_suffix(".tmp").replace(path)
 
 
-def train(
+def pretrain_reader(
     work: Path,
     minutes: float,
-    shape: models.Shape = models.READS,
+    shape: models.ModelShape = models.READS,
     tokens: int = 16_384,
     batches: int = 3,
     processes: int = 1,
@@ -153,7 +153,7 @@ def train(
             total = sum(int((p.targets != 0).sum()) for p in packs)
             for packed in packs:
                 ids, targets, places = on_device(packed, device)
-                each = token_losses(halves.model, ids, targets, places)
+                each = target_losses(halves.model, ids, targets, places)
                 (each.sum() / total).backward()
                 losses.add(packed.tasks, each, places // targets.shape[1])
                 progress.examples += len(packed.tasks)
@@ -208,8 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, default=3, help="batches in an optimizer step (default: 3)")
     parser.add_argument("--shape", default="256,8,512,4,3", help="width, heads, inner width, encoder, decoder layers")
     args = parser.parse_args(argv)
-    shape = models.Shape(*map(int, args.shape.split(",")))
-    train(args.work, args.minutes, shape, args.tokens, args.batches, args.processes)
+    shape = models.ModelShape(*map(int, args.shape.split(",")))
+    pretrain_reader(args.work, args.minutes, shape, args.tokens, args.batches, args.processes)
     return 0
 
 

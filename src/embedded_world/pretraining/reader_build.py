@@ -23,15 +23,15 @@ from transformers import GenerationConfig, T5ForConditionalGeneration
 
 from embedded_world.corpus import handwritten, reading, reading_splits, tasks
 from embedded_world.pretraining import model as models
-from embedded_world.pretraining import reader, tokenizer
+from embedded_world.pretraining import reader, reader_cards, tokenizer
 from genai_labs.loading import checksums
 from genai_labs.loading.data import Row, load_split
 from genai_labs.paths import BUILD, MODELS, ROOT
 from genai_labs.prompting import prompts
+from genai_labs.prompting.familiarity import FILE, dialogue_losses, familiarity
 from genai_labs.prompting.generation import generate, greedy
 from genai_labs.scoring.baselines import baselines
 from genai_labs.scoring.content import content_f1, grounded
-from genai_labs.scoring.familiarity import FILE, dialogue_losses, familiarity
 from genai_labs.scoring.intervals import paired_bootstrap
 from genai_labs.scoring.metrics import rouge_scores
 from genai_labs.scoring.truth import how_it_ended, who_did_what
@@ -43,29 +43,30 @@ RESULTS = ROOT / "results" / "reader.json"
 MOST_TOKENS = 100
 
 
-def build_corpus(_: argparse.Namespace) -> None:
+def write_corpus(_: argparse.Namespace) -> None:
     """Write the splits and their card."""
-    reading_splits.write()
+    reading_splits.write_reading()
+    (reading_splits.READING / "README.md").write_text(reader_cards.corpus_card(), encoding="utf-8")
 
 
-def build_tokenizer(args: argparse.Namespace) -> None:
+def make_tokenizer(args: argparse.Namespace) -> None:
     """Train the tokenizer on a sample of the mixture."""
     rng = random.Random("reader-tokenizer-0")
     texts = []
     for _ in range(TOKENIZER_EXAMPLES):
-        example = reading.sample_example("instructions", rng)
+        example = reading.draw_example("instructions", rng)
         if example.task != "span corruption":
             texts += [example.source, example.target]
     made = tokenizer.train_tokenizer(texts, VOCABULARY, tokenizer.SPOKEN_PIECES)
     made.save_pretrained(args.work / "tokenizer")
 
 
-def build_model(args: argparse.Namespace) -> None:
+def train_models(args: argparse.Namespace) -> None:
     """Train both models, or go on where an interrupted run stopped."""
-    reader.train(args.work, args.minutes, tokens=args.tokens, processes=args.processes)
+    reader.pretrain_reader(args.work, args.minutes, tokens=args.tokens, processes=args.processes)
 
 
-def export(args: argparse.Namespace) -> None:
+def export_models(args: argparse.Namespace) -> None:
     """Write both models in fp16 with their tokenizer, and what is known of their training."""
     words = tokenizer.saved_tokenizer(args.work / "tokenizer")
     log = [json.loads(line) for line in (args.work / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -115,7 +116,7 @@ def sets() -> dict[str, tuple[list[Row], list[list[dict[str, Any]]] | None]]:
     return found
 
 
-def measure(made: T5ForConditionalGeneration, words: Any, shots: int = 1) -> dict[str, Any]:
+def measure_reading(made: T5ForConditionalGeneration, words: Any, shots: int = 1) -> dict[str, Any]:
     """Scores of a model with intervals, beside the strongest baseline of each measure."""
     train = load_split(reading_splits.READING, "train")
     exemplars = prompts.choose_exemplars(train, shots, seed=0)
@@ -150,7 +151,17 @@ def measure(made: T5ForConditionalGeneration, words: Any, shots: int = 1) -> dic
     return result
 
 
-def word_problems(made: T5ForConditionalGeneration, words: Any, count: int = 300) -> dict[str, Any]:
+def examples(made: T5ForConditionalGeneration, words: Any) -> list[tuple[str, str, str, float]]:
+    """Two hand-written dialogues that are summarized best and two worst, of the first forty of test."""
+    shown = prompts.choose_exemplars(load_split(reading_splits.READING, "train"), 1, seed=0)
+    some = handwritten.written("test")[:40]
+    outputs = generate(made, words, [prompts.few_shot(d.text, shown) for d in some], greedy(MOST_TOKENS))
+    found = content_f1(outputs, [list(d.summaries) for d in some])
+    order = np.argsort(found)
+    return [(some[i].text, some[i].summaries[0], outputs[i], float(found[i])) for i in (*order[:-3:-1], *order[1::-1])]
+
+
+def measure_word_problems(made: T5ForConditionalGeneration, words: Any, count: int = 300) -> dict[str, Any]:
     """Two-step problems with numbers never seen together, answered at once and step by step."""
     rng = random.Random("reader-problems")
     drawn: list[tuple[str, str, str]] = []
@@ -192,19 +203,21 @@ def scores(args: argparse.Namespace) -> None:
         words = tokenizer.saved_tokenizer(folder)
         made = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         start = time.perf_counter()
-        everything[name] = {"one shot": measure(made, words)}
+        everything[name] = {"one shot": measure_reading(made, words)}
         if name == NAMES["instructions"]:
             everything[name] |= {
-                "word problems": word_problems(made, words),
+                "word problems": measure_word_problems(made, words),
                 "familiarity": measure_familiarity(made, words, folder),
             }
+        card = reader_cards.reader_card(folder, everything[name], examples(made, words))
+        (folder / "README.md").write_text(card, encoding="utf-8")
         print(f"{name}: measured in {time.perf_counter() - start:.0f} s", flush=True)
         checksums.write_sums(folder)
     RESULTS.write_text(json.dumps(everything, indent=1, default=float) + "\n", encoding="utf-8")
-    RESULTS.with_suffix(".md").write_text(as_markdown(everything), encoding="utf-8")
+    RESULTS.with_suffix(".md").write_text(results_page(everything), encoding="utf-8")
 
 
-def as_markdown(everything: dict[str, Any]) -> str:
+def results_page(everything: dict[str, Any]) -> str:
     """The results as tables."""
 
     def shown(value: Sequence[float]) -> str:
@@ -243,10 +256,10 @@ def as_markdown(everything: dict[str, Any]) -> str:
 
 
 STEPS = {
-    "corpus": build_corpus,
-    "tokenizer": build_tokenizer,
-    "model": build_model,
-    "export": export,
+    "corpus": write_corpus,
+    "tokenizer": make_tokenizer,
+    "model": train_models,
+    "export": export_models,
     "scores": scores,
 }
 

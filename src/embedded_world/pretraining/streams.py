@@ -42,7 +42,7 @@ class Packer:
 
     def draw(self, mixture: str, rng: random.Random) -> Iterator[Packed]:
         """The batches that a pool of new examples fills; the rest waits for the next pool."""
-        examples = [reading.sample_example(mixture, rng) for _ in range(POOL)]
+        examples = [reading.draw_example(mixture, rng) for _ in range(POOL)]
         sources = self._tokenizer([e.source for e in examples], verbose=False)["input_ids"]
         targets = self._tokenizer([e.target for e in examples], verbose=False)["input_ids"]
         for example, source, target in zip(examples, sources, targets, strict=True):

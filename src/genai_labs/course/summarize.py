@@ -19,11 +19,11 @@ from genai_labs.inputs.options import whole_number
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_text, text_problem
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
-from genai_labs.prompting import generation, prompts
+from genai_labs.prompting import familiarity, generation, prompts
 from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
 TEXTS = (".txt", ".md", "")
-COLUMN, OUTPUT = "dialogue", "output"
+COLUMN, OUTPUT, FAMILIARITY = "dialogue", "output", "familiarity"
 MOST_SHOTS = 20
 EPILOG = """\
 FILE is a CSV file in UTF-8 with a column "dialogue", JSON lines (.jsonl) with a field "dialogue", or a text file (.txt)
@@ -31,7 +31,9 @@ with one dialogue; one turn a line, such as "Anna: Hello." Names are given to th
 which is what it has learned from, and put back into the summary. Characters that it does not know are replaced by some
 that it does (curly quotes by straight ones, in the small model also accents and currency signs). The middle of a
 dialogue that is too long is cut out, which is said. --out writes the format of FILE: other columns are kept, and
-"output" is added. FILE itself is never changed.
+"output" is added, and for a model that knows its domain "familiarity": the share, 0 to 1, of the domain's dialogues
+that surprise it at least as much. A summary of an unfamiliar dialogue comes with a word of warning. FILE itself is
+never changed.
 """
 REMEDY = "Mend the file and run the same command."
 
@@ -54,9 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = generation.greedy(profile.max_new_tokens)
     made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
-    show(table, outputs)
+    added: dict[str, list[Any]] = {OUTPUT: outputs}
+    if shares := familiarities(profile, model, tokenizer, [each.text for each in dialogues]):
+        added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
+    show(table, outputs, shares)
     if args.out:
-        write_summaries(table, outputs, args.out)
+        write_summaries(table, added, args.out)
     return 0
 
 
@@ -95,7 +100,7 @@ def read_dialogues(path: Path) -> Table:
             "it is one, .txt."
         )
     table = read_table(path)
-    for name, wanted in ((COLUMN, True), (OUTPUT, False)):
+    for name, wanted in ((COLUMN, True), (OUTPUT, False), (FAMILIARITY, False)):
         if table.rows and (name in table.columns) is not wanted:
             there = f"lacks the column {name}" if wanted else f"has a column {name} already, which would be lost"
             table.problems.insert(0, f"{path.name} {there} (its columns: {', '.join(table.columns)})")
@@ -166,10 +171,23 @@ def model_of(profile: Profile, folder: Path | None) -> tuple[Any, models.PreTrai
     return models.load_model(replace(profile, model=str(folder.resolve())))
 
 
-def show(table: Table, outputs: Sequence[str]) -> None:
-    """Print each summary, and where there are several, the line of the file on which its dialogue begins."""
-    for line, output in zip(table.lines, outputs, strict=True):
+def familiarities(profile: Profile, model: Any, tokenizer: Any, dialogues: Sequence[str]) -> list[float]:
+    """How familiar each dialogue is to the profile's model, 0 to 1; empty where that was not measured for it."""
+    known = familiarity.known_losses(Path(profile.model))
+    if not known:
+        return []
+    return familiarity.familiarity(familiarity.dialogue_losses(model, tokenizer, dialogues), known).tolist()
+
+
+def show(table: Table, outputs: Sequence[str], shares: Sequence[float] = ()) -> None:
+    """Print each summary, and where there are several, the line of the file on which its dialogue begins.
+
+    shares: how familiar each dialogue is; what stands under a summary of one that is not.
+    """
+    for i, (line, output) in enumerate(zip(table.lines, outputs, strict=True)):
         print(f"line {line}: {output}" if len(outputs) > 1 else output)
+        if shares and shares[i] < familiarity.UNFAMILIAR:
+            print(f"  Unfamiliar ({shares[i]:.2f}): this dialogue is {familiarity.WARNING}.")
 
 
 def check_out(out: Path, file: Path) -> None:
@@ -184,16 +202,19 @@ def check_out(out: Path, file: Path) -> None:
         raise LabError(f"--out {out} cannot be written ({error}). Name another file.") from error
 
 
-def write_summaries(table: Table, outputs: Sequence[str], out: Path) -> None:
-    """Write the rows with their summaries in the format of the file that they come from."""
-    rows = [row | {OUTPUT: output} for row, output in zip(table.rows, outputs, strict=True)]
+def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> None:
+    """Write the rows with their summaries in the format of the file that they come from.
+
+    added: new columns, :data:`OUTPUT` among them; a text file gets that one alone.
+    """
+    rows = [row | {name: values[i] for name, values in added.items()} for i, row in enumerate(table.rows)]
     whole = io.StringIO(newline="")
     if table.path.suffix.lower() == ".csv":
         # A carriage return alone ends a line, too, for whoever reads the file, but csv would write it without quotes.
         returns = any("\r" in str(value) for row in rows for value in row.values())
         writer = csv.DictWriter(
             whole,
-            [*table.columns, OUTPUT],
+            [*table.columns, *added],
             lineterminator="\n",
             quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL,
         )
@@ -202,7 +223,7 @@ def write_summaries(table: Table, outputs: Sequence[str], out: Path) -> None:
     elif table.path.suffix.lower() == ".jsonl":
         whole.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
-        whole.write(f"{outputs[0]}\n")
+        whole.write(f"{added[OUTPUT][0]}\n")
     try:
         out.write_bytes(whole.getvalue().encode("utf-8", "backslashreplace"))
     except OSError as error:

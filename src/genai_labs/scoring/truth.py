@@ -61,7 +61,7 @@ def clauses(text: str) -> list[str]:
 def _is_told(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
     for report in row["reports"]:
         tag = TAG.search(report)
-        if any(_share(part, report) >= FOUND and _first(part) == (tag and tag[0]) for part in parts):
+        if any(_recall(part, report) >= FOUND and _first(part) == (tag and tag[0]) for part in parts):
             return True
     return False
 
@@ -82,7 +82,7 @@ def _first(part: str) -> str | None:
     return tag[0] if tag else None
 
 
-def _share(part: str, report: str) -> float:
+def _recall(part: str, report: str) -> float:
     wanted = Counter(content_words(report))
     return (Counter(content_words(part)) & wanted).total() / wanted.total() if wanted else 0.0
 

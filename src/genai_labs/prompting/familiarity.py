@@ -8,7 +8,6 @@ before it, and the mean loss is compared with the losses of validation dialogues
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import loop
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.prompting.generation import evaluating
 from genai_labs.system.progress import bar
@@ -38,22 +36,24 @@ def dialogue_losses(
     with evaluating(model), torch.no_grad(), bar(len(texts), "Reading dialogues", shown=progress) as moved:
         for dialogue in texts:
             turns = dialogue.splitlines()
-            pairs = [("\n".join(turns[:i]), turns[i]) for i in range(1, len(turns))]
-            rows = [
-                {**_encoded(tokenizer, before), "labels": tokenizer(turn, truncation=True)["input_ids"]}
-                for before, turn in pairs
-            ]
-            found = (
-                [loop.token_losses(model, piece) for piece in loop.pieces(rows, tokenizer.pad_token_id)] if rows else []
-            )
-            losses.append(float(torch.cat(found).mean()) if found else float("nan"))
+            before = ["\n".join(turns[:i]) for i in range(1, len(turns))]
+            losses.append(_mean_loss(model, tokenizer, before, turns[1:]) if before else float("nan"))
             moved.update(1)
     return np.array(losses, dtype=float)
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, text: str) -> dict[str, Any]:
-    encoded = tokenizer(text, truncation=True)
-    return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+def _mean_loss(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, before: Sequence[str], turns: Sequence[str]
+) -> float:
+    """Mean cross-entropy of the tokens of all turns, each after what stands before it."""
+    options = {"return_tensors": "pt", "padding": True, "truncation": True}
+    read = tokenizer(list(before), **options).to(model.device)
+    written = tokenizer(list(turns), **options)["input_ids"].to(model.device)
+    logits = model(
+        input_ids=read["input_ids"], attention_mask=read["attention_mask"], labels=written, use_cache=False
+    ).logits
+    counts = written != tokenizer.pad_token_id
+    return float(torch.nn.functional.cross_entropy(logits[counts].float(), written[counts]))
 
 
 def familiarity(losses: ArrayLike, known: ArrayLike) -> NDArray[np.float64]:
