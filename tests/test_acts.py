@@ -213,6 +213,18 @@ def test_words_of_a_handwritten_dialogue_are_exchanged_alike_everywhere() -> Non
     assert text.count(name[2]) == 2
 
 
+def test_scrambling_exchanges_content_words_alike_and_leaves_the_rest() -> None:
+    text, told = "#Person1#: Would Nora mend the kettle?", "#Person1# asks whether Nora would mend the kettle."
+    new, summary = handwritten.scrambled(text, told, random.Random(3), share=1.0)
+    found = re.fullmatch(r"#Person1#: Would (\w+) (\w+) the (\w+)\?", new)
+    assert found
+    name, verb, thing = found.groups()
+    assert summary == f"#Person1# asks whether {name} would {verb} the {thing}."
+    assert not {"Nora", "mend", "kettle"} & set(found.groups())
+    assert name[0].isupper()
+    assert handwritten.scrambled(text, told, random.Random(3), share=0.0) == (text, told)
+
+
 def test_nothing_of_development_or_test_is_in_the_mixture() -> None:
     others = {turn for part in ("dev", "test") for d in handwritten.written(part) for turn in d.turns if len(turn) > 60}
     rng = random.Random(5)

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,14 @@ def test_the_forward_pass_is_that_of_transformers() -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     for name, parameter in t5.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_dropout_changes_the_loss_and_none_does_not() -> None:
+    t5 = model.new_model(200, 64, 0, TINY)
+    ids, targets, places = torch.randint(3, 200, (3, 16)), torch.randint(3, 200, (3, 8)), torch.arange(24)
+    plain = target_losses(t5, ids, targets, places)
+    assert torch.equal(plain, target_losses(t5, ids, targets, places))
+    assert not torch.equal(plain, target_losses(t5, ids, targets, places, dropout=0.3))
 
 
 def test_halves_compute_with_copies_and_move_the_weights() -> None:
@@ -140,3 +149,42 @@ def test_a_run_leaves_the_weights_of_each_phase_and_goes_on_where_it_stopped(
     assert later[0]["seconds"] > 30
     kept = load_file(work / "instructions.safetensors")
     assert all(torch.equal(kept[name], p.detach().half()) for name, p in trained.named_parameters())
+
+
+def test_batches_made_ahead_wait_for_their_phase_and_old_ones_are_read_again(work: Path) -> None:
+    stream = streams.Stream(["text", "instructions"], str(work / "tokenizer"), 512, 1, "0")
+    try:
+        stream.begin(0)
+        first = [stream.next() for _ in range(30)]
+        stream.prepare(1)
+        for _ in range(200):
+            assert set(stream.next().tasks) <= {"span corruption", "next turn"}  # also while the others are made
+        assert stream.new + stream.again == 230
+        stream.begin(1)
+        later = [stream.next() for _ in range(5)]
+        assert {task for batch in later for task in batch.tasks} - {"span corruption", "next turn"}
+        assert len(first) == 30
+    finally:
+        stream.close()
+
+
+def test_gradients_that_are_no_numbers_lead_back_to_known_weights() -> None:
+    t5 = model.new_model(60, 16, 0, TINY)
+    guard, moving = reader.Guard(t5), reader.optimizers(t5)
+    start = [p.detach().clone() for p in t5.parameters()]
+    with torch.no_grad():
+        for parameter in t5.parameters():
+            parameter.fill_(float("nan"))
+    guard.remember()  # which are not worth keeping
+    for _ in range(guard.MOST_IN_A_ROW):
+        guard.stumble(moving, step=7)
+    assert guard.slower == 0.5
+    assert all(torch.equal(p, kept) for p, kept in zip(t5.parameters(), start, strict=True))
+    for step in range(20):  # one now and then is only left out
+        guard.stumble(moving, step)
+    assert guard.slower == 0.5
+    returns = guard.MOST_RETURNS * guard.MOST_IN_A_ROW
+    for _ in range(returns - guard.MOST_IN_A_ROW):
+        guard.stumble(moving, step=30)
+    with pytest.raises(FloatingPointError, match="at any learning rate"):
+        deque((guard.stumble(moving, step=30) for _ in range(guard.MOST_IN_A_ROW)), maxlen=0)

@@ -11,7 +11,7 @@ from embedded_world.corpus.acts import CLAUSE_TYPES, SLOT, Phrasing, all_acts, s
 from embedded_world.corpus.spoken import OWN, SpokenTurn, placed, spoken
 
 SLIP = 0.16  # of the words that can be mistaken are, at first
-CORRECTABLE = frozenset({"day", "clock", "price", "number", "date", "name", "month", "duration"})
+CORRECTABLE = frozenset({"day", "clock", "date", "name", "month"})
 
 
 @dataclass
@@ -59,7 +59,7 @@ def _with_slip(kind: str, value: str, rng: random.Random, taken: set[str]) -> st
     """The value as it is first said: now and then another one that is put right at once."""
     if kind not in CORRECTABLE or rng.random() > SLIP or OWN.match(value):
         return value
-    old = words.price(rng)[0] if kind == "price" else words.draw_word(kind, rng, taken=taken)
+    old = words.draw_word(kind, rng, taken=taken)
     return rng.choice(spoken("slips")).format(old=old, new=value)
 
 

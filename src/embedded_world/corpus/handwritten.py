@@ -13,6 +13,7 @@ from typing import Any
 from embedded_world.corpus import words
 from embedded_world.corpus.language import starts_with_vowel_sound
 from genai_labs.paths import CONTENT
+from genai_labs.scoring.content import FUNCTION_WORDS
 
 FOLDER = CONTENT / "handwritten"
 # What is exchanged by the kinds of a dialogue's ``swap``; things are not, since what fits is not known.
@@ -113,6 +114,30 @@ def _exchangeable(dialogue: HandWritten) -> tuple[tuple[str, str], ...]:
     told = " ".join([*dialogue.summaries, *(r for r in dialogue.reports if r)])
     both = set(_exchangeable_pattern().findall(dialogue.text)) & set(_exchangeable_pattern().findall(told))
     return tuple((word, _kinds()[word]) for word in sorted(both) if word not in dialogue.swap)
+
+
+def scrambled(text: str, told: str, rng: random.Random, share: float) -> tuple[str, str]:
+    """Both texts with some content words that stand in both replaced by others, alike in both, fitting or not.
+
+    A few thousand dialogues are soon known by heart; what is said about words that stand there by chance has to be
+    read. share: of the words that both have. Endings in -s, -ed and -ing stay.
+    """
+    said = set(_LONG_WORD.findall(text))
+    pairs: dict[str, str] = {}
+    for word in sorted(said & set(_LONG_WORD.findall(told))):
+        if word.lower() in FUNCTION_WORDS or word.startswith("Person") or rng.random() >= share:
+            continue
+        new = words.invented(rng) if rng.random() < 0.3 else rng.choice(words.common(rng.choice(ANY_WORD))).split()[-1]
+        ending = next((e for e in ("ing", "ed", "s") if word.endswith(e) and len(word) > 5), "")
+        pairs[word] = (new.capitalize() if word[0].isupper() else new) + ending
+    if not pairs:
+        return text, told
+    pattern = re.compile(r"\b(" + "|".join(map(re.escape, pairs)) + r")\b")
+    return (pattern.sub(lambda m: pairs[m[1]], text), pattern.sub(lambda m: pairs[m[1]], told))
+
+
+_LONG_WORD = re.compile(r"\b[A-Za-z]{4,}\b")
+ANY_WORD = ("thing", "job", "animal")
 
 
 def mended_articles(text: str) -> str:

@@ -176,6 +176,16 @@ def written_report(rng: random.Random) -> Example:
     )
 
 
+def by_hand(rng: random.Random) -> Example:
+    """Any of the three tasks of hand-written dialogues, most with words that stand there by chance."""
+    makers = (written_report, written_like, written_summary)
+    example = rng.choices(makers, (0.5, 0.4, 0.1))[0](rng)
+    if rng.random() < 0.7:
+        share = rng.choice((0.3, 0.6, 1.0))
+        return Example(example.task, *handwritten.scrambled(example.source, example.target, rng, share))
+    return example
+
+
 def old_world(rng: random.Random) -> Example:
     """The tasks of the 120 scenarios, notes and word problems."""
     return tasks.sample_example(rng.choice((1, 2)), rng)
@@ -199,10 +209,15 @@ INSTRUCTIONS: dict[Callable[[random.Random], Example], float] = {
     tasks.word_problem: 0.04,
     old_world: 0.21,
 }
-MIXTURES = {"text": TEXT, "instructions": INSTRUCTIONS}
+# The last phase, with dropout: dialogues written by hand, and everything else, so that it is not forgotten.
+POLISH: dict[Callable[[random.Random], Example], float] = {
+    by_hand: 0.6,
+    lambda rng: draw_example("instructions", rng): 0.4,
+}
+MIXTURES = {"text": TEXT, "instructions": INSTRUCTIONS, "polish": POLISH}
 
 
 def draw_example(mixture: str, rng: random.Random) -> Example:
-    """One example of the mixture "text" (unlabelled only) or "instructions"."""
+    """One example of the mixture "text" (unlabelled only), "instructions" or "polish"."""
     shares = MIXTURES[mixture]
     return rng.choices(list(shares), list(shares.values()))[0](rng)

@@ -208,13 +208,18 @@ def another_day(rng: random.Random, taken: Collection[str], bare: bool = False) 
 
 
 def _duration(rng: random.Random) -> str:
+    few = rng.choice(NUMBERS[:9])
     return rng.choice(
         (
-            f"{rng.choice(NUMBERS[:13])} {rng.choice(('minutes', 'hours', 'days', 'weeks', 'months', 'years'))}",
-            f"{rng.choice(NUMBERS[:9])} {rng.choice(('days', 'weeks', 'weeks', 'months'))}",
-            f"{rng.choice(NUMBERS[:9])} {rng.choice(('days', 'weeks', 'weeks', 'months'))}",
-            rng.choice(("half an hour", "an hour", "a week", "a fortnight", "a month", "a year", "a day or two")),
-            rng.choice(("a week", "a couple of weeks", "six weeks", "the whole summer", "half a year", "a fortnight")),
+            f"{few} {rng.choice(('days', 'days', 'weeks', 'weeks', 'months'))}",
+            f"{few} {rng.choice(('days', 'days', 'weeks', 'weeks', 'months'))}",
+            f"{rng.choice(NUMBERS[:13])} {rng.choice(('days', 'weeks'))}",
+            rng.choice(
+                ("a week", "a fortnight", "a month", "a day or two", "ten days", "a couple of weeks", "six weeks")
+            ),
+            rng.choice(
+                ("half an hour", "an hour", "two hours", "half a year", "the whole summer", "three quarters of a year")
+            ),
         )
     )
 

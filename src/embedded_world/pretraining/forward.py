@@ -15,12 +15,16 @@ from transformers.models.t5.modeling_t5 import T5Attention, T5Block, T5Stack
 
 
 def target_losses(
-    model: T5ForConditionalGeneration, input_ids: torch.Tensor, targets: torch.Tensor, places: torch.Tensor
+    model: T5ForConditionalGeneration,
+    input_ids: torch.Tensor,
+    targets: torch.Tensor,
+    places: torch.Tensor,
+    dropout: float = 0.0,
 ) -> torch.Tensor:
     """Cross-entropy in nats of every target token that counts, [number of places].
 
     input_ids: [B, S], targets: [B, T], both padded with 0. places: the positions of ``targets``, flattened, that count,
-    given so that the GPU need not be asked. No dropout, as in the model's configuration.
+    given so that the GPU need not be asked. dropout: of what each layer adds.
     """
     embedding = model.shared.weight
     kind = model.encoder.block[0].layer[0].SelfAttention.q.weight.dtype  # of all matrices; sums are kept in fp32
@@ -28,7 +32,7 @@ def target_losses(
     encoded = F.embedding(input_ids, embedding)  # [B, S, D]
     bias = _bias(model.encoder, input_ids.shape[1]).to(kind).masked_fill(~visible, -1e9)  # [B, H, S, S]
     for block in model.encoder.block:
-        encoded = _block(block, encoded, bias, None, None)
+        encoded = _block(block, encoded, bias, None, None, dropout)
     encoded = _norm(encoded, model.encoder.final_layer_norm, kind)
     start = targets.new_full((targets.shape[0], 1), model.config.decoder_start_token_id)
     written = torch.cat([start, targets[:, :-1]], 1)  # [B, T]
@@ -38,7 +42,7 @@ def target_losses(
     across = torch.zeros(visible.shape, dtype=kind, device=targets.device).masked_fill(~visible, -1e9)
     decoded = F.embedding(written, embedding)
     for block in model.decoder.block:
-        decoded = _block(block, decoded, own, encoded, across)
+        decoded = _block(block, decoded, own, encoded, across, dropout)
     decoded = _norm(decoded, model.decoder.final_layer_norm, kind)
     counting = decoded.flatten(0, 1)[places]
     logits = F.linear(counting * model.config.d_model**-0.5, model.lm_head.weight.to(kind))
@@ -52,19 +56,25 @@ def _bias(stack: T5Stack, length: int) -> torch.Tensor:
 
 
 def _block(
-    block: T5Block, hidden: torch.Tensor, own: torch.Tensor, encoded: torch.Tensor | None, across: torch.Tensor | None
+    block: T5Block,
+    hidden: torch.Tensor,
+    own: torch.Tensor,
+    encoded: torch.Tensor | None,
+    across: torch.Tensor | None,
+    dropout: float,
 ) -> torch.Tensor:
     first, kind = block.layer[0], own.dtype
     normed = _norm(hidden, first.layer_norm, kind)
-    hidden = hidden + _attend(first.SelfAttention, normed, normed, own)
+    hidden = hidden + F.dropout(_attend(first.SelfAttention, normed, normed, own), dropout)
     if encoded is not None and across is not None:
         second = block.layer[1]
-        hidden = hidden + _attend(second.EncDecAttention, _norm(hidden, second.layer_norm, kind), encoded, across)
+        found = _attend(second.EncDecAttention, _norm(hidden, second.layer_norm, kind), encoded, across)
+        hidden = hidden + F.dropout(found, dropout)
     last = block.layer[-1]
     dense = last.DenseReluDense
     normed = _norm(hidden, last.layer_norm, kind)
     gate, value = F.linear(normed, torch.cat([dense.wi_0.weight, dense.wi_1.weight])).chunk(2, -1)
-    return hidden + F.linear(F.gelu(gate, approximate="tanh") * value, dense.wo.weight)
+    return hidden + F.dropout(F.linear(F.gelu(gate, approximate="tanh") * value, dense.wo.weight), dropout)
 
 
 def _norm(hidden: torch.Tensor, norm: torch.nn.Module, kind: torch.dtype) -> torch.Tensor:

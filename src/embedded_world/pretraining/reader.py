@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import T5ForConditionalGeneration
 
@@ -38,7 +38,8 @@ CHECKPOINT = 120.0  # seconds between checkpoints
 class Phase:
     """One mixture: its share of the time, and the learning rates' factor at its start and end.
 
-    hold: share of the phase during which the rate stays, before it falls in a straight line.
+    hold: share of the phase during which the rate stays, before it falls in a straight line. dropout: of what each
+    layer adds.
     """
 
     mixture: str
@@ -46,10 +47,16 @@ class Phase:
     begin: float
     end: float
     hold: float
+    dropout: float = 0.0
 
 
-PHASES = (Phase("text", 0.2, 1.0, 0.5, 0.6), Phase("instructions", 0.8, 1.0, 0.01, 0.3))
-MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 5e-3, 1.2e-2, 2e-2
+PHASES = (
+    Phase("text", 0.18, 1.0, 0.5, 0.4),
+    Phase("instructions", 0.72, 0.9, 0.01, 0.1),
+    Phase("polish", 0.1, 0.33, 0.01, 0.0, dropout=0.1),
+)
+MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 3e-3, 6e-3, 1e-2
+DECAY = 0.1  # of matrices, without which attention scores grow until they are no longer numbers
 WARMUP = 60  # steps
 LOOK = 20  # steps between looks at the clock; ten times as many between lines of the log
 
@@ -68,7 +75,7 @@ def optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]
         {"params": norms, "lr": MUON_RATE},
     ]
     return [
-        StackedMuon(matrices, MUON_RATE),
+        StackedMuon(matrices, MUON_RATE, weight_decay=DECAY),
         torch.optim.AdamW(adamw, betas=(0.9, 0.98), weight_decay=0.0, fused=embedding[0].is_cuda),
     ]
 
@@ -100,6 +107,43 @@ class Losses:
         return {name: round(sums[i][0] / sums[i][1], 4) for name, i in self.names.items() if sums[i][1]}
 
 
+class Guard:
+    """Goes on where gradients are no longer numbers: the step is left out; after some in a row, back to known weights.
+
+    slower: factor of all learning rates, halved at each return.
+    """
+
+    MOST_IN_A_ROW, MOST_RETURNS = 5, 6
+
+    def __init__(self, model: T5ForConditionalGeneration) -> None:
+        self._weights = list(model.parameters())
+        self._known = [weight.detach().clone() for weight in self._weights]
+        self.stumbles = self._in_a_row = self._returns = 0
+        self._last = -1
+        self.slower = 1.0
+
+    def remember(self) -> None:
+        """Keep the weights as they are, if they are numbers."""
+        if all(bool(torch.isfinite(weight).all()) for weight in self._weights):
+            torch._foreach_copy_(self._known, [weight.detach() for weight in self._weights])
+
+    def stumble(self, moving: Sequence[torch.optim.Optimizer], step: int) -> None:
+        """Forget the gradients; return to the weights kept last where this happens again and again."""
+        self._in_a_row = self._in_a_row + 1 if step == self._last else 1
+        self._last, self.stumbles = step, self.stumbles + 1
+        for weight in self._weights:
+            weight.grad = None
+        if self._in_a_row < self.MOST_IN_A_ROW:
+            return
+        self._in_a_row, self._returns, self.slower = 0, self._returns + 1, self.slower / 2
+        if self._returns > self.MOST_RETURNS:
+            raise FloatingPointError(f"the gradients are no longer numbers at step {step}, at any learning rate tried")
+        with torch.no_grad():
+            torch._foreach_copy_(self._weights, self._known)
+        for optimizer in moving:
+            optimizer.state.clear()
+
+
 def on_device(packed: Packed, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Sources [B, S] and targets [B, T], padded with 0, and the flat places of the targets that count."""
     places = torch.from_numpy(np.flatnonzero(packed.targets))
@@ -123,22 +167,29 @@ def pretrain_reader(
     processes: int = 1,
     phases: Sequence[Phase] = PHASES,
     seed: int = SEED,
+    start: Path | None = None,
 ) -> T5ForConditionalGeneration:
     """Train for ``minutes`` in all; ``work`` holds the tokenizer and keeps checkpoint, log and each phase's weights.
 
-    tokens: of sources in a batch. batches: in an optimizer step.
+    tokens: of sources in a batch. batches: in an optimizer step. start: weights in fp16 to begin with.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = saved_tokenizer(work / "tokenizer")
     stream = Stream([p.mixture for p in phases], str(work / "tokenizer"), tokens, processes, str(seed))
-    model = models.new_model(len(tokenizer), WINDOW, seed, shape).to(device)
+    model = models.new_model(len(tokenizer), WINDOW, seed, shape)
+    if start is not None:
+        weights = load_file(start)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(weights[name])
+    model.to(device)
     model.train()
     moving = optimizers(model)
     halves = Halves(model, torch.bfloat16 if device.type == "cuda" or cpu_has_bf16() else torch.float32)
     rates = [[group["lr"] for group in o.param_groups] for o in moving]
     progress = resume(work, model, moving)
     halves.refresh()
-    losses = Losses(device)
+    losses, guard = Losses(device), Guard(model)
     log = (work / "log.jsonl").open("a", encoding="utf-8")
     limit, saved = minutes * 60, time.monotonic()
     starts = [limit * sum(p.share for p in phases[:i]) for i in range(len(phases) + 1)]
@@ -153,15 +204,19 @@ def pretrain_reader(
             total = sum(int((p.targets != 0).sum()) for p in packs)
             for packed in packs:
                 ids, targets, places = on_device(packed, device)
-                each = target_losses(halves.model, ids, targets, places)
+                each = target_losses(halves.model, ids, targets, places, phase.dropout)
                 (each.sum() / total).backward()
                 losses.add(packed.tasks, each, places // targets.shape[1])
                 progress.examples += len(packed.tasks)
             halves.hand_over()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            if not math.isfinite(norm):
+                guard.stumble(moving, progress.step)
+                halves.refresh()
+                continue
             for optimizer, own in zip(moving, rates, strict=True):
                 for group, each_rate in zip(optimizer.param_groups, own, strict=True):
-                    group["lr"] = each_rate * factor
+                    group["lr"] = each_rate * factor * guard.slower
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=False)
             halves.refresh()
@@ -177,9 +232,8 @@ def pretrain_reader(
                     stream.prepare(progress.stage + 1)
             if progress.step % (10 * LOOK) == 0:
                 row = {"phase": phase.mixture, **asdict(progress), "rate": factor, "loss": losses.read()}
-                row |= {"new": stream.new, "again": stream.again}
-                if not all(map(math.isfinite, row["loss"].values())):
-                    raise FloatingPointError(f"the loss is no longer a number at step {progress.step}")
+                row |= {"new": stream.new, "again": stream.again, "stumbles": guard.stumbles, "slower": guard.slower}
+                guard.remember()
                 log.write(json.dumps(row) + "\n")
                 log.flush()
             if progress.seconds >= starts[progress.stage + 1]:

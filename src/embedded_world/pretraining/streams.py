@@ -99,6 +99,8 @@ class Stream:
         self._phase = context.Value("i", 0)
         self._queue = context.Queue(WAITING)
         self._kept: list[Packed] = []
+        self._ahead: list[Packed] = []  # of the next mixture, made before it begins
+        self._waiting: list[Packed] = []
         self._now = 0
         self._rng = random.Random(f"stream-{seed}")
         self.new = self.again = 0
@@ -118,23 +120,30 @@ class Stream:
         self._phase.value = phase
         self._now = phase
         self._kept.clear()
+        self._waiting, self._ahead = self._ahead, []
 
     def next(self) -> Packed:
-        """The next batch: a new one, or, where none is ready, one read before; waits only for the very first."""
+        """The next batch: a new one, or, where none is ready, one read before; waits only for the first few."""
         while True:
+            if self._waiting:
+                return self._keep(self._waiting.pop())
             try:
                 phase, packed = self._queue.get(block=len(self._kept) < 24, timeout=120)
             except queue.Empty:
                 self.again += 1
                 return self._rng.choice(self._kept)
-            if phase != self._now:
-                continue
-            if len(self._kept) < KEPT:
-                self._kept.append(packed)
-            else:
-                self._kept[self._rng.randrange(KEPT)] = packed
-            self.new += 1
-            return packed
+            if phase == self._now:
+                return self._keep(packed)
+            if phase > self._now and len(self._ahead) < KEPT:
+                self._ahead.append(packed)
+
+    def _keep(self, packed: Packed) -> Packed:
+        if len(self._kept) < KEPT:
+            self._kept.append(packed)
+        else:
+            self._kept[self._rng.randrange(KEPT)] = packed
+        self.new += 1
+        return packed
 
     def close(self) -> None:
         """End the processes."""
