@@ -32,7 +32,7 @@ from genai_labs.scoring.labelled_texts import read_rows
 from genai_labs.scoring.toxicity import load_classifier
 from tests.mutations import damaged_bytes, damaged_json
 
-SHIPPED = ("harsh-lora", "hate-mini", "judge-mini", "t5-mini")
+SHIPPED = ("harsh-lora", "hate-mini", "judge-mini", "t5-mini", "t5-reader", "t5-reader-pretrained")
 Base = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
@@ -57,7 +57,7 @@ def own(name: str, folder: Path) -> Path:
 
 def load(folder: Path, base: Base) -> None:
     """Load a folder as what it is, by the name of the shipped model that it comes from, and let it do something."""
-    if folder.name == "t5-mini":
+    if folder.name.startswith("t5-"):
         profile = replace(load_profile("mini"), model=str(folder))
         models.load_tokenizer(profile)
         generation.generate(*models.load_model(profile), ["Summarize: #Person1#: Hello."], progress=False)

@@ -14,6 +14,7 @@ from genai_labs.paths import BUILD
 # Commands whose own module reads the rest of the line.
 MODULES = {
     "bench": "benchmarks.command",
+    "build-reader": "embedded_world.pretraining.reader_build",
     "build-world": "embedded_world.pretraining.build",
     "detox": "genai_labs.rlhf.command",
     "fetch": "genai_labs.loading.fetching",
@@ -64,6 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
+    commands.add_parser("build-reader", add_help=False, help="train the model that reads new dialogues (6 hours)")
     commands.add_parser("fetch", add_help=False, help="bring a profile's models and data here, to work offline")
     commands.add_parser("summarize", add_help=False, help="summarize your own dialogues")
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")

@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from embedded_world.corpus import handwritten, reading_splits, words
+from embedded_world.corpus import handwritten, words
 from embedded_world.corpus.acts import WORD_TYPES
 from genai_labs.loading.data import Row, load_split
+from genai_labs.paths import DATA
 from genai_labs.scoring.truth import clauses
 
+READING = DATA / "reading"
 TOKENS = 40_000  # in which distinct n-grams are counted
 DIALOGUES = 500  # in which turns are counted that repeat
 # "'s" is a contraction behind these words; behind others it is mostly a possessive.
@@ -157,8 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside", type=Path, help="a folder with DialogSum's CSV files")
     args = parser.parse_args(argv)
-    train = load_split(reading_splits.READING, "train")
-    found = {split: count_figures(load_split(reading_splits.READING, split), train) for split in ("test", "unseen")}
+    train = load_split(READING, "train")
+    found = {split: count_figures(load_split(READING, split), train) for split in ("test", "unseen")}
     written = {
         part: [Row(d.id, d.text, d.summaries, d.topic) for d in handwritten.written(part)] for part in ("train", "test")
     }

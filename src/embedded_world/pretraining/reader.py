@@ -18,16 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 from transformers import T5ForConditionalGeneration
 
 from embedded_world.pretraining import model as models
 from embedded_world.pretraining.forward import Halves, target_losses
+from embedded_world.pretraining.keeping import resume, save_checkpoint
 from embedded_world.pretraining.optimizers import StackedMuon
 from embedded_world.pretraining.streams import Packed, Stream
 from embedded_world.pretraining.tokenizer import WINDOW, saved_tokenizer
-from embedded_world.pretraining.training import resume, save_checkpoint
 from genai_labs.system.devices import cpu_has_bf16
 
 SEED = 0
@@ -39,7 +40,7 @@ class Phase:
     """One mixture: its share of the time, and the learning rates' factor at its start and end.
 
     hold: share of the phase during which the rate stays, before it falls in a straight line. dropout: of what each
-    layer adds.
+    layer adds. adamw: learning rate of AdamW, which then moves all weights; Muon and AdamW together where it is 0.
     """
 
     mixture: str
@@ -48,12 +49,13 @@ class Phase:
     end: float
     hold: float
     dropout: float = 0.0
+    adamw: float = 0.0
 
 
 PHASES = (
     Phase("text", 0.18, 1.0, 0.5, 0.4),
     Phase("instructions", 0.72, 0.9, 0.01, 0.1),
-    Phase("polish", 0.1, 0.33, 0.01, 0.0, dropout=0.1),
+    Phase("polish", 0.1, 1.0, 0.03, 0.0, dropout=0.12, adamw=3e-4),  # Muon learns these dialogues by heart
 )
 MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 3e-3, 6e-3, 1e-2
 DECAY = 0.1  # of matrices, without which attention scores grow until they are no longer numbers
@@ -61,22 +63,24 @@ WARMUP = 60  # steps
 LOOK = 20  # steps between looks at the clock; ten times as many between lines of the log
 
 
-def optimizers(model: T5ForConditionalGeneration) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for embeddings, relative biases and norms."""
+def optimizers(model: T5ForConditionalGeneration, adamw: float = 0.0) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for embeddings, relative biases and norms; or AdamW for all at this rate."""
+    if adamw:
+        return [torch.optim.AdamW(model.parameters(), lr=adamw, betas=(0.9, 0.98), weight_decay=0.02)]
     named = list(model.named_parameters())
     embedding = [p for n, p in named if n.startswith("shared")]
     biases = [p for n, p in named if "relative_attention_bias" in n]
     norms = [p for n, p in named if p.ndim == 1]
     taken = {id(p) for p in (*embedding, *biases, *norms)}
     matrices = [p for _, p in named if id(p) not in taken]
-    adamw = [
+    others = [
         {"params": embedding, "lr": EMBEDDING_RATE},
         {"params": biases, "lr": BIAS_RATE},
         {"params": norms, "lr": MUON_RATE},
     ]
     return [
         StackedMuon(matrices, MUON_RATE, weight_decay=DECAY),
-        torch.optim.AdamW(adamw, betas=(0.9, 0.98), weight_decay=0.0, fused=embedding[0].is_cuda),
+        torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=embedding[0].is_cuda),
     ]
 
 
@@ -151,6 +155,15 @@ def on_device(packed: Packed, device: torch.device) -> tuple[torch.Tensor, torch
     return ids, targets, places.to(device, non_blocking=True)
 
 
+def stage_of(work: Path) -> int:
+    """The phase in which the checkpoint of ``work`` stands; 0 without one."""
+    path = work / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        return int(json.loads(file.metadata()["progress"])["stage"])
+
+
 def save_halved(model: T5ForConditionalGeneration, path: Path) -> None:
     """Write the weights in fp16, in one move."""
     halved = {n: p.detach().half().cpu().contiguous() for n, p in model.named_parameters()}
@@ -184,10 +197,10 @@ def pretrain_reader(
                 parameter.copy_(weights[name])
     model.to(device)
     model.train()
-    moving = optimizers(model)
+    of_phase = [optimizers(model, phase.adamw) for phase in phases]
     halves = Halves(model, torch.bfloat16 if device.type == "cuda" or cpu_has_bf16() else torch.float32)
-    rates = [[group["lr"] for group in o.param_groups] for o in moving]
-    progress = resume(work, model, moving)
+    rates_of = [[[group["lr"] for group in o.param_groups] for o in moving] for moving in of_phase]
+    progress = resume(work, model, of_phase[min(stage_of(work), len(phases) - 1)])
     halves.refresh()
     losses, guard = Losses(device), Guard(model)
     log = (work / "log.jsonl").open("a", encoding="utf-8")
@@ -197,7 +210,7 @@ def pretrain_reader(
         stream.begin(progress.stage)
         last = time.monotonic() if progress.seconds else 0.0
         while progress.stage < len(phases):
-            phase = phases[progress.stage]
+            phase, moving, rates = phases[progress.stage], of_phase[progress.stage], rates_of[progress.stage]
             done = (progress.seconds - starts[progress.stage]) / (limit * phase.share)
             factor = rate(phase, min(1.0, done)) * min(1.0, (progress.step + 1) / WARMUP)
             packs = [stream.next() for _ in range(batches)]
@@ -242,11 +255,11 @@ def pretrain_reader(
                 if progress.stage < len(phases):
                     stream.begin(progress.stage)
             if time.monotonic() - saved > CHECKPOINT:
-                save_checkpoint(work, model, moving, progress)
+                save_checkpoint(work, model, of_phase[min(progress.stage, len(phases) - 1)], progress)
                 save_halved(model, work / "latest.safetensors")
                 saved = time.monotonic()
     stream.close()
-    save_checkpoint(work, model, moving, progress)
+    save_checkpoint(work, model, of_phase[-1], progress)
     return model
 
 

@@ -1,4 +1,4 @@
-"""The world that must be read, step by step: ``python -m embedded_world.pretraining.reader_build``.
+"""The world that must be read, step by step (``build-reader`` runs all).
 
 corpus: the files in ``data/reading``. tokenizer, model: into the working folder; an interrupted training goes on.
 export: the two models into ``data/models``. scores: how well they read, into ``results/reader.json`` and ``.md``.
@@ -24,6 +24,8 @@ from transformers import GenerationConfig, T5ForConditionalGeneration
 from embedded_world.corpus import handwritten, reading, reading_splits, tasks
 from embedded_world.pretraining import model as models
 from embedded_world.pretraining import reader, reader_cards, tokenizer
+from genai_labs.inputs.helptext import plain
+from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading import checksums
 from genai_labs.loading.data import Row, load_split
 from genai_labs.paths import BUILD, MODELS, ROOT
@@ -38,7 +40,7 @@ from genai_labs.scoring.truth import how_it_ended, who_did_what
 
 VOCABULARY = 6144
 TOKENIZER_EXAMPLES = 24_000
-NAMES = {"text": "t5-reader-pretrained", "instructions": "t5-reader"}
+NAMES = {"text": "t5-reader-pretrained", "polish": "t5-reader"}  # by the last phase of each
 RESULTS = ROOT / "results" / "reader.json"
 MOST_TOKENS = 100
 
@@ -87,9 +89,9 @@ def export_models(args: argparse.Namespace) -> None:
         )
         made.save_pretrained(folder)
         words.save_pretrained(folder)
-        rows = [row for row in log if phase == "instructions" or row["phase"] == "text"]
+        rows = [row for row in log if phase != "text" or row["phase"] == "text"]
         record = {
-            "command": "python -m embedded_world.pretraining.reader_build",
+            "command": "python -m genai_labs build-reader",
             "seed": reader.SEED,
             "parameters": sum(p.numel() for p in made.parameters()),
             "vocabulary": len(words),
@@ -97,7 +99,7 @@ def export_models(args: argparse.Namespace) -> None:
             "steps": rows[-1]["step"],
             "minutes": round(rows[-1]["seconds"] / 60, 1),
             "device": device,
-            "phases": [vars(p) for p in reader.PHASES][: 1 if phase == "text" else 2],
+            "phases": [vars(p) for p in reader.PHASES][: 1 if phase == "text" else None],
             "losses": rows[:: max(1, len(rows) // 12)] + rows[-1:],
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
@@ -204,7 +206,7 @@ def scores(args: argparse.Namespace) -> None:
         made = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
         start = time.perf_counter()
         everything[name] = {"one shot": measure_reading(made, words)}
-        if name == NAMES["instructions"]:
+        if name == NAMES["polish"]:
             everything[name] |= {
                 "word problems": measure_word_problems(made, words),
                 "familiarity": measure_familiarity(made, words, folder),
@@ -230,16 +232,16 @@ def results_page(everything: dict[str, Any]) -> str:
         columns = found["one shot"].values()
         lines.append("| dialogues | " + " | ".join(str(c["n"]) for c in columns) + " |")
         for measure_name in ("content F1", "ROUGE-1"):
-            lines.append(f"| {measure_name} | " + " | ".join(shown(c[measure_name]["value"]) for c in columns) + " |")
-            best = (
-                f"{c[measure_name]['strongest']}, {c[measure_name]['baselines'][c[measure_name]['strongest']]:.2f}"
-                for c in columns
-            )
-            lines.append("| its strongest baseline | " + " | ".join(best) + " |")
-            above = (shown(c[measure_name]["above the strongest"]) for c in columns)
-            lines.append("| above it by | " + " | ".join(above) + " |")
-            above = (shown(c[measure_name]["above the fixed string"]) for c in columns)
-            lines.append("| above the fixed string by | " + " | ".join(above) + " |")
+            found_here = [c[measure_name] for c in columns]
+            best = (f"{m['strongest']}, {m['baselines'][m['strongest']]:.2f}" for m in found_here)
+            lines += [
+                f"| {measure_name} | " + " | ".join(shown(m["value"]) for m in found_here) + " |",
+                "| its strongest baseline | " + " | ".join(best) + " |",
+                "| above it by | " + " | ".join(shown(m["above the strongest"]) for m in found_here) + " |",
+                "| above the fixed string by | "
+                + " | ".join(shown(m["above the fixed string"]) for m in found_here)
+                + " |",
+            ]
         cells = (f"{shown(c['grounded']['value'])} ({c['grounded']['references']:.2f})" for c in columns)
         lines.append("| grounded (references) | " + " | ".join(cells) + " |")
         for measure_name in ("who did what", "how it ended"):
@@ -266,12 +268,18 @@ STEPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="genai_labs build-reader", description=plain(__doc__))
     parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
-    parser.add_argument("--work", type=Path, default=BUILD / "reader", help="folder for checkpoints and logs")
+    parser.add_argument(
+        "--work", type=writable_folder, default=BUILD / "reader", help="folder for checkpoints and logs"
+    )
     parser.add_argument("--minutes", type=float, default=360.0, help="of training, all together (default: 360)")
-    parser.add_argument("--processes", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="that make batches")
-    parser.add_argument("--tokens", type=int, default=4096, help="source tokens in a batch (default: 4096)")
+    parser.add_argument(
+        "--processes", type=whole_number(1), default=max(1, (os.cpu_count() or 2) - 1), help="that make batches"
+    )
+    parser.add_argument(
+        "--tokens", type=whole_number(1024), default=4096, help="source tokens in a batch (default: 4096)"
+    )
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     for step in args.steps or STEPS:

@@ -22,8 +22,8 @@ ENDINGS: dict[Kind, tuple[str, ...]] = {
 PICKLE = "pytorch_model.bin"
 # Commands that make the shipped models anew, where it is not all of `build-world`.
 MADE_BY = {
-    "hate-mini": "build-world classifiers --again",
-    "judge-mini": "build-world classifiers --again",
+    **dict.fromkeys(("hate-mini", "judge-mini"), "build-world classifiers --again"),
+    **dict.fromkeys(("t5-reader", "t5-reader-pretrained"), "build-reader"),
     "harsh-lora": "detox --train-summarizer --ship",
 }
 

@@ -17,7 +17,9 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.scoring.content import content_words
 
-FOUND = 0.5  # of a report's content words that a summary has to say
+FOUND = 0.65  # of a report's content words that a summary has to say
+NEAR = 0.35  # how near a clause has to come to an answer's report
+PLACED = 0.35  # how near to an opening's report, for the clauses behind it to be where its answer is looked for
 CLAUSE = re.compile(r"(?<=[.;])\s+|,? (?:and|but) (?=#Person\d#)|;\s*| - ")
 TAG = re.compile(r"#Person\d#")
 
@@ -25,31 +27,48 @@ TAG = re.compile(r"#Person\d#")
 def who_did_what(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]]) -> NDArray[np.float64]:
     """The share of a dialogue's openings that its summary tells, of the right speaker; shape (n,), each in [0, 1].
 
-    records: one list a dialogue, of rows with "kind", "speaker", "reports" (tags in them). An opening is told where
-    some clause says at least half of the content words of one of its reports and begins with the same speaker as that
-    report. Raises LabError where numbers do not match, or a record has no opening.
+    records: one list a dialogue, of rows with "kind", "speaker", "reports" (tags in them). Raises LabError where
+    numbers do not match.
     """
-    return _graded(predictions, records, lambda row: row["kind"] == "opening", _is_told)
+    return _shares(predictions, records, lambda row: row["kind"] == "opening")
 
 
 def how_it_ended(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]]) -> NDArray[np.float64]:
     """The share of a dialogue's answers that its summary tells rightly; shape (n,), nan where it has no answer.
 
-    An answer is told rightly where some clause is nearer to one of its reports than any clause to a report of the act's
-    other answers, or of the same answer given by the other speaker. Raises LabError where numbers do not match.
+    Raises LabError where numbers do not match.
     """
-    return _graded(predictions, records, lambda row: bool(row.get("others")), _is_ended)
+    return _shares(predictions, records, lambda row: bool(row.get("others")))
 
 
-def _graded(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]], wanted: Any, told: Any) -> Any:
+def verdicts(summary: str, record: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Whether a summary tells each row of a record.
+
+    An opening is told where some clause says most of the content words of one of its reports and begins with the same
+    speaker. An answer is told where a clause is nearer to one of its reports than to those of the act's other answers,
+    or of the same answer given by the other speaker; it is looked for behind the clause that tells its opening.
+    """
+    parts, found = clauses(summary), []
+    behind = parts
+    for row in record:
+        if row.get("others"):
+            found.append(_is_ended(behind, row))
+        else:
+            found.append(_is_told(parts, row))
+            scores = [max((_near(part, report) for report in row["reports"]), default=0.0) for part in parts]
+            at = int(np.argmax(scores)) if scores else 0
+            behind = parts[at + 1 : at + 3] if scores and scores[at] >= PLACED else parts
+    return found
+
+
+def _shares(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]], wanted: Any) -> Any:
     texts = as_texts(predictions, "summaries")
     if len(texts) != len(records):
         raise LabError(f"There are {len(texts)} summaries, but {len(records)} records. Give one record for each.")
     shares = []
     for text, record in zip(texts, records, strict=True):
-        rows = [row for row in record if wanted(row)]
-        parts = clauses(text)
-        shares.append(sum(told(parts, row) for row in rows) / len(rows) if rows else np.nan)
+        told = [each for each, row in zip(verdicts(text, record), record, strict=True) if wanted(row)]
+        shares.append(sum(told) / len(told) if told else np.nan)
     return np.array(shares, dtype=float)
 
 
@@ -69,7 +88,7 @@ def _is_told(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
 def _is_ended(parts: Sequence[str], row: Mapping[str, Any]) -> bool:
     true = max((_near(part, report) for part in parts for report in row["reports"]), default=0.0)
     false = [*row["others"], *map(exchanged, row["reports"])]
-    return true > 0 and true > max((_near(part, report) for part in parts for report in false), default=0.0)
+    return true >= NEAR and true > max((_near(part, report) for part in parts for report in false), default=0.0)
 
 
 def exchanged(text: str) -> str:

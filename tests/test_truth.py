@@ -1,0 +1,94 @@
+"""Who did what and how it ended: the rules on small records, and how often they agree with a reader."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genai_labs.errors import LabError
+from genai_labs.paths import ROOT
+from genai_labs.scoring.truth import clauses, exchanged, how_it_ended, verdicts, who_did_what
+
+RECORD: list[dict[str, Any]] = [
+    {
+        "act": "borrow",
+        "kind": "opening",
+        "speaker": "#Person1#",
+        "reports": [
+            "#Person1# asks to borrow #Person2#'s ladder until Friday",
+            "#Person1# wants the loan of the ladder",
+        ],
+        "others": [],
+    },
+    {
+        "act": "borrow",
+        "kind": "no",
+        "speaker": "#Person2#",
+        "reports": ["#Person2# refuses", "#Person2# says no to it"],
+        "others": ["#Person2# agrees", "#Person2# lends it to #Person1#"],
+    },
+]
+
+
+@pytest.mark.parametrize(
+    ("summary", "done", "ended"),
+    [
+        ("#Person1# asks to borrow #Person2#'s ladder until Friday, but #Person2# refuses.", 1, 1),
+        ("#Person1# wants to borrow the ladder. #Person2# says no to it.", 1, 1),
+        ("#Person1# asks to borrow the ladder until Friday, and #Person2# agrees.", 1, 0),
+        ("#Person2# asks to borrow #Person1#'s ladder until Friday, but #Person1# refuses.", 0, 0),
+        ("#Person1# asks about the piano, but #Person2# refuses.", 0, 1),
+        ("They talk.", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_speakers_deeds_and_endings_are_told_apart(summary: str, done: int, ended: int) -> None:
+    assert who_did_what([summary], [RECORD])[0] == done
+    assert how_it_ended([summary], [RECORD])[0] == ended
+
+
+def test_a_dialogue_without_an_answer_has_no_ending() -> None:
+    assert np.isnan(how_it_ended(["#Person1# asks."], [RECORD[:1]])[0])
+
+
+def test_numbers_have_to_match() -> None:
+    with pytest.raises(LabError, match="1 summaries, but 2 records"):
+        who_did_what(["#Person1# asks."], [RECORD, RECORD])
+
+
+def test_clauses_are_cut_where_another_speaker_begins() -> None:
+    assert clauses("#Person1# asks for milk and bread, and #Person2# agrees; #Person1# pays. Both leave.") == [
+        "#Person1# asks for milk and bread",
+        "#Person2# agrees",
+        "#Person1# pays.",
+        "Both leave.",
+    ]
+
+
+def test_exchanging_twice_changes_nothing() -> None:
+    text = "#Person1# asks #Person2#."
+    assert exchanged(text) == "#Person2# asks #Person1#."
+    assert exchanged(exchanged(text)) == text
+
+
+def test_the_rules_agree_with_a_reader() -> None:
+    """200 summaries of t5-reader, 833 things that are true in their dialogues: was each told? Judged by reading.
+
+    Two readers (language models), half each. The aim is .90: openings reach it, answers (.84) do not yet.
+    """
+    lines = (ROOT / "tests" / "judged_summaries.jsonl").read_text(encoding="utf-8").splitlines()
+    judged = [json.loads(line) for line in lines]
+    records: dict[str, list[dict[str, Any]]] = {}
+    for split in ("test", "unseen"):
+        path = ROOT / "data" / "reading" / f"truth_{split}.jsonl"
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        records |= {row["id"]: [told for told in row["told"] if told["act"] != "insult"] for row in rows}
+    agreed: dict[bool, list[bool]] = {True: [], False: []}
+    for each in judged:
+        record = records[each["id"]]
+        for row, rule, reader in zip(record, verdicts(each["summary"], record), each["told"], strict=True):
+            agreed[row["kind"] == "opening"].append(rule == bool(reader))
+    assert len(judged) == 200
+    assert np.mean(agreed[True]) >= 0.89
+    assert np.mean(agreed[False]) >= 0.83
