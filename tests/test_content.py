@@ -13,12 +13,12 @@ DIALOGUE = "#Person1#: Could I borrow your ladder till Friday?\n#Person2#: It's 
 SUMMARY = "#Person1# asks to borrow #Person2#'s ladder until Friday, and #Person2# agrees."
 
 
-def test_tags_and_function_words_are_no_content():
+def test_tags_and_function_words_are_no_content() -> None:
     assert content_words(SUMMARY) == ("ask", "borrow", "ladder", "friday", "agre")
     assert content_words("#Person1# is to the of and #Person2#'s.") == ()
 
 
-def test_content_f1_counts_stemmed_content_words_against_the_best_reference():
+def test_content_f1_counts_stemmed_content_words_against_the_best_reference() -> None:
     scores = content_f1(
         [SUMMARY, SUMMARY, "It was them."], [[SUMMARY], ["A ladder was borrowed.", "No."], ["It was them."]]
     )
@@ -27,17 +27,17 @@ def test_content_f1_counts_stemmed_content_words_against_the_best_reference():
     assert scores[2] == 0.0  # nothing is said
 
 
-def test_a_word_said_twice_counts_once_where_the_reference_has_it_once():
+def test_a_word_said_twice_counts_once_where_the_reference_has_it_once() -> None:
     assert content_f1(["ladder ladder"], ["ladder"])[0] == pytest.approx(2 / 3)
 
 
-def test_grounded_is_the_share_of_content_words_that_stand_in_the_dialogue():
+def test_grounded_is_the_share_of_content_words_that_stand_in_the_dialogue() -> None:
     assert grounded([SUMMARY], [DIALOGUE])[0] == pytest.approx(3 / 5)  # "asks" and "agrees" are the writer's
     assert grounded([DIALOGUE], [DIALOGUE])[0] == 1.0
     assert grounded([""], [DIALOGUE])[0] == 0.0
 
 
-def test_numbers_have_to_match():
+def test_numbers_have_to_match() -> None:
     with pytest.raises(LabError, match="references for 2"):
         content_f1([SUMMARY], [SUMMARY, SUMMARY])
     with pytest.raises(LabError, match="references for 2"):
@@ -57,7 +57,7 @@ def _rows(count: int, start: int = 0) -> list[Row]:
     ]
 
 
-def test_the_fixed_string_beats_another_summary_on_rouge_and_says_nothing():
+def test_the_fixed_string_beats_another_summary_on_rouge_and_says_nothing() -> None:
     wishes = ["mend the kettle", "sell the piano", "paint the fence", "find the cat", "move the sofa"]
     train = [Row("t", "d", (f"#Person1# wants to {wish}, and #Person2# agrees to it.",), "") for wish in wishes]
     text = fixed_string([row.summary for row in train])
@@ -73,16 +73,16 @@ def test_the_fixed_string_beats_another_summary_on_rouge_and_says_nothing():
     assert rouge_scores([" ".join(text.split()[:-1])] * 5, summaries).mean() <= best + 1e-9
 
 
-def test_a_fixed_string_needs_summaries():
+def test_a_fixed_string_needs_summaries() -> None:
     with pytest.raises(LabError, match="none were given"):
         fixed_string([])
 
 
-def test_the_nearest_training_dialogue_is_found_by_its_words():
+def test_the_nearest_training_dialogue_is_found_by_its_words() -> None:
     assert nearest_summaries(_rows(2, start=8), _rows(8))[0] == _rows(8)[0].summary  # the other ladder
 
 
-def test_every_baseline_writes_something_for_every_row():
+def test_every_baseline_writes_something_for_every_row() -> None:
     rows, train = _rows(4), _rows(8, start=16)
     found = baselines(rows, train)
     assert {len(texts) for texts in found.values()} == {4}

@@ -2,9 +2,9 @@
 
 import json
 import random
-from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +134,7 @@ def test_a_run_leaves_the_weights_of_each_phase_and_goes_on_where_it_stopped(
     monkeypatch.setattr(reader, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))  # a second a reading
     monkeypatch.setattr(reader, "LOOK", 1)
     phases = (reader.Phase("text", 0.5, 1.0, 0.5, 0.5), reader.Phase("instructions", 0.5, 1.0, 0.0, 0.5))
-    settings = {"shape": TINY, "tokens": 512, "batches": 1, "processes": 1}
+    settings: dict[str, Any] = {"shape": TINY, "tokens": 512, "batches": 1, "processes": 1}
     reader.pretrain_reader(work, 1.0, phases=phases[:1], **settings)
     assert (work / "text.safetensors").exists()
     first = [json.loads(line) for line in (work / "log.jsonl").read_text().splitlines()]
@@ -168,6 +168,11 @@ def test_batches_made_ahead_wait_for_their_phase_and_old_ones_are_read_again(wor
         stream.close()
 
 
+def _stumble_often(guard: reader.Guard, moving: list[torch.optim.Optimizer]) -> None:
+    for _ in range(guard.MOST_IN_A_ROW):
+        guard.stumble(moving, step=30)
+
+
 def test_gradients_that_are_no_numbers_lead_back_to_known_weights() -> None:
     t5 = model.new_model(60, 16, 0, TINY)
     guard, moving = reader.Guard(t5), reader.optimizers(t5)
@@ -187,4 +192,4 @@ def test_gradients_that_are_no_numbers_lead_back_to_known_weights() -> None:
     for _ in range(returns - guard.MOST_IN_A_ROW):
         guard.stumble(moving, step=30)
     with pytest.raises(FloatingPointError, match="at any learning rate"):
-        deque((guard.stumble(moving, step=30) for _ in range(guard.MOST_IN_A_ROW)), maxlen=0)
+        _stumble_often(guard, moving)
