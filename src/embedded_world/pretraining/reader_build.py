@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors.torch import load_file
+from scipy.stats import bootstrap, spearmanr
 from transformers import GenerationConfig, T5ForConditionalGeneration
 
 from embedded_world.corpus import handwritten, reading, reading_splits, tasks
@@ -134,6 +135,7 @@ def measure_reading(made: T5ForConditionalGeneration, words: Any, shots: int = 1
             beside = {each: score(texts, references) for each, texts in others.items()}
             best = max(beside, key=lambda each: float(beside[each].mean()))
             table[measure_name] = {
+                "each": [round(float(x), 3) for x in own],
                 "value": paired_bootstrap(own),
                 "baselines": {each: round(float(scores.mean()), 3) for each, scores in beside.items()},
                 "strongest": best,
@@ -183,17 +185,35 @@ def measure_word_problems(made: T5ForConditionalGeneration, words: Any, count: i
     }
 
 
-def measure_familiarity(made: T5ForConditionalGeneration, words: Any, folder: Path) -> dict[str, Any]:
-    """The scale of familiarity into the model's folder, and how familiar each set is."""
+def measure_familiarity(
+    made: T5ForConditionalGeneration, words: Any, folder: Path, scored: dict[str, list[float]]
+) -> dict[str, Any]:
+    """The scale of familiarity into the model's folder, how familiar each set is, and what that says of quality.
+
+    scored: content F1 of each dialogue of a set. Its rank correlation with familiarity is over all sets together, its
+    interval from drawing dialogues again.
+    """
     known = dialogue_losses(made, words, [r.dialogue for r in load_split(reading_splits.READING, "validation")])
     known = known[~np.isnan(known)]
     scale = {"losses": [round(float(x), 4) for x in np.sort(known)]}
     (folder / FILE).write_text(json.dumps(scale) + "\n", encoding="utf-8")
-    found = {}
+    found: dict[str, Any] = {}
+    surprise, quality = [], []
     for name, (rows, _) in sets().items():
         losses = dialogue_losses(made, words, [row.dialogue for row in rows])
         shares = familiarity(losses, known)
         found[name] = {"loss": round(float(np.nanmean(losses)), 3), "median familiarity": float(np.nanmedian(shares))}
+        surprise += losses.tolist()
+        quality += scored[name]
+    pairs = np.array([(a, b) for a, b in zip(surprise, quality, strict=True) if a == a]).T
+
+    def correlation(a: Any, b: Any) -> float:
+        return -float(spearmanr(a, b).statistic)  # of familiarity, which falls as the loss rises
+
+    ends = bootstrap(
+        tuple(pairs), correlation, paired=True, vectorized=False, n_resamples=999, method="percentile", rng=0
+    ).confidence_interval
+    found["rank correlation with content F1"] = [correlation(*pairs), float(ends.low), float(ends.high), pairs.shape[1]]
     return found
 
 
@@ -209,7 +229,9 @@ def scores(args: argparse.Namespace) -> None:
         if name == NAMES["polish"]:
             everything[name] |= {
                 "word problems": measure_word_problems(made, words),
-                "familiarity": measure_familiarity(made, words, folder),
+                "familiarity": measure_familiarity(
+                    made, words, folder, {k: v["content F1"]["each"] for k, v in everything[name]["one shot"].items()}
+                ),
             }
         card = reader_cards.reader_card(folder, everything[name], examples(made, words))
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -252,8 +274,14 @@ def results_page(everything: dict[str, Any]) -> str:
             parts = [f"{key} {shown(problems[key])}" for key in ("at once", "step by step", "difference")]
             lines += [f"Two-step word problems ({problems['n']}): {', '.join(parts)}.", ""]
         if known := found.get("familiarity"):
-            parts = [f"{key} {v['median familiarity']:.2f} (loss {v['loss']:.2f})" for key, v in known.items()]
+            rank = known["rank correlation with content F1"]
+            parts = [
+                f"{key} {v['median familiarity']:.2f} (loss {v['loss']:.2f})"
+                for key, v in known.items()
+                if v is not rank
+            ]
             lines += [f"Median familiarity: {', '.join(parts)}.", ""]
+            lines += [f"Rank correlation of familiarity and content F1 over all {rank[3]:,}: {shown(rank)}.", ""]
     return "\n".join(lines)
 
 
