@@ -26,10 +26,7 @@ def effects(record: dict[str, Any], lesson: str) -> list[float]:
 def test_every_lesson_holds_on_five_seeds_of_training(record: dict[str, Any]) -> None:
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 10
-    measured = {item["id"]: (item["holds_on"], item.get("measured_on", 5)) for item in record["lessons"]}
-    short = {name: held for name, (held, of) in measured.items() if held < of}
-    # Known, and shown in the table: on half of the rows the interval of one seed ends at .021, over the claimed .02.
-    assert short == {"2.6": 4}
+    assert [item["id"] for item in record["lessons"] if item["holds_on"] < item.get("measured_on", 5)] == []
     assert {item.get("measured_on", 5) for item in record["lessons"]} <= {1, 5}
     assert (RESULTS / "lab2_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
 
