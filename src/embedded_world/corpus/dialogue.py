@@ -54,31 +54,17 @@ class Quarrel:
     neutral: tuple[str, ...]
 
 
-@dataclass
-class Dialogue:
-    """A finished dialogue: turns as (speaker, text), and everything its summaries need."""
+class Tagged:
+    """Turns of two speakers, A and B, and how they are called. roles: as a style names them, with "the"."""
 
-    scenario: Scenario
-    ending: Ending
-    values: dict[str, str]
     turns: list[tuple[str, str]]
     names: dict[str, str] | None
-    quarrel: Quarrel | None
-    corrected: dict[str, str] = field(default_factory=dict)
+    roles: tuple[str, str]
 
     @property
     def text(self) -> str:
         """The dialogue as DialogSum writes it: one ``#Person1#: ...`` line a turn."""
         return "\n".join(f"{self.tag(speaker)}: {text}" for speaker, text in self.turns)
-
-    @property
-    def topic(self) -> str:
-        return self.scenario.topic
-
-    @property
-    def signature(self) -> str:
-        """Scenario and combination of slot values: what no two splits share."""
-        return signature(self.scenario, self.values)
 
     def tag(self, speaker: str) -> str:
         """``#Person1#`` for whoever speaks first, ``#Person2#`` for the other."""
@@ -92,7 +78,33 @@ class Dialogue:
             return self.names[speaker]
         if naming == "position":
             return "the first speaker" if self.tag(speaker) == "#Person1#" else "the second speaker"
-        return "the " + self.scenario.roles["AB".index(speaker)]
+        return self.roles["AB".index(speaker)]
+
+
+@dataclass
+class Dialogue(Tagged):
+    """A finished dialogue: turns as (speaker, text), and everything its summaries need."""
+
+    scenario: Scenario
+    ending: Ending
+    values: dict[str, str]
+    turns: list[tuple[str, str]]
+    names: dict[str, str] | None
+    quarrel: Quarrel | None
+    corrected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def roles(self) -> tuple[str, str]:  # type: ignore[override]
+        return "the " + self.scenario.roles[0], "the " + self.scenario.roles[1]
+
+    @property
+    def topic(self) -> str:
+        return self.scenario.topic
+
+    @property
+    def signature(self) -> str:
+        """Scenario and combination of slot values: what no two splits share."""
+        return signature(self.scenario, self.values)
 
     def summary(self, style: Style = HOUSE, rng: random.Random | None = None, wordings: tuple[int, ...] = ()) -> str:
         """One true summary in the given style.

@@ -46,19 +46,9 @@ def turn_to_come(rng: random.Random) -> Example:
     return Example("next turn", "\n".join(lines[:cut]), lines[cut])
 
 
-def corrupted(rng: random.Random) -> Example:
-    """T5's own objective: about 15 % of the words replaced by sentinels, in spans of three on average."""
-    pieces, source, target, i, sentinel = unlabelled(rng).split(" "), [], [], 0, 0
-    while i < len(pieces):
-        if rng.random() < 0.055 and sentinel < 99:
-            length = rng.choice((1, 2, 3, 3, 4, 5))
-            source.append(f"<extra_id_{sentinel}>")
-            target.append(f"<extra_id_{sentinel}> {' '.join(pieces[i : i + length])}")
-            i, sentinel = i + length, sentinel + 1
-        else:
-            source.append(pieces[i])
-            i += 1
-    return Example("span corruption", " ".join(source), " ".join([*target, f"<extra_id_{sentinel}>"]))
+def corrupted_text(rng: random.Random) -> Example:
+    """T5's own objective on bare text."""
+    return tasks.corrupted(unlabelled(rng).split(" "), rng)
 
 
 def copied(rng: random.Random) -> Example:
@@ -191,9 +181,9 @@ def old_world(rng: random.Random) -> Example:
     return tasks.sample_example(rng.choice((1, 2)), rng)
 
 
-TEXT: dict[Callable[[random.Random], Example], float] = {corrupted: 0.6, turn_to_come: 0.4}
+TEXT: dict[Callable[[random.Random], Example], float] = {corrupted_text: 0.6, turn_to_come: 0.4}
 INSTRUCTIONS: dict[Callable[[random.Random], Example], float] = {
-    corrupted: 0.02,
+    corrupted_text: 0.02,
     turn_to_come: 0.03,
     copied: 0.03,
     single_report: 0.12,

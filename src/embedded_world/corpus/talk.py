@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from embedded_world.corpus.dialogue import capitalized
+from embedded_world.corpus.dialogue import Tagged, capitalized
 from embedded_world.corpus.language import articles, conjugate, fill
 from embedded_world.corpus.spoken import tidy
 from embedded_world.corpus.styles import HOUSE, Style
@@ -41,7 +41,7 @@ class Insult:
 
 
 @dataclass
-class Talk:
+class Talk(Tagged):
     """A composed dialogue: turns as (speaker, text) and what its summaries are made of.
 
     told: what happens, in order. roles, names: of the speakers A and B; names only where they are said.
@@ -56,28 +56,9 @@ class Talk:
     quarrel: Insult | None = None
 
     @property
-    def text(self) -> str:
-        """The dialogue as DialogSum writes it: one ``#Person1#: ...`` line a turn."""
-        return "\n".join(f"{self.tag(speaker)}: {text}" for speaker, text in self.turns)
-
-    @property
     def topic(self) -> str:
         """What the first exchange is about."""
         return self.topics[0]
-
-    def tag(self, speaker: str) -> str:
-        """``#Person1#`` for whoever speaks first, ``#Person2#`` for the other."""
-        return "#Person1#" if speaker == self.turns[0][0] else "#Person2#"
-
-    def name_of(self, speaker: str, naming: str) -> str:
-        """How a style names a speaker; roles stand in where no names were said."""
-        if naming == "tag":
-            return self.tag(speaker)
-        if naming == "name" and self.names:
-            return self.names[speaker]
-        if naming == "position":
-            return "the first speaker" if self.tag(speaker) == "#Person1#" else "the second speaker"
-        return self.roles["AB".index(speaker)]
 
     def record(self) -> list[dict[str, Any]]:
         """What is true in it: acts, who did them, what was said in their slots, how they ended."""

@@ -35,12 +35,19 @@ def next_turn(rng: random.Random, split: str = PRETRAINING) -> Example:
     return Example("next turn", "\n".join(lines[:cut]), lines[cut])
 
 
+MOST_SPANS = 100  # sentinels that the tokenizer has, of which the last one ends the target
+
+
 def span_corruption(rng: random.Random, split: str = PRETRAINING) -> Example:
+    """T5's own objective on a dialogue (see :func:`corrupted`)."""
+    return corrupted(fresh_dialogue(rng, split).text.split(), rng)
+
+
+def corrupted(words: Sequence[str], rng: random.Random) -> Example:
     """T5's own objective: about 15 % of the words replaced by sentinels, in spans of three on average."""
-    words = fresh_dialogue(rng, split).text.split()
     source, target, i, sentinel = [], [], 0, 0
     while i < len(words):
-        if rng.random() < 0.055:
+        if rng.random() < 0.055 and sentinel < MOST_SPANS - 1:
             length = rng.choice((1, 2, 3, 3, 4, 5))
             source.append(f"<extra_id_{sentinel}>")
             target.append(f"<extra_id_{sentinel}> {' '.join(words[i : i + length])}")
