@@ -86,7 +86,7 @@ def test_an_unfamiliar_dialogue_comes_with_a_warning_and_a_column(
     file.write_text(f'dialogue\n"{TALK}"\n"#Person1#: Hi, there."\n', encoding="utf-8")
     assert run(file, "--out", out) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].startswith("  Unfamiliar (0.00): this dialogue is unlike anything")
+    assert printed[1].startswith("  Unfamiliar (0.00): this dialogue is more surprising")
     assert "Unfamiliar" not in printed[2]
     with out.open(encoding="utf-8", newline="") as table:
         assert [row["familiarity"] for row in csv.DictReader(table)] == ["0.0", "0.75"]

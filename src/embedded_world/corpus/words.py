@@ -72,7 +72,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def held_out(word: str) -> bool:
-    """Whether a word is kept from all training, to be met only in the unseen split."""
+    """Whether a word is kept from the slots of all training dialogues, to stand only in those of the unseen split."""
     return bucket(f"word|{word.lower()}") < HELD_OUT_SHARE
 
 

@@ -35,13 +35,13 @@ each report is true of each phrasing. The same content gives the same bytes. Bes
 
 {table(("file", "dialogues", "references of each"), sizes)}
 
-`unseen` holds pairs of acts and words that no training met; `test` and `unseen` also draw phrasings and wordings that are kept from
-training. `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
+`unseen` holds pairs of acts in a row, and words in their slots, that no training dialogue is composed of; `test` and `unseen` also draw
+phrasings and wordings that are kept from training. `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
 
 ## How natural, and how new
 {figures.figures_table(counted)}
 
-Real DialogSum, counted on 500 test dialogues for this project: 41 contractions in 1,000 words, a standard deviation of 4.0 turns
+Real DialogSum, counted on 500 test dialogues for this project by rules a little different: 41 contractions in 1,000 words, a standard deviation of 4.0 turns
 and of 10.8 words a turn, 5 % of turns that repeat in 500 dialogues (6 % masked).
 
 ## Read by others
@@ -90,8 +90,8 @@ def reader_card(folder: Path, found: dict[str, Any], examples: list[tuple[str, s
     only = len(record["phases"]) == 1
     return f"""# {folder.name}
 
-A small T5 (v1.1 / FLAN-T5 architecture, embeddings tied), trained from scratch on dialogues composed of speech acts and written by
-hand{", on bare text only (span corruption and next turn): it has never been given an instruction" if only else ", first on bare text, then on instructions, as FLAN-T5 was"}.
+A small T5 (v1.1 / FLAN-T5 architecture, embeddings tied), trained from scratch on dialogues composed of speech acts, on those written by
+hand, and on the 120 scenarios of the labs' world{", on bare text only (span corruption and next turn): it has never been given an instruction" if only else ", first on bare text, then on instructions, as FLAN-T5 was"}.
 Made by `{record["command"]}` (seed {record["seed"]}). Licence: Apache-2.0.
 
 - {record["parameters"] / 1e6:.2f} million parameters in fp16 (load with `dtype=torch.float32`), vocabulary {record["vocabulary"]:,}, window 1,024 tokens
@@ -102,8 +102,9 @@ Made by `{record["command"]}` (seed {record["seed"]}). Licence: Apache-2.0.
 {table(("phase", "examples", *TASKS), rows)}
 
 ## How well it reads
-One shot, tags style, greedy; means with 95 % intervals. `known`: combinations of acts that training met, with new words and some new
-phrasings; `unseen`: pairs of acts and words that it never met; `written by hand`: free English.
+One shot, tags style, greedy; means with 95 % intervals. `known`: acts that training met, about two in five in phrasings that
+it did not; `unseen`: pairs of acts in a row, and words in their slots, that no training dialogue was composed of (the words may stand in a
+phrasing or in a dialogue written by hand); `written by hand`: free English.
 
 {table(("", *sets), [*scores, *best])}
 

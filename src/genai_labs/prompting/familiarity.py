@@ -21,7 +21,7 @@ from genai_labs.system.progress import bar
 
 FILE = "familiarity.json"  # beside a model's weights: the losses that it is compared with
 UNFAMILIAR = 0.05  # below this share of the domain's dialogues a summary comes with a word of warning
-WARNING = "unlike anything the model was trained on: do not trust this summary"
+WARNING = "more surprising to the model than 95 in 100 of the kind it was made for: do not trust its summary"
 
 
 def dialogue_losses(
