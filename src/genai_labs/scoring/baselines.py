@@ -26,8 +26,8 @@ _PLAIN = DefaultTokenizer(use_stemmer=False)
 def fixed_string(summaries: Sequence[str]) -> str:
     """Words that, said of every dialogue alike, give a high mean ROUGE-1 on training summaries.
 
-    Grown greedily from the most frequent ones for as long as the mean F1 rises (others may score higher yet). The order does not count in
-    ROUGE-1; tags are written as DialogSum writes them. Raises LabError without summaries.
+    Grown greedily from the most frequent ones for as long as the mean F1 rises (others may score higher yet). The
+    order does not count in ROUGE-1; tags are written as DialogSum writes them. Raises LabError without summaries.
     """
     texts = as_texts(summaries, "summaries")
     if not texts:
