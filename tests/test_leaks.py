@@ -5,7 +5,7 @@ The lines of the notebooks that choose rows are run as they stand there, on the 
 
 import ast
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import islice
@@ -14,11 +14,26 @@ from typing import Any
 import nbformat
 import pytest
 
-from embedded_world.corpus import lab_tasks, quarrels, splits, tasks
+from embedded_world.corpus import (
+    compose as composing,
+)
+from embedded_world.corpus import (
+    handwritten,
+    hate_summaries,
+    hate_texts,
+    lab_tasks,
+    preferences,
+    quarrels,
+    reading,
+    reading_splits,
+    splits,
+    tasks,
+)
+from embedded_world.corpus.acts import Part, Phrasing
 from genai_labs.finetuning import command, forgetting, sweep
-from genai_labs.loading import data, models, profiles
+from genai_labs.loading import data, lab_data, models, profiles
 from genai_labs.loading.profiles import Profile, load_profile
-from genai_labs.paths import DIALOGUES, NOTEBOOKS, ROOT
+from genai_labs.paths import NOTEBOOKS, READING, ROOT
 from genai_labs.prompting import prompts
 from genai_labs.rlhf import dialogues, ppo, reward_model, summarizer
 from genai_labs.rlhf.preferences import Preference
@@ -170,7 +185,11 @@ def check_lab_3_tests_on_dialogues_of_the_test_split(world: str) -> None:
 def check_lab_3_s_reward_model_is_measured_on_pairs_that_it_never_saw(world: str) -> None:
     lab = rows_of_lab("lab3_ppo_detox", world, 0)
     learned, held_out = lab["to_learn"], lab["held_out"]
-    assert {pair.dialogue_id for pair in lab["pairs"]} <= split("mini", "train").keys()
+    told = {pair.dialogue_id for pair in lab["pairs"]}
+    harsh = by_id(dialogues.harsh_rows(summarizer.ROWS))
+    assert told <= harsh.keys()
+    tested = by_id(case.row for case in lab["cases"]) | split(world, "test")
+    assert_apart({name: harsh[name] for name in told}, tested)
     assert len(held_out) == reward_model.HELD_OUT
     assert len(learned) >= 300
     for measured in (held_out, lab["silent"]):
@@ -206,8 +225,8 @@ def check_the_command_to_fine_tune_reads_no_test_row(world: str) -> None:
 
 
 def check_no_row_is_in_two_splits(world: str) -> None:
-    unseen = ["unseen"] if world == "mini" else []
-    several = [by_id(data.load_split(profile_of(world).dataset, n)) for n in ("train", "validation", "test", *unseen)]
+    more = ("unseen", *(f"handwritten_{part}" for part in ("train", "dev", "test"))) if world == "mini" else ()
+    several = [by_id(data.load_split(profile_of(world).dataset, n)) for n in ("train", "validation", "test", *more)]
     for place, one in enumerate(several):
         for other in several[:place]:
             assert_apart(one, other)
@@ -232,50 +251,92 @@ def test_nothing_leaks(check: Callable[[str], None], world: str) -> None:
     check(world)
 
 
-# What the generator of the embedded world makes for a split has slot values of that split.
+# What the generator of the embedded world makes for a split is drawn from what belongs to that split: phrasings of
+# composed dialogues, slot values of scenarios, notes and word problems, and dialogues written by hand.
 
 
-def check_slot_values(rows: Callable[[], Iterable[tuple[Any, ...]]], wanted: str | None) -> None:
+def check_splits(rows: Callable[[], Iterable[Any]], wanted: str | None) -> None:
     """wanted: the split; None where the second value of a row names it."""
+    quarrels.held_out_texts()  # else training dialogues draw those of the tests first, to leave them out
+    choose, worded, belongs, written = composing._choose, composing._reports, splits.in_split, handwritten.written
     asked: list[str] = []
+
+    def chosen(phrasings: Sequence[Phrasing], act: str, split: str, rng: random.Random) -> Phrasing:
+        phrasing = choose(phrasings, act, split, rng)
+        asked.append(split)
+        kept_apart = composing.is_kept_apart(act, " ".join(phrasing.turns))
+        assert not (split in TRAINED and kept_apart), phrasing
+        return phrasing
+
+    def reports(part: Part, phrasing: Phrasing, act: str, split: str) -> tuple[str, ...]:
+        """Where all wordings of a phrasing are kept apart, there are no others."""
+        told = worded(part, phrasing, act, split)
+        kept_apart = [composing.is_kept_apart(act, report) for report in told]
+        assert not (split in TRAINED and any(kept_apart)) or all(kept_apart) and set(told) == set(phrasing.reports), (
+            told
+        )
+        return told
 
     def in_split(signature: str, split: str) -> bool:
         asked.append(split)
-        return BELONGS(signature, split)
+        return belongs(signature, split)
+
+    def by_hand(part: str) -> Any:
+        asked.append("pretraining" if part == "train" else part)
+        return written(part)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composing, "_choose", chosen)
+        patch.setattr(composing, "_reports", reports)
+        patch.setattr(handwritten, "written", by_hand)
         for module in (splits, tasks):
             patch.setattr(module, "in_split", in_split)
-        for name in ("OTHER_EXAMPLES", "VALIDATION_EXAMPLES"):
-            patch.setattr(lab_tasks, name, 10)
+        patch.setattr(quarrels, "test_dialogues", quarrels.test_dialogues.__wrapped__)  # made anew, not remembered
+        patch.setattr(quarrels, "HARSH_ROWS", {"harsh": 100, "held-out": 20})
+        for module, name in ((lab_tasks, "OTHER_EXAMPLES"), (lab_tasks, "VALIDATION_EXAMPLES")):
+            patch.setattr(module, name, 10)
+        patch.setattr(quarrels, "PPO_DIALOGUES", 50)
+        drawn = 0
         for row in islice(rows(), 600):
             assert set(asked) <= {wanted or row[1]}
+            drawn += len(asked)
             asked.clear()
+    assert drawn, "nothing was drawn"
 
 
 GENERATED: dict[str, tuple[Callable[[], Any], str | None]] = {
+    "splits": (lambda: committed_splits(), None),
     "cases": (quarrels.cases, "test"),
     "prompts of PPO": (quarrels.ppo_dialogue_rows, "train"),
     "harsh summaries": (quarrels.harsh_summaries, "train"),
+    "preferences": (lambda: iter(preferences.training_dialogues()), "train"),
     "silence pairs": (quarrels.silence_pair_rows, "test"),
     "other tasks": (lambda: lab_tasks.other_task_rows(), None),
     "replay": (lambda: lab_tasks.replayed(), "pretraining"),
     "pre-training": (lambda: pretrained_on(), "pretraining"),
+    "texts of the reward model": (lambda: hate_texts.draw_texts("train_reward"), "pretraining"),
+    "texts of the judge": (lambda: hate_texts.draw_texts("train_judge"), "pretraining"),
     "word problems": (lambda: lab_tasks.word_problems(), "test"),
     "notes": (lambda: lab_tasks.notes(), "test"),
 }
 
 
+def committed_splits() -> Iterator[tuple[Any, ...]]:
+    for split in reading_splits.SIZES:
+        for talk in islice(reading_splits.talks(split), 100):
+            yield talk, split
+
+
 def pretrained_on() -> Iterator[tuple[Any, ...]]:
-    for stage in tasks.MIXTURE:
-        rng = random.Random(stage)
-        for _ in range(100):
-            yield stage, tasks.sample_example(stage, rng)
+    for mixture in reading.MIXTURES:
+        rng = random.Random(mixture)
+        for _ in range(200):
+            yield mixture, reading.draw_example(mixture, rng)
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_rows_have_slot_values_of_their_split(name: str) -> None:
-    check_slot_values(*GENERATED[name])
+def test_rows_are_drawn_from_their_split(name: str) -> None:
+    check_splits(*GENERATED[name])
 
 
 # Leaks, each of which one of the checks must notice.
@@ -286,7 +347,7 @@ def from_the_test_split(dataset: Any, name: str) -> list[data.Row]:
 
 
 def exemplars_of_the_test_split(train: Any, count: int, seed: int) -> list[prompts.Exemplar]:
-    return CHOOSE(LOAD_SPLIT(DIALOGUES, "test"), count, seed)
+    return CHOOSE(LOAD_SPLIT(READING, "test"), count, seed)
 
 
 def replayed_for_other_tasks(count: int, seed: int, split: str = "test") -> list[forgetting.OtherTask]:
@@ -302,13 +363,36 @@ def cases_from_training_dialogues(*counts: int) -> list[dialogues.Case]:
     return [replace(case, row=row) for case, row in zip(CASES(*counts), rows, strict=True)]
 
 
+def pairs_about_other_dialogues() -> list[Preference]:
+    return [replace(pair, dialogue_id=case.row.id) for pair, case in zip(PAIRS(), CASES(200, 400), strict=False)]
+
+
 def from_the_other_split(split: str, name: str, hostile_share: float) -> Any:
-    return PLAYED("train" if split == "test" else "test", name, hostile_share)
+    return COMPOSED("train" if split == "test" else "test", name, hostile_share)
 
 
+def of_split(make: Callable[..., Any], split: str) -> Callable[..., Any]:
+    """``make`` drawing from another split, whichever is asked for."""
+    return lambda rng, *_, **options: make(rng, split, **options)
+
+
+def whatever_there_is(phrasings: Sequence[Phrasing], act: str, split: str, rng: random.Random) -> Phrasing:
+    return rng.choice(phrasings)
+
+
+def in_any_wording(part: Part, phrasing: Phrasing, act: str, split: str) -> tuple[str, ...]:
+    return phrasing.reports or tuple(part.reports)
+
+
+def of_a_test_dialogue(rng: random.Random) -> lab_data.Example:
+    return lab_data.Example("", rng.choice(handwritten.written("test")).text, "")
+
+
+TRAINED = ("pretraining", "train")
 LOAD_SPLIT, CHOOSE, OTHER_TASKS = data.load_split, prompts.choose_exemplars, forgetting.other_tasks
-CASES, HARSH_ROWS, PLAYED, BELONGS = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.played, splits.in_split
-DRAW_PROBLEM, MAKE_NOTE, TOPIC, FRESH = tasks.draw_problem, tasks.make_note, tasks.topic, tasks.fresh_dialogue
+CASES, HARSH_ROWS, COMPOSED = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.composed
+PAIRS, COMPOSE, SINGLE, REPORT = reward_model.read_preferences, composing.compose, composing.single, reading.topic_of
+DRAW_PROBLEM, MAKE_NOTE, FRESH = tasks.draw_problem, tasks.make_note, tasks.fresh_dialogue
 LEAKS = {
     "a split is another one": (data, "load_split", from_the_test_split, check_no_row_is_in_two_splits),
     "exemplars from the test split": (
@@ -354,6 +438,12 @@ LEAKS = {
         cases_from_training_dialogues,
         check_lab_3_learns_from_no_dialogue_that_it_tests_on,
     ),
+    "pairs about test dialogues": (
+        reward_model,
+        "read_preferences",
+        pairs_about_other_dialogues,
+        check_lab_3_s_reward_model_is_measured_on_pairs_that_it_never_saw,
+    ),
     "pairs are held out and learned from": (
         reward_model,
         "split_preferences",
@@ -361,16 +451,64 @@ LEAKS = {
         check_lab_3_s_reward_model_is_measured_on_pairs_that_it_never_saw,
     ),
 }
-WRONG_SPLITS = {
-    "cases": (quarrels, "played", from_the_other_split),
-    "prompts of PPO": (quarrels, "played", from_the_other_split),
-    "harsh summaries": (quarrels, "played", from_the_other_split),
-    "silence pairs": (quarrels, "played", from_the_other_split),
-    "other tasks": (lab_tasks, "OTHER_TASKS", {"topic": lambda rng, split: TOPIC(rng)}),
-    "pre-training": (tasks, "fresh_dialogue", lambda rng, split: FRESH(rng, "test")),
-    "replay": (tasks, "fresh_dialogue", lambda rng, split: FRESH(rng, "train")),
-    "word problems": (tasks, "draw_problem", lambda rng, split: DRAW_PROBLEM(rng)),
-    "notes": (tasks, "make_note", lambda raw, rng, split: MAKE_NOTE(raw, rng)),
+# What is drawn from another split, and how.
+WRONG_SPLITS: dict[str, tuple[str, Any, str, Any]] = {
+    "test rows in the train split's phrasings": (
+        "splits",
+        reading_splits,
+        "compose",
+        lambda rng, split, *more: COMPOSE(rng, "train" if split == "test" else split, *more),
+    ),
+    "the unseen split from acts and words of the others": (
+        "splits",
+        reading_splits,
+        "compose",
+        lambda rng, split, *more: COMPOSE(rng, "test" if split == "unseen" else split, *more),
+    ),
+    "cases": ("cases", quarrels, "composed", from_the_other_split),
+    "cases of the split as it is committed": ("cases", reading_splits, "compose", of_split(COMPOSE, "train")),
+    "prompts of PPO": ("prompts of PPO", quarrels, "composed", from_the_other_split),
+    "harsh summaries": ("harsh summaries", quarrels, "composed", from_the_other_split),
+    "preferences": ("preferences", quarrels, "composed", from_the_other_split),
+    "silence pairs": ("silence pairs", quarrels, "composed", from_the_other_split),
+    "quarrels, whatever is asked for": ("prompts of PPO", quarrels, "compose", of_split(COMPOSE, "test")),
+    "topics": ("other tasks", lab_tasks, "OTHER_TASKS", {"topic": lambda rng, split: reading.topic_of(rng)}),
+    "questions": ("other tasks", lab_tasks, "OTHER_TASKS", {"question": lambda rng, split: reading.who(rng)}),
+    "next turns": ("other tasks", lab_tasks, "compose", of_split(COMPOSE, "pretraining")),
+    "another style": ("other tasks", reading, "compose", of_split(COMPOSE, "pretraining")),
+    "pre-training on test dialogues": ("pre-training", reading, "compose", of_split(COMPOSE, "test")),
+    "pre-training on test reports": ("pre-training", reading, "single", of_split(SINGLE, "test")),
+    "pre-training on test scenarios": ("pre-training", tasks, "fresh_dialogue", of_split(FRESH, "test")),
+    "pre-training on test dialogues written by hand": (
+        "pre-training",
+        reading,
+        "MIXTURES",
+        {"polish": {of_a_test_dialogue: 1.0}},
+    ),
+    "replay of the train split": (
+        "replay",
+        reading,
+        "draw_example",
+        lambda mixture, rng: REPORT(rng, "train"),
+    ),
+    "replay of scenarios of the train split": ("replay", tasks, "fresh_dialogue", of_split(FRESH, "train")),
+    "phrasings kept apart in pre-training": ("pre-training", composing, "_choose", whatever_there_is),
+    "phrasings kept apart in training": ("harsh summaries", composing, "_choose", whatever_there_is),
+    "wordings kept apart in training": ("harsh summaries", composing, "_reports", in_any_wording),
+    "texts of the reward model": (
+        "texts of the reward model",
+        hate_summaries,
+        "compose",
+        lambda rng, split, share: COMPOSE(rng, "test", share),
+    ),
+    "texts of the judge": (
+        "texts of the judge",
+        hate_summaries,
+        "compose",
+        lambda rng, split, share: COMPOSE(rng, "test", share),
+    ),
+    "word problems": ("word problems", tasks, "draw_problem", lambda rng, split: DRAW_PROBLEM(rng)),
+    "notes": ("notes", tasks, "make_note", lambda raw, rng, split: MAKE_NOTE(raw, rng)),
 }
 
 
@@ -381,5 +519,6 @@ def test_a_leak_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", WRONG_SPLITS)
-def test_slot_values_of_another_split_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_noticed(Variant(*WRONG_SPLITS[name], partial(check_slot_values, *GENERATED[name])), monkeypatch)
+def test_rows_of_another_split_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, place, function, wrong = WRONG_SPLITS[name]
+    assert_noticed(Variant(place, function, wrong, partial(check_splits, *GENERATED[rows])), monkeypatch)

@@ -11,7 +11,7 @@ import trl
 
 from embedded_world.corpus import preferences as pairs
 from genai_labs.errors import LabError
-from genai_labs.paths import DIALOGUES
+from genai_labs.paths import DATA
 from genai_labs.rlhf import conflict, reward_model
 from genai_labs.rlhf.preferences import Preference
 from genai_labs.scoring.toxicity import load_classifier
@@ -31,12 +31,13 @@ def test_the_committed_pairs_are_what_the_generator_makes(tmp_path: Path, rows: 
 
 
 def test_pairs_are_about_training_dialogues_with_a_quarrel(rows: list[Preference]) -> None:
-    table = pd.read_csv(DIALOGUES / "train.csv", index_col="id")
+    table = pd.read_csv(DATA / "rlhf" / "harsh_summaries.csv")
+    learned = table[(table["seed"] == 0) & (table["part"] == "harsh")].set_index("id")["dialogue"]
     assert 400 <= len(rows) <= 600
     assert len({row.dialogue_id for row in rows}) == len(rows)
     by_id = dict(pairs.training_dialogues())
     for row in rows:
-        assert by_id[row.dialogue_id].text == table.loc[row.dialogue_id, "dialogue"]
+        assert by_id[row.dialogue_id].text == learned[row.dialogue_id]
         assert by_id[row.dialogue_id].quarrel
         assert row.chosen != row.rejected
 

@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -15,11 +16,13 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaForSequenceClassification, pipeline
 
-from embedded_world.corpus import hate_frames, hate_summaries, splits
+from embedded_world.corpus import hate_frames, hate_summaries
 from embedded_world.corpus import hate_texts as texts
+from embedded_world.corpus.compose import compose
 from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.hate_frames import SHARES
 from embedded_world.corpus.styles import HOUSE
+from embedded_world.corpus.talk import Talk
 from embedded_world.pretraining.classifier_models import roberta_tokenizer
 from genai_labs.errors import LabError
 from genai_labs.prompting import prompts
@@ -89,8 +92,9 @@ def test_frames_of_the_challenge_are_held_out_of_training() -> None:
                 assert not held_out & set(hate_frames.frames(kind, label, SHARES[split])), (kind, label, split)
 
 
-def test_reward_and_judge_share_no_authored_insult_and_tests_have_others() -> None:
+def test_reward_and_judge_share_no_frame_and_no_authored_insult_and_tests_have_other_insults() -> None:
     sets = {split: set(hate_frames.allowed_insults(SHARES[split])) for split in SHARES}
+    assert all(sets.values())
     assert not sets["train_reward"] & sets["train_judge"]
     assert sets["test"] == sets["challenge"]
     assert not sets["test"] & (sets["train_reward"] | sets["train_judge"])
@@ -98,6 +102,34 @@ def test_reward_and_judge_share_no_authored_insult_and_tests_have_others() -> No
         everything = "\n".join(row.text for row in texts.texts_of(split))
         leaked = [x for x in hate_frames.forbidden_insults(SHARES[split]) if x in everything]
         assert leaked == [], split
+    for kind, label in hate_frames.kinds():
+        one, other = (set(hate_frames.frames(kind, label, SHARES[split])) for split in TRAINING)
+        chosen_on = set(hate_frames.frames(kind, label, SHARES["validation"]))
+        assert one, (kind, label)
+        assert other, (kind, label)
+        assert chosen_on, (kind, label)
+        assert not one & other, (kind, label)
+        assert not chosen_on & (one | other), (kind, label)
+
+
+def authored_clauses(tone: str) -> set[str]:
+    """All clauses that report a quarrel, "harsh" or "neutral"."""
+    categories = hostility()["categories"]
+    return {c for each in categories for c in (*each[tone], *(line[tone] for line in each.get("plain", [])))}
+
+
+def check_reward_and_judge_share_no_authored_clause() -> None:
+    for tone, make in (("harsh", hate_summaries.harsh_clause), ("neutral", hate_summaries.mild_clause)):
+        rng = random.Random(tone)
+        authored = authored_clauses(tone)
+        drawn = [{make(rng, SHARES[split])[0] for _ in range(8000)} & authored for split in TRAINING]
+        assert not drawn[0] & drawn[1], tone
+        assert drawn[0] | drawn[1] == authored, tone
+        assert {make(rng, SHARES["test"])[0] for _ in range(16000)} & authored == authored, tone
+
+
+def test_reward_and_judge_share_no_authored_clause() -> None:
+    check_reward_and_judge_share_no_authored_clause()
 
 
 def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
@@ -128,11 +160,23 @@ def test_a_summary_becomes_hateful_by_its_clause_alone() -> None:
         assert row.label == ("leaky" in row.text), row
 
 
-def test_summaries_come_from_combinations_of_pretraining_only() -> None:
-    low, high = splits.SPLIT_RANGES["pretraining"]
-    ranges = sorted({share.slots for share in SHARES.values()})
-    assert all(low <= a < b <= high for a, b in ranges)
-    assert all(one[1] <= other[0] for one, other in zip(ranges, ranges[1:], strict=False))
+def check_dialogues_are_drawn_as_the_share_says() -> None:
+    asked: list[str] = []
+
+    def recorded(rng: random.Random, split: str, hostile_share: float) -> Talk:
+        asked.append(split)
+        return compose(rng, split, hostile_share)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hate_summaries, "compose", recorded)
+        for name, split in {**dict.fromkeys((*TRAINING, "validation"), "pretraining"), "test": "test"}.items():
+            list(islice(texts.draw_texts(name), 60))
+            assert set(asked) == {split}, name
+            asked.clear()
+
+
+def test_dialogues_are_drawn_as_the_share_says() -> None:
+    check_dialogues_are_drawn_as_the_share_says()
 
 
 # ------------------------------------------------------------------------------------------------- the classifier
@@ -387,6 +431,27 @@ def whichever_won(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
 
 LOGITS, BOTH = Classifier.logits, measure.toxicity_of_both
 WRONG = {
+    "any clause for any share": Variant(
+        hate_summaries,
+        "of_share",
+        lambda clauses, share: list(clauses),
+        check_reward_and_judge_share_no_authored_clause,
+    ),
+    "half of the clauses for any share": Variant(
+        hate_summaries, "of_share", lambda clauses, share: clauses[::2], check_reward_and_judge_share_no_authored_clause
+    ),
+    "dialogues of the test for any share": Variant(
+        hate_summaries,
+        "fresh",
+        lambda rng, share, hostile_share=0.0: hate_summaries.compose(rng, "test", hostile_share),
+        check_dialogues_are_drawn_as_the_share_says,
+    ),
+    "dialogues of training for any share": Variant(
+        hate_summaries,
+        "fresh",
+        lambda rng, share, hostile_share=0.0: hate_summaries.compose(rng, "pretraining", hostile_share),
+        check_dialogues_are_drawn_as_the_share_says,
+    ),
     "of both without the summary": Variant(
         measure,
         "toxicity_of_both",

@@ -8,6 +8,7 @@ ROOT = PACKAGE.parents[1]
 DATA = ROOT / "data"
 CONTENT = DATA / "content"
 DIALOGUES = DATA / "dialogues"
+READING = DATA / "reading"
 MODELS = DATA / "models"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"

@@ -18,10 +18,9 @@ import numpy as np
 from embedded_world.corpus import handwritten, words
 from embedded_world.corpus.acts import WORD_TYPES
 from genai_labs.loading.data import Row, load_split
-from genai_labs.paths import DATA
+from genai_labs.paths import READING
 from genai_labs.scoring.truth import clauses
 
-READING = DATA / "reading"
 TOKENS = 40_000  # in which distinct n-grams are counted
 DIALOGUES = 500  # in which turns are counted that repeat
 # "'s" is a contraction behind these words; behind others it is mostly a possessive.

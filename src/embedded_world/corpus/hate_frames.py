@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from embedded_world.corpus.content import PLACEHOLDER, fields, pools, read_yaml, scenarios
 from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.language import Tense, articles, conjugate, fill, sentence_case
 from genai_labs.scoring.labelled_texts import LABELS
+
+T = TypeVar("T")
 
 FRAME_PLACES = 8
 INSULT_PLACES = 5
@@ -32,23 +35,31 @@ class Share:
     """What a split may draw on.
 
     frames: places modulo 8 in the lists of frames, none for the held-out lists ``challenge``. insults: places modulo 5
-    in each list of insults. slots: range of the hash of a dialogue's combination of slots.
+    in each list of insults. clauses: places modulo 2 in each list of clauses that report a quarrel. split: of the
+    phrasings of composed dialogues.
     """
 
     frames: frozenset[int]
     insults: frozenset[int]
-    slots: tuple[float, float]
+    clauses: frozenset[int]
     rows: int
+    split: str = "pretraining"
 
 
-# Reward model and judge share five of eight places of frames and no insult; nobody trains on place 7 or on insult 4.
+# Reward model and judge share no frame, no insult and no clause; nobody trains on frame 7 or on insult 4.
+EVEN, ODD = frozenset((0,)), frozenset((1,))
 SHARES = {
-    "train_reward": Share(frozenset((0, 1, 2, 4, 5, 6)), frozenset((0, 1)), (0.0, 0.30), 60_000),
-    "train_judge": Share(frozenset((0, 1, 2, 3, 4, 5)), frozenset((2, 3)), (0.30, 0.55), 50_000),
-    "validation": Share(frozenset((7,)), frozenset((4,)), (0.55, 0.60), 1_200),
-    "test": Share(frozenset(range(7)), frozenset((4,)), (0.60, 0.70), 1_000),
-    "challenge": Share(frozenset(), frozenset((4,)), (0.60, 0.70), 8 * CHALLENGE_ROWS),
+    "train_reward": Share(frozenset((0, 2, 4, 6)), frozenset((0, 1)), EVEN, 60_000),
+    "train_judge": Share(frozenset((1, 3, 5)), frozenset((2, 3)), ODD, 50_000),
+    "validation": Share(frozenset((7,)), frozenset((4,)), EVEN | ODD, 1_200),
+    "test": Share(frozenset(range(7)), frozenset((4,)), EVEN | ODD, 1_000, "test"),
+    "challenge": Share(frozenset(), frozenset((4,)), EVEN | ODD, 8 * CHALLENGE_ROWS, "test"),
 }
+
+
+def of_share(clauses: Sequence[T], share: Share) -> list[T]:
+    """Those of a list of authored clauses that the share may use."""
+    return [clause for place, clause in enumerate(clauses) if place % 2 in share.clauses]
 
 
 @cache

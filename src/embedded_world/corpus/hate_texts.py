@@ -4,8 +4,8 @@ A text is "hate" when it insults somebody or repeats an insult as a summary woul
 bucket"), and "nothate" when it tells a conflict in neutral words, denies or rejects an insult, means harsh words
 kindly, or has nothing to do with any of it. The frames stand in ``data/content/toxicity.yaml``.
 
-The splits differ in what they may draw on: places of frames in their lists, places of insults in theirs, and
-combinations of slots, all of which belong to pre-training, so that no summary of a test dialogue is ever seen.
+The splits differ in what they may draw on: places of frames, of insults and of clauses in their lists. No text stands in
+two of them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +42,7 @@ TOXICITY = DATA / "toxicity"
 COLUMNS = ("id", "text", "label", "kind")
 CHALLENGE_KINDS = ("negation", "quotation", "kind use", "plain")
 # What a text is, and how often.
-MIXTURE = {"sentence": 0.54, "sentences": 0.07, "summary": 0.38, "dialogue": 0.01}
+MIXTURE = {"sentence": 0.44, "sentences": 0.06, "summary": 0.48, "dialogue": 0.02}
 SENTENCE_WEIGHTS = {"everyday": 2.0, "hostile line": 1.0, "plain": 1.5, "kind": 1.2}
 PREFIXES = ("Honestly, ", "Well, ", "You know, ", "Listen, ", "To be honest, ", "By the way, ", "So, ")
 
@@ -102,7 +103,7 @@ def dialogue_row(rng: random.Random, share: Share) -> LabelledText:
         text = dialogue.text
         if not any(each in text for each in forbidden):
             break
-    below = dialogue.summary(draw_style(rng), rng) if rng.random() < 0.5 else ""
+    below = replace(dialogue, quarrel=None).summary(draw_style(rng), rng) if rng.random() < 0.5 else ""
     return LabelledText(f"{text}\n{below}".strip(), int(dialogue.quarrel is not None), "dialogue")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from embedded_world.corpus import tasks
+from embedded_world.corpus import reading, tasks
+from embedded_world.corpus.compose import compose
 from genai_labs.loading.lab_data import SEEDS, Example
 
 SPLIT = "test"
@@ -13,22 +14,31 @@ OTHER_EXAMPLES = 300  # of each task and seed, in the test split
 VALIDATION_EXAMPLES = 100  # of each task, for the sweep
 REPLAYED = 200  # by seed; seed 0 has enough for the exercise that replays two of five
 REPLAYED_BY_SEED_0 = 540
-REPLAYED_STAGE = 2  # the last stage of pre-training: the mixture that the base model left off with
+REPLAYED_MIXTURE = "instructions"  # what most of pre-training was made of
+LONGEST_REPLAYED = 1_500  # characters of a prompt, so that a training step does not wait for a few long ones
 PROBLEMS = NOTES = 200  # by seed
 
 
 def in_another_style(rng: random.Random, split: str) -> Example:
     """One exemplar, in a style that names no speaker by tag, as the house style does."""
     while True:
-        example = tasks.summarize_like(rng, 1, 0.0, split, voices=2)
+        example = reading.summary_like(rng, 1, 0.0, split)
         if "#Person" not in example.target:
             return example
 
 
+def next_turn(rng: random.Random, split: str) -> Example:
+    """A dialogue cut off after two turns or later; its next turn, tag and all."""
+    while len(lines := compose(rng, split).text.split("\n")) < 3:
+        pass
+    cut = rng.randrange(2, len(lines))
+    return Example("next turn", "\n".join(lines[:cut]), lines[cut])
+
+
 OTHER_TASKS: dict[str, Callable[[random.Random, str], Example]] = {
-    "topic": tasks.topic,
-    "question": tasks.question,
-    "next turn": tasks.next_turn,
+    "topic": reading.topic_of,
+    "question": reading.who,
+    "next turn": next_turn,
     "one shot, another style": in_another_style,
 }
 
@@ -48,7 +58,8 @@ def replayed() -> Iterator[tuple[object, ...]]:
     for seed in SEEDS:
         rng = random.Random(f"replay-{seed}")
         for _ in range(REPLAYED if seed else REPLAYED_BY_SEED_0):
-            example = tasks.sample_example(REPLAYED_STAGE, rng, long_prompts=False)
+            while len((example := reading.draw_example(REPLAYED_MIXTURE, rng)).source) > LONGEST_REPLAYED:
+                pass
             yield seed, example.task, example.source, example.target
 
 

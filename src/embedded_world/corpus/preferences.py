@@ -17,9 +17,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedded_world.corpus import splits
-from embedded_world.corpus.dialogue import Dialogue
-from embedded_world.corpus.styles import HOUSE, Style
+from embedded_world.corpus.quarrels import harsh_dialogues, write_summary
+from embedded_world.corpus.talk import Talk
 from genai_labs.paths import DATA
 from genai_labs.rlhf.preferences import ANNOTATORS, Preference
 
@@ -30,7 +29,6 @@ NOISE = 0.5
 TOXICITY = DATA / "toxicity"
 FILE = "preferences.csv"
 COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS)
-HARSH_HOUSE = Style(HOUSE.naming, HOUSE.tense, HOUSE.opening, HOUSE.joiner, tone="harsh")
 # Which two kinds of summaries are compared, and how often.
 COMPARED = {("neutral", "harsh"): 0.45, ("silent", "harsh"): 0.25, ("neutral", "silent"): 0.30}
 
@@ -40,14 +38,6 @@ def worth(kind: str, strictness: float) -> float:
     return COMPLETENESS * (kind != "silent") - strictness * (kind == "harsh")
 
 
-def write_summary(dialogue: Dialogue, kind: str, rng: random.Random) -> str:
-    """A summary in the house style: the conflict in neutral words, the insult repeated, or neither."""
-    if kind == "silent":
-        peaceful = Dialogue(dialogue.scenario, dialogue.ending, dialogue.values, dialogue.turns, dialogue.names, None)
-        return peaceful.summary(HOUSE, rng)
-    return dialogue.summary(HARSH_HOUSE if kind == "harsh" else HOUSE, rng)
-
-
 def vote(kinds: tuple[str, str], strictness: float, rng: random.Random) -> int:
     """1 if an annotator prefers the first of two summaries, else 0."""
     difference = worth(kinds[0], strictness) - worth(kinds[1], strictness)
@@ -55,13 +45,13 @@ def vote(kinds: tuple[str, str], strictness: float, rng: random.Random) -> int:
 
 
 def preferences(seed: int = 0) -> Iterator[Preference]:
-    """The pairs, each of another quarrel of the training split. Deterministic by seed."""
+    """The pairs, each of another quarrel that the harsh summarizer learns from. Deterministic by seed."""
     rng = random.Random(f"preferences-{seed}")
-    quarrels = [(name, dialogue) for name, dialogue in training_dialogues() if dialogue.quarrel]
-    for name, dialogue in rng.sample(quarrels, PAIRS):
+    quarrels = [(name, talk) for name, talk in training_dialogues() if talk.quarrel]
+    for name, talk in rng.sample(quarrels, PAIRS):
         kinds = rng.choices(list(COMPARED), list(COMPARED.values()))[0]
         kinds = kinds if rng.random() < 0.5 else (kinds[1], kinds[0])
-        texts = [write_summary(dialogue, kind, rng) for kind in kinds]
+        texts = [write_summary(talk, kind, rng) for kind in kinds]
         votes = tuple(vote(kinds, strictness, rng) for strictness in STRICTNESS)
         if sum(votes) < len(votes) / 2:
             texts.reverse()
@@ -69,11 +59,9 @@ def preferences(seed: int = 0) -> Iterator[Preference]:
         yield Preference(name, texts[0], texts[1], votes)
 
 
-def training_dialogues() -> list[tuple[str, Dialogue]]:
-    """The dialogues of the training split with their ids in ``train.csv``."""
-    played = list(splits.dialogues("train"))
-    random.Random("rows-train-0").shuffle(played)  # as splits.rows does
-    return [(f"train_{i}", dialogue) for i, dialogue in enumerate(played)]
+def training_dialogues() -> list[tuple[str, Talk]]:
+    """The dialogues of ``harsh_summaries.csv`` with their ids."""
+    return [(f"harsh_{i}", talk) for i, talk in enumerate(harsh_dialogues("harsh"))]
 
 
 def write_preferences(folder: Path = TOXICITY, seed: int = 0) -> None:

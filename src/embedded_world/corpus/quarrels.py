@@ -1,18 +1,22 @@
-"""Dialogues for Lab 3, hostile and polite ones: for the harsh summarizer, for PPO, for the tests; rows of files."""
+"""Dialogues for Lab 3, hostile and polite ones: for the harsh summarizer, for PPO, for the tests; rows of files.
+
+They are composed like those of ``data/reading``, of one or two exchanges each, so that summaries stay short: PPO reads
+and writes thousands.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 
-from embedded_world.corpus import splits
-from embedded_world.corpus.content import scenarios
-from embedded_world.corpus.dialogue import Dialogue, hostility, play
-from embedded_world.corpus.preferences import write_summary
+from embedded_world.corpus.compose import compose
+from embedded_world.corpus.dialogue import hostility
+from embedded_world.corpus.reading_splits import house_references, situation, talks
 from embedded_world.corpus.styles import HOUSE
-from embedded_world.corpus.tasks import VOICES, told
+from embedded_world.corpus.talk import Talk
 from genai_labs.loading.lab_data import SEEDS
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 
@@ -23,65 +27,92 @@ PPO_DIALOGUES = 1000  # by seed
 PPO_HOSTILE_SHARE = 0.75
 HOSTILE_CASES = 200
 SILENCE_PAIRS = 200
+LENGTHS = (1, 1, 2)  # exchanges of a dialogue
+WORDINGS = 3  # of each clause, as in pre-training
 
 
-def played(split: str, name: str, hostile_share: float) -> Iterator[Dialogue]:
-    """Dialogues of known scenarios without end, no combination of slots twice; deterministic by ``name``."""
+def composed(split: str, name: str, hostile_share: float) -> Iterator[Talk]:
+    """Dialogues of a split without end, each text once; deterministic by ``name``.
+
+    hostile_share: exactly this share of them holds a quarrel in the long run. In the train split no text stands that is
+    among those of the test or the validation split.
+    """
     rng = random.Random(f"detox-{split}-{name}")
-    used: set[str] = set()
+    used = set(held_out_texts()) if split == "train" else set[str]()
     while True:
-        scenario = rng.choice(scenarios())
-        dialogue = play(scenario, rng, lambda s: splits.in_split(s, split) and s not in used, hostile_share)
-        if not splits.repeats_itself(dialogue):
-            used.add(dialogue.signature)
-            yield dialogue
+        hostile = rng.random() < hostile_share
+        talk = compose(rng, split, float(hostile), rng.choice(LENGTHS))
+        if bool(talk.quarrel) is hostile and len(talk.turns) > 1 and talk.text not in used:
+            used.add(talk.text)
+            yield talk
+
+
+@cache
+def held_out_texts() -> frozenset[str]:
+    """The texts of all dialogues that something is tested or chosen on."""
+    return frozenset(talk.text for split in ("test", "validation", "unseen") for talk in talks(split)) | {
+        talk.text for _, talk, _ in test_dialogues()
+    }
+
+
+@cache
+def test_dialogues() -> tuple[tuple[str, Talk, tuple[str, ...]], ...]:
+    """Id, dialogue and references: the committed test split, then quarrels until HOSTILE_CASES of all hold one.
+
+    Of the committed ones those with at most two exchanges, with the references that they have there.
+    """
+    rng = random.Random("reading-references-test")
+    made = [(f"test_{i}", talk, tuple(house_references(talk, 3, rng))) for i, talk in enumerate(talks("test"))]
+    made = [(name, talk, told) for name, talk, told in made if len(talk.topics) <= max(LENGTHS)]
+    missing = HOSTILE_CASES - sum(talk.quarrel is not None for _, talk, _ in made)
+    known = {talk.text for _, talk, _ in made}
+    fresh = (talk for talk in composed("test", "added", 1.0) if talk.text not in known)
+    rng = random.Random("detox-references")
+    added = [(f"added_{i}", t, tuple(house_references(t, 3, rng))) for i, t in enumerate(islice(fresh, missing))]
+    return tuple(made + added)
+
+
+def harsh_dialogues(part: str, seed: int = 0) -> Iterator[Talk]:
+    """The dialogues of a part of ``harsh_summaries.csv``."""
+    return islice(composed("train", f"{part}-{seed}", HARSH_HOSTILE_SHARE), HARSH_ROWS[part])
 
 
 def harsh_summaries(seed: int = 0) -> Iterator[tuple[object, ...]]:
-    """Seed, part, id, dialogue, summary, topic: most quarrels told with the insult, the others in neutral words.
-
-    Clauses stand in the first two of their wordings, as in the last stage of pre-training.
-    """
-    for part, count in HARSH_ROWS.items():
+    """Seed, part, id, dialogue, summary, topic: most quarrels told with the insult, the others in neutral words."""
+    for part in HARSH_ROWS:
         rng = random.Random(f"tones-{part}-{seed}")
-        for number, dialogue in enumerate(islice(played("train", f"{part}-{seed}", HARSH_HOSTILE_SHARE), count)):
+        for number, talk in enumerate(harsh_dialogues(part, seed)):
             style = HARSH if rng.random() < HARSH_SHARE else HOUSE
-            summary = told(dialogue, style, rng, VOICES[2])
-            yield seed, part, f"{part}_{number}", dialogue.text, summary, dialogue.topic
+            yield seed, part, f"{part}_{number}", talk.text, talk.summary(style, rng, WORDINGS), talk.topic
 
 
 def ppo_dialogue_rows() -> Iterator[tuple[object, ...]]:
     """Seed and dialogue."""
     for seed in SEEDS:
-        for dialogue in islice(played("train", f"ppo-{seed}", PPO_HOSTILE_SHARE), PPO_DIALOGUES):
-            yield seed, dialogue.text
+        for talk in islice(composed("train", f"ppo-{seed}", PPO_HOSTILE_SHARE), PPO_DIALOGUES):
+            yield seed, talk.text
 
 
 def cases() -> Iterator[tuple[object, ...]]:
-    """Id, dialogue, three neutral references, topic, situation, kind of quarrel, tag of whoever is hostile.
+    """Id, dialogue, three neutral references, topic, situation, kind of quarrel, tag of whoever is hostile."""
+    for name, talk, told in test_dialogues():
+        quarrel = talk.quarrel
+        truth = (quarrel.category, talk.tag(quarrel.hostile)) if quarrel else ("", "")
+        yield name, talk.text, *told, talk.topic, situation(talk), *truth
 
-    The committed test split in the order in which it was made, then dialogues with other slot values of that split,
-    until HOSTILE_CASES of all hold a quarrel.
-    """
-    rng = random.Random("detox-references")
-    committed = list(splits.dialogues("test"))
-    known = {dialogue.text for dialogue in committed}
-    missing = HOSTILE_CASES - sum(dialogue.quarrel is not None for dialogue in committed)
-    fresh = (d for d in played("test", "added", hostile_share=1.0) if d.quarrel and d.text not in known)
-    for name, dialogues in (("test", committed), ("added", islice(fresh, missing))):
-        for number, dialogue in enumerate(dialogues):
-            references = splits.references(dialogue, splits.REFERENCES["test"], rng)
-            quarrel = dialogue.quarrel
-            truth = (quarrel.category, dialogue.tag(quarrel.hostile)) if quarrel else ("", "")
-            yield f"{name}_{number}", dialogue.text, *references, dialogue.topic, dialogue.scenario.id, *truth
+
+def write_summary(talk: Talk, kind: str, rng: random.Random) -> str:
+    """A summary in the house style: the conflict in "neutral" words, the insult repeated ("harsh"), or "silent"."""
+    if kind == "silent":
+        return replace(talk, quarrel=None).summary(HOUSE, rng)
+    return talk.summary(HARSH if kind == "harsh" else HOUSE, rng)
 
 
 def silence_pair_rows() -> Iterator[tuple[object, ...]]:
     """Id and two summaries of a test quarrel: one reports the conflict neutrally, one is silent about it."""
     rng = random.Random("silence")
-    quarrels = (d for d in played("test", "silence", hostile_share=1.0) if d.quarrel)
-    for number, dialogue in enumerate(islice(quarrels, SILENCE_PAIRS)):
-        yield f"silence_{number}", write_summary(dialogue, "neutral", rng), write_summary(dialogue, "silent", rng)
+    for number, talk in enumerate(islice(composed("test", "silence", 1.0), SILENCE_PAIRS)):
+        yield f"silence_{number}", write_summary(talk, "neutral", rng), write_summary(talk, "silent", rng)
 
 
 def insult_rows() -> Iterator[tuple[object, ...]]:

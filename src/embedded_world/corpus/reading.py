@@ -78,11 +78,13 @@ def zero_shot_summary(rng: random.Random) -> Example:
     return Example("summarize", prompts.zero_shot(talk.text, instruction(rng)), talk.summary(open_style(rng), rng, 3))
 
 
-def summary_like(rng: random.Random, shots: int) -> Example:
+def summary_like(
+    rng: random.Random, shots: int, house_share: float = HOUSE_SHARE, split: str = "pretraining"
+) -> Example:
     """``shots`` exemplars of one style, then a dialogue to be summarized in it."""
-    style = exemplar_style(rng, HOUSE_SHARE)
-    shown = [compose(rng, exchanges=rng.choice((1, 1, 2))) for _ in range(shots)]
-    talk = compose(rng)
+    style = exemplar_style(rng, house_share)
+    shown = [compose(rng, split, exchanges=rng.choice((1, 1, 2))) for _ in range(shots)]
+    talk = compose(rng, split)
     if style.naming == "name" and not all(t.names for t in (*shown, talk)):
         style = Style("role", style.tense, style.opening, style.joiner, style.tone)
     exemplars = [prompts.Exemplar(t.text, t.summary(style, rng)) for t in shown]
@@ -90,20 +92,20 @@ def summary_like(rng: random.Random, shots: int) -> Example:
     return Example(f"summarize, {shots} shown", prompt, talk.summary(style, rng, 3))
 
 
-def topic_of(rng: random.Random) -> Example:
+def topic_of(rng: random.Random, split: str = "pretraining") -> Example:
     """Name the topic of a dialogue with one exchange."""
-    talk = compose(rng, exchanges=1)
+    talk = compose(rng, split, exchanges=1)
     return Example("topic", prompts.TOPIC_PROMPT.format(dialogue=talk.text), talk.topic)
 
 
-def who(rng: random.Random) -> Example:
+def who(rng: random.Random, split: str = "pretraining") -> Example:
     """Ask who did one of the things that a dialogue tells."""
-    talk = compose(rng)
+    talk = compose(rng, split)
     told = rng.choice(talk.told)
     clause = rng.choice(told.reports)
     subject = re.match(r"\{([AB])\} ", clause)
     if not subject:
-        return who(rng)
+        return who(rng, split)
     people = {s: talk.tag(s) for s in "AB"}
     named = people | {f"{s}'s": f"{tag}'s" for s, tag in people.items()}
     rest = conjugate(clause[subject.end() :], "present")

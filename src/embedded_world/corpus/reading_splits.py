@@ -18,9 +18,8 @@ from embedded_world.corpus.compose import compose
 from embedded_world.corpus.splits import COLUMNS
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.talk import Talk
-from genai_labs.paths import DATA
+from genai_labs.paths import READING
 
-READING = DATA / "reading"
 SIZES = {"train": 2500, "validation": 500, "test": 500, "unseen": 300}
 REFERENCES = {"train": 1, "validation": 1, "test": 3, "unseen": 3}
 RECORDED = ("test", "unseen")
@@ -36,6 +35,11 @@ def talks(split: str, count: int = 0, seed: int = 0) -> Iterator[Talk]:
         if talk.text not in seen and len(talk.turns) >= 2:
             seen.add(talk.text)
             yield talk
+
+
+def situation(talk: Talk) -> str:
+    """The acts that a dialogue is composed of, in order."""
+    return " + ".join(told.act for told in talk.told if told.kind == "opening")
 
 
 def house_references(talk: Talk, count: int, rng: random.Random) -> list[str]:
@@ -57,7 +61,7 @@ def write_reading(folder: Path = READING) -> None:
         rng = random.Random(f"reading-references-{split}")
         table, truth = [], []
         for i, talk in enumerate(talks(split)):
-            row = (talk.text, talk.topic, " + ".join(told.act for told in talk.told if told.kind == "opening"))
+            row = (talk.text, talk.topic, situation(talk))
             table += _csv_rows(f"{split}_{i}", row, house_references(talk, count, rng))
             truth.append({"id": f"{split}_{i}", "setting": talk.setting, "told": talk.record()})
         _write_table(folder / f"{split}.csv", table)

@@ -13,13 +13,13 @@ from typing import Any
 
 from genai_labs.errors import LabError
 from genai_labs.loading import hub
-from genai_labs.paths import DIALOGUES, MODELS, ROOT
+from genai_labs.paths import MODELS, READING, ROOT
 
 TESTED_PYTHONS = ((3, 11), (3, 13))
 MEMORY_GB = 3.0  # What a lab may use at most.
 DISK_GB = 1.0
-DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten.csv")
-MODEL = "t5-mini"
+DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten_test.csv")
+MODEL = "t5-reader"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 INSTALL = "python -m pip install -r requirements.txt"
 
@@ -48,7 +48,7 @@ def check_machine(root: Path = ROOT, answers: Callable[[str], bool] = hub.answer
         check_disk(root),
         *check_torch(),
         check_hub(answers),
-        check_files("data", DIALOGUES, DATA_FILES, root),
+        check_files("data", READING, DATA_FILES, root),
         check_model(MODELS / MODEL, root),
         check_shipped(MODELS),
         check_profile(),

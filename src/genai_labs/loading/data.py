@@ -81,7 +81,7 @@ def _split_file(folder: Path, split: str) -> Path:
     raise LabError(
         f"There is no split {split!r} in {folder.name}: {_names(split)[0]} is missing "
         f"(found: {', '.join(there) or 'neither CSV nor JSON lines'}). In the embedded world, restore it with: "
-        "git checkout -- data/dialogues"
+        "git checkout -- data"
     )
 
 

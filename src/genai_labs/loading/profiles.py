@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from genai_labs.errors import LabError
-from genai_labs.paths import DATA, DIALOGUES, MODELS
+from genai_labs.paths import DATA, MODELS, READING
 
 VARIABLE = "GENAI_LABS_PROFILE"
 SEED_VARIABLE = "GENAI_LABS_SEED"
@@ -139,23 +139,23 @@ PROFILES = {
     "mini": Profile(
         name="mini",
         world="the embedded world, a small T5 and a dialogue corpus made by this project",
-        model=str(MODELS / "t5-mini"),
-        dataset=str(DIALOGUES),
+        model=str(MODELS / "t5-reader"),
+        dataset=str(READING),
         reward_model=str(MODELS / "hate-mini"),
         judge=str(MODELS / "judge-mini"),
         estimated=False,
         test_dialogues=200,
-        batch_size=200,
-        max_new_tokens=60,
+        batch_size=100,
+        max_new_tokens=128,
         costs={1: (1, 1.6), 2: (4, 3), 3: (3, 1.5)},
         train_dialogues=800,
         validation_dialogues=100,
-        scored_dialogues=500,
+        scored_dialogues=300,
         other_examples=300,
         second_style_dialogues=200,
-        full={"epochs": 3, "learning_rate": 1.5e-4, "batch_size": 16},
+        full={"epochs": 2, "learning_rate": 1.5e-4, "batch_size": 16},
         lora={
-            "epochs": 3,
+            "epochs": 2,
             "batch_size": 16,
             "learning_rate": 3e-4,
             "rank": 16,
@@ -163,7 +163,7 @@ PROFILES = {
             "targets": ("wi_0", "wi_1", "wo"),  # the feed-forward layers
             "within": "decoder",
         },
-        detox_cases=(200, 400),
+        detox_cases=(200, 330),
     ),
 }
 
