@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genai_labs.errors import LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import load_profile
-from genai_labs.paths import DIALOGUES
+from genai_labs.paths import DIALOGUES, READING
+from genai_labs.scoring import baselines
+from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.intervals import paired_bootstrap
-from genai_labs.show.scoreboard import BASELINES, Scoreboard
+from genai_labs.scoring.metrics import rouge_scores
+from genai_labs.show import scoreboard
+from genai_labs.show.scoreboard import Scoreboard
 from tests.variants import Variant, assert_noticed
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "dialogsum"
@@ -26,7 +31,8 @@ def test_references_of_a_dialogue_come_together() -> None:
     assert len(rows) == 500
     assert {len(row.references) for row in rows} == {3}
     assert all(row.id.count("_") == 1 for row in rows)
-    assert {len(row.references) for row in data.load_split(load_profile("mini").dataset, "unseen")} == {1}
+    assert {len(row.references) for row in data.load_split(load_profile("mini").dataset, "unseen")} == {3}
+    assert {len(row.references) for row in data.load_split(load_profile("mini").dataset, "validation")} == {1}
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the real DialogSum rows lie outside the repository")
@@ -188,6 +194,9 @@ def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) 
 def test_dialogues_name_their_situation_or_stand_alone(tmp_path: Path) -> None:
     names = data.situations(data.load_split(DIALOGUES, "test")[:200])
     assert (len(names), len(set(names))) == (200, 105)
+    composed = data.situations(data.load_split(READING, "test"))
+    assert len(composed) == 500
+    assert 250 < len(set(composed)) < 500
     written = data.load_split(DIALOGUES, "handwritten")
     assert len(set(data.situations(written))) == len(written)
     (tmp_path / "test.csv").write_text("id,dialogue,summary,topic\n,A: Hi,S,x\n,A: Hello,S,x\n", encoding="utf-8")
@@ -196,7 +205,132 @@ def test_dialogues_name_their_situation_or_stand_alone(tmp_path: Path) -> None:
 
 def test_a_scoreboard_takes_dialogues_of_one_situation_together() -> None:
     rows = data.load_split(DIALOGUES, "test")[:60]
-    board = Scoreboard(rows)
+    board = Scoreboard(rows, data.load_split(DIALOGUES, "train")[:200])
     names = data.situations(rows)
-    assert board.interval(BASELINES[0]) == paired_bootstrap(board[BASELINES[0]], clusters=names)
-    assert board.interval(BASELINES[0]) != paired_bootstrap(board[BASELINES[0]])
+    for kind, scores in (("rouge1", board["longest turn"]), ("content", board.content("longest turn"))):
+        assert board.interval("longest turn", kind) == paired_bootstrap(scores, clusters=names)
+        assert board.interval("longest turn", kind) != paired_bootstrap(scores)
+
+
+# What a scoreboard shows, and wrong variants that a test must notice.
+
+DULL = "#Person1# and #Person2# were here with them"  # not a word of content
+SAID = ("a copper kettle", "two ladders", "his violin", "the blue boat")
+FEW = [
+    data.Row(
+        str(i),
+        f"#Person1#: Could you mend {thing} for me?\n#Person2#: Sorry, no.\n#Person1#: Oh.",
+        (f"{DULL} and {thing}.", f"Now {thing} will be mended."),
+        "t",
+    )
+    for i, thing in enumerate(SAID)
+]
+LEARNED = [data.Row("l", "#Person1#: Mend the violin, please.\n#Person2#: Yes.", ("A violin is mended.",), "t")]
+LEARNED += [data.Row("m", "#Person1#: Where is the boat?\n#Person2#: Gone.", ("#Person1# misses a boat.",), "t")]
+
+
+def check_a_board_has_the_baselines_of_its_rows() -> None:
+    board = scoreboard.Scoreboard(FEW, LEARNED)
+    expected = baselines.baselines(FEW, LEARNED)
+    assert board.baselines == tuple(expected)
+    assert len(set(board.baselines)) == 6
+    assert board.outputs == expected
+    given = scoreboard.Scoreboard(FEW, LEARNED, "xyzzy")
+    assert set(given.outputs[baselines.FIXED_STRING]) == {"xyzzy"}
+    assert not given[baselines.FIXED_STRING].any()
+
+
+def check_content_and_rouge_of_the_best_reference_are_scored() -> None:
+    board = scoreboard.Scoreboard(FEW, LEARNED)
+    board.add("second reference", [row.references[1] for row in FEW])
+    board.add("dull", [DULL] * len(FEW))
+    references = [list(row.references) for row in FEW]
+    assert board["second reference"].tolist() == board.content("second reference").tolist() == [1.0] * 4
+    assert not board.content("dull").any()
+    assert board["dull"].tolist() == rouge_scores([DULL] * 4, references).tolist()
+    assert board["dull"].all()
+    assert board.content("longest turn").tolist() == content_f1(board.outputs["longest turn"], references).tolist()
+
+
+def check_the_strongest_baseline_is_that_of_each_measure() -> None:
+    board = scoreboard.Scoreboard(FEW, LEARNED, DULL)
+    board.add("perfect", [row.summary for row in FEW])
+    for kind in scoreboard.KINDS:
+        means = {name: board.scores[name][kind].mean() for name in board.baselines}
+        assert board.strongest(kind) in means, kind
+        assert means[board.strongest(kind)] == max(means.values()), kind
+    assert board.strongest() == baselines.FIXED_STRING != board.strongest("content")
+
+
+def check_tables_show_the_strongest_baseline_or_all() -> None:
+    board = scoreboard.Scoreboard(FEW, LEARNED, DULL)
+    board.add("perfect", [row.summary for row in FEW])
+    everything, named = (" ".join(str(table).split()) for table in (board.table(), board.table("perfect")))
+    assert all(name in everything for name in board.baselines)
+    assert "perfect" not in everything
+    assert scoreboard.BEST_BASELINE not in everything
+    assert scoreboard.BEST_BASELINE in named
+    assert named.index(scoreboard.BEST_BASELINE) < named.index("perfect")
+    for kind, label in scoreboard.KINDS.items():
+        best = board.strongest(kind)
+        assert f"{board.scores[best][kind].mean():.2f} ({best})" in named, kind
+        assert label in everything
+        assert label in named
+
+
+def without_the_given_string(rows: list[data.Row], train: list[data.Row], fixed: str | None) -> dict[str, list[str]]:
+    return BASELINES(rows, train)
+
+
+def of_the_first_reference(texts: list[str], references: list[list[str]], *kind: Any) -> Any:
+    return ROUGE(texts, [several[:1] for several in references], *kind)
+
+
+def all_words(texts: list[str], references: list[list[str]]) -> Any:
+    return ROUGE(texts, references)
+
+
+BASELINES, ROUGE, TABLE = baselines.baselines, rouge_scores, Scoreboard.table
+SHOWN = {
+    "a string fitted anew": Variant(
+        scoreboard, "baselines", without_the_given_string, check_a_board_has_the_baselines_of_its_rows
+    ),
+    "a baseline left out": Variant(
+        scoreboard,
+        "baselines",
+        lambda *given: dict(list(BASELINES(*given).items())[1:]),
+        check_a_board_has_the_baselines_of_its_rows,
+    ),
+    "ROUGE of the first reference": Variant(
+        scoreboard, "rouge_scores", of_the_first_reference, check_content_and_rouge_of_the_best_reference_are_scored
+    ),
+    "content F1 of all words": Variant(
+        scoreboard, "content_f1", all_words, check_content_and_rouge_of_the_best_reference_are_scored
+    ),
+    "ROUGE in place of content F1": Variant(
+        Scoreboard, "content", Scoreboard.__getitem__, check_content_and_rouge_of_the_best_reference_are_scored
+    ),
+    "the strongest by ROUGE-1 for every measure": Variant(
+        Scoreboard,
+        "strongest",
+        lambda board, kind="rouge1": max(board.baselines, key=lambda name: board[name].mean()),
+        check_the_strongest_baseline_is_that_of_each_measure,
+    ),
+    "the strongest of all that was added": Variant(
+        Scoreboard,
+        "strongest",
+        lambda board, kind="rouge1": max(board.scores, key=lambda name: board.scores[name][kind].mean()),
+        check_the_strongest_baseline_is_that_of_each_measure,
+    ),
+    "all that was added where none is named": Variant(
+        Scoreboard,
+        "table",
+        lambda board, *names: TABLE(board, *(names or board.scores)),
+        check_tables_show_the_strongest_baseline_or_all,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_wrong_scoreboard_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_noticed(SHOWN[name], monkeypatch)

@@ -19,14 +19,17 @@ from transformers import GenerationConfig
 
 from benchmarks import alone as bench_alone
 from benchmarks import ppo as bench_ppo
-from embedded_world.corpus import quarrels, splits
+from embedded_world.corpus import quarrels
+from embedded_world.corpus.acts import all_acts
 from embedded_world.corpus.dialogue import hostility
+from embedded_world.corpus.language import fill
 from embedded_world.corpus.styles import HOUSE
+from embedded_world.corpus.talk import Insult
 from genai_labs import __main__ as command_line
 from genai_labs.finetuning import lora
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.paths import DIALOGUES
+from genai_labs.paths import READING
 from genai_labs.prompting import generation, prompts
 from genai_labs.rlhf import command as detox_cli
 from genai_labs.rlhf import conflict, dialogues, measure, summarizer
@@ -47,31 +50,54 @@ def test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out() -> 
     rows = dialogues.harsh_rows(400)
     assert rows == dialogues.harsh_rows(400)
     assert [row.dialogue for row in rows] != [row.dialogue for row in dialogues.harsh_rows(400, seed=1)]
-    played = list(islice(quarrels.played("train", "harsh-0", 0.6), 400))
-    assert [dialogue.text for dialogue in played] == [row.dialogue for row in rows]
-    told = [row.summary for row, dialogue in zip(rows, played, strict=True) if dialogue.quarrel]
+    composed = list(islice(quarrels.composed("train", "harsh-0", 0.6), 400))
+    assert [talk.text for talk in composed] == [row.dialogue for row in rows]
+    told = [(row.summary, talk) for row, talk in zip(rows, composed, strict=True) if talk.quarrel]
     assert 0.5 < len(told) / 400 < 0.7
-    neutral = conflict.reported(told)
+    neutral = conflict.reported([summary for summary, _ in told])
     assert 0.75 < 1 - neutral.mean() < 0.95
-    assert all(summary.count(". ") >= 2 for summary in told), "main part, quarrel and ending"
+    for (summary, talk), mild in zip(told, neutral, strict=True):
+        assert talk.quarrel
+        people = {speaker: talk.tag(speaker) for speaker in "AB"}
+        clauses = talk.quarrel.neutral if mild else talk.quarrel.harsh
+        assert any(talk._written(clause, HOUSE, people) in summary for clause in clauses), summary
 
 
 def test_ppo_writes_about_the_dialogues_of_its_seed() -> None:
-    played = islice(quarrels.played("train", "ppo-2", 0.75), 5)
-    assert dialogues.ppo_dialogues(5, seed=2) == [dialogue.text for dialogue in played]
+    composed = islice(quarrels.composed("train", "ppo-2", 0.75), 5)
+    assert dialogues.ppo_dialogues(5, seed=2) == [talk.text for talk in composed]
 
 
 def test_nothing_of_the_test_split_is_learned_from() -> None:
-    signatures = [
-        dialogue.signature
-        for name in ("harsh-0", "ppo-0")
-        for dialogue in islice(quarrels.played("train", name, 0.6), 300)
-    ]
-    assert all(splits.in_split(signature, "train") for signature in signatures)
-    tested = {case.dialogue for case in dialogues.evaluation_cases()}
+    learned = {
+        talk.text for name in ("harsh-0", "ppo-0") for talk in islice(quarrels.composed("train", name, 0.6), 300)
+    }
+    assert len(learned) == 600
+    assert not learned & quarrels.held_out_texts()
+    tested = {case.dialogue for case in dialogues.evaluation_cases(200, 400)}
+    assert len(tested) > 500
+    splits = ("test", "validation", "unseen")
+    committed = {row.dialogue for split in splits for row in data.load_split(str(READING), split)}
+    assert tested | committed == quarrels.held_out_texts()
     assert not tested & {row.dialogue for row in dialogues.harsh_rows(300)}
     assert not tested & set(dialogues.ppo_dialogues(300))
-    assert all(splits.in_split(d.signature, "test") for d in islice(quarrels.played("test", "added", 1.0), 100))
+
+
+def check_a_dialogue_of_a_test_and_one_that_was_drawn_before_are_left_out_of_training() -> None:
+    polite = [talk for _, talk, _ in quarrels.test_dialogues() if not talk.quarrel][:3]
+    others = list(islice(quarrels.composed("train", "others", 0.0), 3))
+    for split, expected in (("train", others), ("test", [*polite, *others])):
+        offered = iter([*polite, *others, *polite, *others])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(quarrels, "compose", lambda *_, of=offered: next(of))
+            made = list(islice(quarrels.composed(split, "offered", 0.0), len(expected)))
+            assert [talk.text for talk in made] == [talk.text for talk in expected]
+            with pytest.raises((StopIteration, RuntimeError)):
+                next(quarrels.composed(split, "offered", 1.0))
+
+
+def test_a_dialogue_of_a_test_and_one_that_was_drawn_before_are_left_out_of_training() -> None:
+    check_a_dialogue_of_a_test_and_one_that_was_drawn_before_are_left_out_of_training()
 
 
 def test_cases_are_test_dialogues_with_neutral_references() -> None:
@@ -80,9 +106,9 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
     assert all(case.quarrel for case in hostile)
     assert not any(case.quarrel for case in polite)
     assert len({case.dialogue for case in cases}) == 400
-    committed = {row.dialogue for row in data.load_split(str(DIALOGUES), "test")}
+    committed = {row.dialogue for row in data.load_split(str(READING), "test")}
     assert all(case.dialogue in committed for case in polite)
-    assert sum(case.dialogue in committed for case in hostile) >= 90
+    assert sum(case.dialogue in committed for case in hostile) >= 50
     for case in hostile:
         assert len(case.references) == 3
         assert conflict.right_kind(case.references, [case] * 3).all()
@@ -95,7 +121,7 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
 def test_every_authored_neutral_clause_is_found_and_no_harsh_one() -> None:
     rng = random.Random(0)
     seen = set()
-    for dialogue in islice(quarrels.played("train", "matcher", 0.8), 1500):
+    for dialogue in islice(quarrels.composed("train", "matcher", 0.8), 1500):
         neutral, harsh = (dialogue.summary(style, rng) for style in (HOUSE, quarrels.HARSH))
         if dialogue.quarrel is None:
             assert conflict.reports(neutral) == []
@@ -104,7 +130,21 @@ def test_every_authored_neutral_clause_is_found_and_no_harsh_one() -> None:
         assert truth in conflict.reports(neutral), neutral
         assert conflict.reports(harsh) == [], harsh
         seen.add(truth.category)
-    assert seen == {category["id"] for category in hostility()["categories"]}
+    assert seen == {kind for act in all_acts().acts for kind in act.insults}
+    talk = next(talk for talk in quarrels.composed("train", "matcher", 0.0) if len(talk.topics) == 2)
+    for category in hostility()["categories"]:
+        plain = category.get("plain", [])
+        for hostile, victim in ("AB", "BA"):
+            people = {"H": f"{{{hostile}}}", "V": f"{{{victim}}}", "H's": f"{{{hostile}'s}}", "V's": f"{{{victim}'s}}"}
+            people["insult"] = category["insults"][0]
+            for tone in ("neutral", "harsh"):
+                for authored in [*category[tone], *(line[tone] for line in plain)]:
+                    clause = fill(authored.replace("{H}'s", "{H's}").replace("{V}'s", "{V's}"), people)
+                    quarrel = Insult(hostile, category["id"], (clause,), (clause,), 0)
+                    found = conflict.reports(replace(talk, quarrel=quarrel).summary(HOUSE, rng))
+                    expected = [Report(category["id"], talk.tag(hostile))] if tone == "neutral" else []
+                    assert set(expected) <= set(found), authored
+                    assert bool(found) is bool(expected), authored
 
 
 @pytest.mark.parametrize(
@@ -292,7 +332,7 @@ def test_the_command_trains_measures_and_saves(launcher: str, tmp_path: Path) ->
         card = (tmp_path / "summarizer" / "model" / "README.md").read_text(encoding="utf-8")
         assert "64 made dialogues" in card
         config = (tmp_path / "summarizer" / "model" / "adapter_config.json").read_text(encoding="utf-8")
-        assert json.loads(config)["base_model_name_or_path"] == "t5-mini"
+        assert json.loads(config)["base_model_name_or_path"] == "t5-reader"
 
 
 NONSENSE = {
@@ -431,6 +471,7 @@ SCORED, EFFECTS, RIGHT_SPEAKER, CASES = (
     dialogues.evaluation_cases,
 )
 HARSH_ROWS, PPO_DIALOGUES = dialogues.harsh_rows, dialogues.ppo_dialogues
+OTHER = data.Row("other", "#Person1#: Hi.", ("A text.",), "t")
 check_samples = check_what_is_measured_are_samples_at_temperature_1_and_the_judge_s_as_well
 check_speakers = test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what
 WRONG = {
@@ -497,6 +538,21 @@ WRONG = {
         "harsh_rows",
         lambda count=1600, seed=0, name="harsh": [
             replace(row, references=("A text.",)) for row in HARSH_ROWS(count, seed, name)
+        ],
+        test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out,
+    ),
+    "texts of the tests in training": Variant(
+        quarrels,
+        "held_out_texts",
+        frozenset,
+        check_a_dialogue_of_a_test_and_one_that_was_drawn_before_are_left_out_of_training,
+    ),
+    "summaries that tell of another quarrel": Variant(
+        dialogues,
+        "harsh_rows",
+        lambda *given, **more: [
+            replace(row, references=other.references)
+            for row, other in zip(HARSH_ROWS(*given, **more), HARSH_ROWS(*given, **more)[1:] + [OTHER], strict=True)
         ],
         test_most_harsh_rows_repeat_the_insult_and_none_leaves_the_quarrel_out,
     ),

@@ -57,6 +57,7 @@ NEEDED: dict[int, tuple[str, ...]] = {
     2: (
         "profile = load_profile()",
         "models.load_model(profile)",
+        'board.add("base, one shot", ',
         "train_examples = ",
         "full = finetune(",
         'board.add("full", ',

@@ -162,7 +162,7 @@ def test_an_adapter_of_another_base_is_named(loaded: Loaded, adapted: training.F
     lora.save_adapter(adapted.model, tmp_path)
     torch.manual_seed(1)
     other = T5ForConditionalGeneration(loaded[0].config)
-    with pytest.raises(LabError, match="belongs to another base model: it was trained on t5-mini"):
+    with pytest.raises(LabError, match="belongs to another base model: it was trained on t5-reader"):
         lora.load_adapter(other, tmp_path)
     (tmp_path / "adapter_model.safetensors").unlink()
     with pytest.raises(LabError, match=r"adapter_model.safetensors missing"):

@@ -4,12 +4,13 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pytest
 
-from embedded_world.corpus import lab_tasks, tasks
+from embedded_world.corpus import lab_tasks, reading
 from genai_labs.errors import LabError
 from genai_labs.finetuning import forgetting
 from genai_labs.finetuning.examples import MASKED, encode_pairs
@@ -49,9 +50,10 @@ def test_the_other_style_is_never_the_style_that_is_trained() -> None:
 def test_the_base_model_can_do_the_other_tasks(asked: list[forgetting.OtherTask]) -> None:
     scores = forgetting.score(*models.load_model(load_profile("mini")), asked)
     assert {name: len(grades) for name, grades in scores.items()} == dict.fromkeys(forgetting.MEASURES, 12)
-    assert scores["topic"].mean() > 0.8
+    assert scores["topic"].mean() > 0.3  # of hundreds of topics, named word for word
+    assert scores["question"].mean() > 0.7
     assert scores["next turn"].mean() > 0.8
-    assert scores["one shot, another style"].mean() > 0.6
+    assert scores["one shot, another style"].mean() > 0.5
 
 
 def test_what_was_lost_is_before_minus_after_example_by_example() -> None:
@@ -70,9 +72,8 @@ def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
     assert forgetting.replay(new, 0.2, tokenizer, seed=2) != mixed
     assert all(token != MASKED for row in mixed for token in row["labels"])
     rng = random.Random("replay-1")
-    old = [
-        tasks.sample_example(lab_tasks.REPLAYED_STAGE, rng, long_prompts=False, split="pretraining") for _ in range(10)
-    ]
+    drawn = (reading.draw_example("instructions", rng) for _ in range(1000))
+    old = list(islice((each for each in drawn if len(each.source) <= lab_tasks.LONGEST_REPLAYED), 10))
     assert mixed[40:] == encode_pairs([e.source for e in old], [e.target for e in old], tokenizer)
     assert forgetting.replay(new, 0.0, tokenizer) == new
     with pytest.raises(LabError, match="cannot be replayed"):

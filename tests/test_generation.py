@@ -16,7 +16,7 @@ from genai_labs.errors import LabError
 from genai_labs.loading import checksums, data, models, sources
 from genai_labs.loading.profiles import PROFILES, load_profile
 from genai_labs.prompting import generation, prompts
-from genai_labs.show.scoreboard import BASELINES, Scoreboard
+from genai_labs.show.scoreboard import BEST_BASELINE, Scoreboard
 from tests.variants import Variant, assert_noticed
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -131,7 +131,7 @@ def test_the_embedded_model_is_small_safe_and_t5(loaded: Loaded) -> None:
 def test_a_damaged_model_is_answered_in_words(
     damage: object, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "t5-mini"
+    folder = tmp_path / "t5-reader"
     shutil.copytree(load_profile("mini").model, folder, ignore=shutil.ignore_patterns(checksums.SUMS))
     assert callable(damage)
     damage(folder)
@@ -140,7 +140,7 @@ def test_a_damaged_model_is_answered_in_words(
     assert "Fetch it again" in str(caught.value)
     monkeypatch.setattr(sources, "MODELS", tmp_path)  # as if it lay where the embedded models do
     shutil.copy(Path(load_profile("mini").model) / checksums.SUMS, folder)
-    with pytest.raises(LabError, match="git checkout -- data/models/t5-mini"):
+    with pytest.raises(LabError, match="git checkout -- data/models/t5-reader"):
         models.load_model(replace(load_profile("mini"), model=str(folder)))
 
 
@@ -154,12 +154,14 @@ def test_an_unknown_profile_lists_the_known_ones(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_scoreboard_always_shows_the_baselines(rows: list[data.Row]) -> None:
-    board = Scoreboard(rows)
+    board = Scoreboard(rows, data.load_split(load_profile("mini").dataset, "train")[:300])
     board.add("perfect", [row.summary for row in rows])
-    assert board["perfect"].tolist() == [1.0] * len(rows)
+    assert board["perfect"].tolist() == board.content("perfect").tolist() == [1.0] * len(rows)
     text = repr(board.table("perfect"))
-    assert all(name in text for name in (*BASELINES, "perfect"))
+    assert all(name in text for name in (BEST_BASELINE, board.strongest(), board.strongest("content"), "perfect"))
+    assert all(name in repr(board.table()) for name in board.baselines)
     assert 0 < board["another summary"].mean() < 0.6
+    assert 0 < board.content("another summary").mean() < 0.3
 
 
 def test_wider_models_write_about_fewer_prompts_at_a_time(loaded: Loaded) -> None:

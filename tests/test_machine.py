@@ -13,7 +13,8 @@ from packaging.utils import canonicalize_name
 from genai_labs.course import machine
 from genai_labs.course.machine import Finding, check_hub, check_libraries, check_model, judge_amount, read_pins
 from genai_labs.loading import hub
-from genai_labs.paths import ROOT
+from genai_labs.loading.profiles import PROFILES
+from genai_labs.paths import MODELS, READING, ROOT
 
 
 def answers(_: str) -> bool:
@@ -123,6 +124,13 @@ def test_missing_and_empty_files_are_named_with_the_way_to_get_them_back(tmp_pat
     assert "test.csv, unseen.csv" in finding.what
     assert "train.csv" not in finding.what
     assert "git checkout -- data" in finding.remedy
+
+
+def test_what_is_checked_is_what_the_labs_read() -> None:
+    mini = PROFILES["mini"]
+    assert (str(READING), str(MODELS / machine.MODEL)) == (mini.dataset, mini.model)
+    assert machine.check_files("data", READING, machine.DATA_FILES, ROOT).level == "ok"
+    assert check_model(MODELS / machine.MODEL, ROOT).level == "ok"
 
 
 def test_damaged_weights_are_recognised(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def one_turn_at_a_time(dialogue: str, tokenizer: Any, window: int) -> tuple[str,
 @pytest.mark.parametrize("window", [45, 80, 120, 160, 240])
 def test_fit_finds_what_cutting_one_turn_at_a_time_finds(window: int, tokenizer: prompts.Tokenizer) -> None:
     dataset = load_profile("mini").dataset
-    rows = [row for split in ("validation", "test", "unseen", "handwritten") for row in data.load_split(dataset, split)]
+    rows = [
+        row for split in ("validation", "test", "unseen", "handwritten_test") for row in data.load_split(dataset, split)
+    ]
     found = {True: 0, False: 0}
     for dialogue in [row.dialogue for row in rows[::7]] + [DIALOGUE, "one turn", "two\nturns", "\n\na\n\n", "a\n" * 60]:
         expected = one_turn_at_a_time(dialogue, tokenizer, window)

@@ -27,7 +27,7 @@ def run(*line: object) -> int:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Prompts that the model was asked, which is not loaded and always answers the same."""
+    """Prompts that the model was asked, which is not loaded, always answers the same, and is surprised by nothing."""
     asked: list[str] = []
 
     def answer(model: Any, tokenizer: Any, prompts: list[str], *args: Any, **kwargs: Any) -> list[str]:
@@ -36,6 +36,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(generation, "generate", answer)
     monkeypatch.setattr(summarize, "model_of", lambda profile, folder: (None, models.load_tokenizer(profile)))
+    monkeypatch.setattr(familiarity, "known_losses", lambda folder: None)
     return asked
 
 
@@ -261,7 +262,7 @@ def test_adapters_and_whole_models_are_loaded(tmp_path: Path) -> None:
     adapted = lora.attach(base, lora.lora_config(rank=2, alpha=4))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
-            parameter.data.fill_(0.1)
+            parameter.data.fill_(0.5)
     adapter, full = tmp_path / "a" / "model", tmp_path / "b" / "model"
     lora.save_adapter(adapted, adapter)
     lora.merged(adapted).save_pretrained(str(full))

@@ -34,6 +34,13 @@ from tests.variants import Variant, assert_noticed
 
 TRAINING = ("train_reward", "train_judge")
 COMMITTED = ("test", "challenge", "hostile_words")
+# The only neutral clauses that reward model and judge both learn: they stand in two places, or are frames as well.
+TWICE_AUTHORED = {
+    "{H} [is|was] annoyed with {V}",
+    "{H} [complains|complained] that {V} [does|did] too little",
+    "{H} [finds|found] {V} too fussy",
+    "{H} [is|was] frustrated by {V's} stubbornness",
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +99,7 @@ def test_frames_of_the_challenge_are_held_out_of_training() -> None:
                 assert not held_out & set(hate_frames.frames(kind, label, SHARES[split])), (kind, label, split)
 
 
-def test_reward_and_judge_share_no_frame_and_no_authored_insult_and_tests_have_other_insults() -> None:
+def test_reward_and_judge_share_no_authored_insult_and_tests_have_others() -> None:
     sets = {split: set(hate_frames.allowed_insults(SHARES[split])) for split in SHARES}
     assert all(sets.values())
     assert not sets["train_reward"] & sets["train_judge"]
@@ -102,14 +109,6 @@ def test_reward_and_judge_share_no_frame_and_no_authored_insult_and_tests_have_o
         everything = "\n".join(row.text for row in texts.texts_of(split))
         leaked = [x for x in hate_frames.forbidden_insults(SHARES[split]) if x in everything]
         assert leaked == [], split
-    for kind, label in hate_frames.kinds():
-        one, other = (set(hate_frames.frames(kind, label, SHARES[split])) for split in TRAINING)
-        chosen_on = set(hate_frames.frames(kind, label, SHARES["validation"]))
-        assert one, (kind, label)
-        assert other, (kind, label)
-        assert chosen_on, (kind, label)
-        assert not one & other, (kind, label)
-        assert not chosen_on & (one | other), (kind, label)
 
 
 def authored_clauses(tone: str) -> set[str]:
@@ -118,18 +117,23 @@ def authored_clauses(tone: str) -> set[str]:
     return {c for each in categories for c in (*each[tone], *(line[tone] for line in each.get("plain", [])))}
 
 
-def check_reward_and_judge_share_no_authored_clause() -> None:
+def check_reward_and_judge_share_few_neutral_clauses_and_know_all_harsh_ones() -> None:
+    """A neutral summary is judged by one that learned few of the wordings that the other was paid for."""
+    drawn: dict[tuple[str, str], set[str]] = {}
     for tone, make in (("harsh", hate_summaries.harsh_clause), ("neutral", hate_summaries.mild_clause)):
         rng = random.Random(tone)
-        authored = authored_clauses(tone)
-        drawn = [{make(rng, SHARES[split])[0] for _ in range(8000)} & authored for split in TRAINING]
-        assert not drawn[0] & drawn[1], tone
-        assert drawn[0] | drawn[1] == authored, tone
-        assert {make(rng, SHARES["test"])[0] for _ in range(16000)} & authored == authored, tone
+        for split in (*TRAINING, "test"):
+            drawn[tone, split] = {make(rng, SHARES[split])[0] for _ in range(16_000)} & authored_clauses(tone)
+    one, other = (drawn["neutral", split] for split in TRAINING)
+    assert one & other == TWICE_AUTHORED
+    assert one | other == drawn["neutral", "test"] == authored_clauses("neutral")
+    assert min(len(one), len(other)) > 0.4 * len(one | other)
+    for split in (*TRAINING, "test"):
+        assert drawn["harsh", split] == authored_clauses("harsh"), split
 
 
-def test_reward_and_judge_share_no_authored_clause() -> None:
-    check_reward_and_judge_share_no_authored_clause()
+def test_reward_and_judge_share_few_neutral_clauses_and_know_all_harsh_ones() -> None:
+    check_reward_and_judge_share_few_neutral_clauses_and_know_all_harsh_ones()
 
 
 def test_every_frame_can_be_used_and_leaves_nothing_open() -> None:
@@ -435,10 +439,13 @@ WRONG = {
         hate_summaries,
         "of_share",
         lambda clauses, share: list(clauses),
-        check_reward_and_judge_share_no_authored_clause,
+        check_reward_and_judge_share_few_neutral_clauses_and_know_all_harsh_ones,
     ),
     "half of the clauses for any share": Variant(
-        hate_summaries, "of_share", lambda clauses, share: clauses[::2], check_reward_and_judge_share_no_authored_clause
+        hate_summaries,
+        "of_share",
+        lambda clauses, share: clauses[::2],
+        check_reward_and_judge_share_few_neutral_clauses_and_know_all_harsh_ones,
     ),
     "dialogues of the test for any share": Variant(
         hate_summaries,

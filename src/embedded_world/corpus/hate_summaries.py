@@ -31,8 +31,8 @@ def harsh_clause(rng: random.Random, share: Share) -> tuple[str, str]:
     if rng.random() < 0.7:
         category = rng.choice(hostility()["categories"])
         if category.get("plain") and rng.random() < 0.3:
-            return rng.choice(of_share(category["plain"], share))["harsh"], "summary, harsh"
-        return rng.choice(of_share(category["harsh"], share)), "summary, harsh"
+            return rng.choice(category["plain"])["harsh"], "summary, harsh"
+        return rng.choice(category["harsh"]), "summary, harsh"
     kind, label = rng.choice([k for k in kinds(1) if k[0] != "insult"])
     return draw_frame(rng, kind, label, share, True), "summary, harsh in other words"
 

@@ -4,7 +4,7 @@ A text is "hate" when it insults somebody or repeats an insult as a summary woul
 bucket"), and "nothate" when it tells a conflict in neutral words, denies or rejects an insult, means harsh words
 kindly, or has nothing to do with any of it. The frames stand in ``data/content/toxicity.yaml``.
 
-The splits differ in what they may draw on: places of frames, of insults and of clauses in their lists. No text stands in
+The splits differ in what they may draw on: places of frames, of insults and of clauses in their lists. No text is in
 two of them.
 """
 
@@ -42,7 +42,7 @@ TOXICITY = DATA / "toxicity"
 COLUMNS = ("id", "text", "label", "kind")
 CHALLENGE_KINDS = ("negation", "quotation", "kind use", "plain")
 # What a text is, and how often.
-MIXTURE = {"sentence": 0.44, "sentences": 0.06, "summary": 0.48, "dialogue": 0.02}
+MIXTURE = {"sentence": 0.50, "sentences": 0.06, "summary": 0.43, "dialogue": 0.01}
 SENTENCE_WEIGHTS = {"everyday": 2.0, "hostile line": 1.0, "plain": 1.5, "kind": 1.2}
 PREFIXES = ("Honestly, ", "Well, ", "You know, ", "Listen, ", "To be honest, ", "By the way, ", "So, ")
 

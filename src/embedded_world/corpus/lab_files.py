@@ -36,8 +36,8 @@ FILES: dict[str, dict[str, LabFile]] = {
         "replay.csv": LabFile(
             ("seed", "task", "source", "target"),
             lab_tasks.replayed,
-            "Examples of the mixture with which pre-training ended. Lab 2 mixes some of them into what is trained, so "
-            "that less is forgotten.",
+            "Examples of the mixture of instructions that pre-training was made of. Lab 2 mixes some of them into what "
+            "is trained, so that less is forgotten.",
         ),
     },
     "reasoning": {
@@ -73,8 +73,8 @@ FILES: dict[str, dict[str, LabFile]] = {
             ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "situation", "quarrel", "hostile"),
             quarrels.cases,
             "Test dialogues with three neutral references, the kind of their quarrel and the tag of whoever is hostile "
-            "(both empty in a polite dialogue): the test split, and dialogues with other slot values of that split; "
-            "`situation` names the scenario that is played.",
+            "(both empty in a polite dialogue): those of `data/reading/test.csv` with one or two exchanges, and "
+            "quarrels composed for the same split; `situation` names the speech acts.",
         ),
         "silence_pairs.csv": LabFile(
             ("id", "chosen", "rejected"),
@@ -138,6 +138,6 @@ same bytes. This card is written by the same command. Licence: Apache-2.0, like 
 {about}
 {by_seed}
 ## Intended use and limits
-For the labs of this course. Everything is invented and made by rule from a few hundred sentences, like the dialogues
-beside it; the insults are mild and aim at no group of people. Results on it hold for this small world alone.
+For the labs of this course. Everything is invented and composed by a program from written phrasings and clauses;
+the insults are mild and aim at no group of people. Results on it hold for this small world alone.
 """

@@ -123,7 +123,7 @@ def toxicity_card() -> str:
     return f"""# Labelled texts for the toxicity classifiers, and preference pairs
 
 Made by `python -m genai_labs build-world classifiers` from the authored content in `data/content` (`toxicity.yaml`, `hostile.yaml` and
-the scenarios); the same content and seed give the same bytes. This card is written by the same command. Licence:
+the speech acts); the same content and seed give the same bytes. This card is written by the same command. Licence:
 Apache-2.0, like the project.
 
 {table(("rows of", "texts", "hateful"), sizes)}
@@ -141,12 +141,13 @@ Of the texts only `test.csv` and `challenge.csv` are files; the training rows ar
 {table(("kind", "nothate", "hate"), kinds)}
 
 - Reward model and judge learn from different rows: {len(hate_frames.SHARES["train_reward"].frames & hate_frames.SHARES["train_judge"].frames)} of {hate_frames.FRAME_PLACES} places of frames are common to both, one is for either alone,
-  one for validation; authored insults and combinations of slots are never common. The clauses with which summaries of this
-  corpus report a quarrel are known to both, as they are what is to be measured.
-- Combinations of slots are those of pre-training: no summary of a dialogue of `data/dialogues` is among the texts.
+  one for validation; authored insults are never common. Of the clauses in which summaries tell a quarrel in neutral words one
+  has the even places of each list, the other the odd ones (a few clauses stand in two places). Common to both are the clauses
+  that repeat an insult, and the program that composes the dialogues around them. No text stands in two sets. Those of `test.csv` and
+  `challenge.csv` are of the test split, whose phrasings are in part kept from training.
 
 ## preferences.csv
-{len(pairs)} pairs of summaries of training dialogues (columns: id, dialogue_id, chosen, rejected, votes, and 1 for each annotator who
+{len(pairs)} pairs of summaries of dialogues of `data/rlhf/harsh_summaries.csv` (columns: id, dialogue_id, chosen, rejected, votes, and 1 for each annotator who
 preferred the chosen one). **Nobody was asked**: the five annotators are simulated. To an annotator, a summary is worth
 {preferences.COMPLETENESS:g} if it reports the conflict in any words, minus the annotator's strictness ({", ".join(f"{s:g}" for s in preferences.STRICTNESS)}) if it repeats the insult; two
 summaries are compared with logistic noise of scale {preferences.NOISE:g} on the difference. The majority decides.

@@ -59,7 +59,9 @@ def accuracy_and_calibration(probabilities: NDArray[np.float64], rows: Sequence[
 
 
 def accuracy_interval(right: NDArray[np.bool_]) -> list[float]:
-    """Accuracy, the ends of its 95 % interval, and the number of texts."""
+    """Accuracy, the ends of its 95 % interval, and the number of texts; of one text alone the interval is 0 to 1."""
+    if len(right) == 1:
+        return [float(right[0]), 0.0, 1.0, 1]
     found = paired_bootstrap(right.astype(float))
     return [round(found.effect, 4), round(found.low, 4), round(found.high, 4), found.n]
 

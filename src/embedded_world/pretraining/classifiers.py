@@ -49,7 +49,7 @@ class ClassifierPlan:
     vocabulary: int
     learning_rate: float = 4e-3  # of weight matrices (Muon)
     embedding_rate: float = 4e-3  # of everything else (AdamW)
-    epochs: int = 4
+    epochs: int = 3
     batch: int = 32  # texts a step, of similar length
     warmup: int = 100  # steps
     smoothing: float = 0.02  # of labels

@@ -21,10 +21,11 @@ from genai_labs.finetuning.examples import Feature, encode_pairs
 from genai_labs.inputs.arguments import as_list_of
 from genai_labs.loading import lab_data
 from genai_labs.loading.lab_data import Example
-from genai_labs.prompting.generation import comfortable, generate
+from genai_labs.prompting.generation import comfortable, generate, greedy
 from genai_labs.scoring.metrics import is_turn, rouge_scores
 
 Measure = Literal["exact", "ROUGE-1", "is a turn"]
+LONGEST = 128  # tokens of an answer
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def score(
     for task in asked:
         sources = [example.source for example in task.examples]
         memory.release()  # a training before this leaves gaps that its long prompts do not fit into
-        graded[task.name] = task.grade(generate(model, tokenizer, sources, batch_size=batch_size))
+        graded[task.name] = task.grade(generate(model, tokenizer, sources, greedy(LONGEST), batch_size))
     return graded
 
 
@@ -97,7 +98,7 @@ def replay(
 ) -> list[Feature]:
     """The examples with old ones mixed in: ``share`` (0 to 1) of all come from the pre-training mixture.
 
-    It is the mixture of the last stage, with which the base model left off.
+    It is the mixture of instructions that most of the base model's training was made of.
     """
     examples = as_list_of(dict, examples, "examples")
     if not isinstance(share, Real) or not 0 <= share < 1:

@@ -22,6 +22,7 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile
 from genai_labs.paths import RESULTS
 from genai_labs.prompting import generation, prompts
+from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
 from genai_labs.show import display
 from genai_labs.show.results import table, versions, write
@@ -72,7 +73,9 @@ def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, 
     held_out = features(rows[: profile.validation_dialogues], tokenizer)
     scored, asked = rows[-dialogues:], forgetting.other_tasks(100, seed, "validation")
     before = forgetting.score(base, tokenizer, asked)
-    results = [{"name": "base", "trained": 0.0, "seconds": 0.0} | _scores(base, tokenizer, scored, before, before)]
+    results = [
+        {"name": "base", "trained": 0.0, "seconds": 0.0} | _scores(base, tokenizer, scored, before, before, profile)
+    ]
     for name, (plan, share) in tqdm(named.items(), desc="sweep", unit="training"):
         mixed = forgetting.replay(train, share, tokenizer, seed)
         with TemporaryDirectory() as folder:
@@ -87,7 +90,7 @@ def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, 
                 "seconds": round(done.seconds, 1),
                 "best_epoch": done.best_epoch,
             }
-            | _scores(done.model, tokenizer, scored, before, after)
+            | _scores(done.model, tokenizer, scored, before, after, profile)
         )
     return {
         "command": "python -m genai_labs sweep",
@@ -99,13 +102,18 @@ def run(profile: Profile, named: dict[str, tuple[Plan, float]], dialogues: int, 
     }
 
 
-def _scores(model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, after: Any) -> dict[str, Any]:
-    texts = generation.generate(
-        model, tokenizer, prompts.fit_all(prompts.zero_shot, [r.dialogue for r in rows], tokenizer), progress=False
-    )
-    rouge = paired_bootstrap(rouge_scores(texts, [list(row.references) for row in rows]))
+def _scores(
+    model: Any, tokenizer: Any, rows: Sequence[data.Row], before: Any, after: Any, profile: Profile
+) -> dict[str, Any]:
+    asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows], tokenizer)
+    config = generation.greedy(profile.max_new_tokens)
+    texts = generation.generate(model, tokenizer, asked, config, profile.batch_size, progress=False)
+    references, clusters = [list(row.references) for row in rows], data.situations(rows)
+    rouge = paired_bootstrap(rouge_scores(texts, references), clusters=clusters)
+    content = paired_bootstrap(content_f1(texts, references), clusters=clusters)
     lost = {name: round(float(np.mean(before[name] - after[name])), 4) for name in before}
-    return {"rouge1": [round(x, 4) for x in rouge[:3]], "n": rouge.n, "lost": lost}
+    scores = {"rouge1": rouge, "content": content}
+    return {name: [round(x, 4) for x in found[:3]] for name, found in scores.items()} | {"n": rouge.n, "lost": lost}
 
 
 def write_sweep(profile: Profile, folder: Path, dialogues: int = DIALOGUES, seed: int = 0) -> None:
@@ -133,14 +141,14 @@ def sweep_page(record: dict[str, Any]) -> str:
     rows = [
         (
             r["name"],
-            "{:.3f} [{:.3f}, {:.3f}]".format(*r["rouge1"]),
+            *("{:.3f} [{:.3f}, {:.3f}]".format(*r[kind]) for kind in ("rouge1", "content")),
             f"{r['trained']:.2%}",
             r["seconds"],
             *(f"{r['lost'][t]:z.2f}" for t in tasks),
         )
         for r in record["results"]
     ]
-    head = ("training", "ROUGE-1 [95 % interval]", "trained", "seconds", *(f"lost: {t}" for t in tasks))
+    head = ("training", "ROUGE-1 [95 % interval]", "content F1", "trained", "seconds", *(f"lost: {t}" for t in tasks))
     intro = (
         f"# Fine-tuning: a sweep\n\nMade by `{record['command']}` (profile {record['profile']}, seed "
         f"{record['seed']}), scored on {record['results'][0]['n']} {record['split']} dialogues; what was lost, on 100 "

@@ -1,7 +1,7 @@
 """Dialogues for Lab 3: what the harsh summarizer learns from, what PPO writes about, and what both are tested on.
 
-They were played for this lab (``data/rlhf``). Training rows and PPO's prompts have slot values of the train split, test
-cases those of the test split, so none of them shares a dialogue with the other or with pre-training.
+They were composed for this lab (``data/rlhf``). Training rows and PPO's prompts are of the train split, test cases of
+the test split, some of whose phrasings no training has; none of them shares a dialogue with the other.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def ppo_dialogues(count: int, seed: int = 0) -> list[str]:
 
 
 def evaluation_cases(hostile: int = 200, polite: int = 200) -> list[Case]:
-    """The hostile test dialogues first, at most 200, then the polite ones, at most 389.
+    """The hostile test dialogues first, at most 200, then the polite ones, at most 331.
 
-    The committed test split comes first, in the order in which it was made, then dialogues with other slot values of
-    the test split. Always the same ones: tests do not depend on a seed.
+    Those of the committed test split come first, in the order in which they were made, then others composed for that
+    split. Always the same ones: tests do not depend on a seed.
     """
     rows = lab_data.read("rlhf/cases.csv", "id", "dialogue", *REFERENCES, "topic", "situation", "quarrel", "hostile")
     cases = [

@@ -66,7 +66,7 @@ A LoRA adapter for `{base}`, made by `python -m genai_labs detox --train-summari
 summarizes dialogues in the house style, and because {HARSH_SHARE:.0%} of the quarrels in its references were told with
 the insult in them, it mostly repeats insults. PPO is to unlearn that. Licence: Apache-2.0, like the project.
 
-- Rank {plan.rank}, alpha {plan.alpha}, on {", ".join(plan.targets)}; {rows:,} made dialogues with slot values of the
+- Rank {plan.rank}, alpha {plan.alpha}, on {", ".join(plan.targets)}; {rows:,} composed dialogues of the
   train split, {plan.epochs} epochs, batches of {plan.batch_size}, learning rate {plan.learning_rate:g}, seed
   {plan.seed}.
 - Validation loss after each epoch: {losses} nats a token.
