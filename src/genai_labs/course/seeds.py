@@ -100,8 +100,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     rows = [(r["id"], r["claim"], *(cell(r["seeds"][str(s)]) for s in seeds), count(r)) for r in record["lessons"]]
     head = ("lesson", "claim", *(f"seed {s}" for s in seeds), "holds on")
     intro = f"# Lessons on {len(seeds)} seeds\n\nMade by `{record['command']}`. Effects with 95 % intervals."
-    if "test_rows" in record:
-        intro += f" {record['test_rows']}"
+    intro += "".join(f" {record[each]}" for each in ("test_rows", "world") if each in record)
     return f"{intro}\n\n{table(head, rows)}\n"
 
 

@@ -39,6 +39,7 @@ SHOWN = (
     "full",
     "full, five times the learning rate",
     "full, replay",
+    "LoRA, rank 4, feed-forward layers of the decoder",
     *(f"LoRA, rank {RANKS[-1]}, {place}" for place in PLACES),
 )
 FILE = "lab2_sweep"

@@ -164,7 +164,7 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        ppo={"kl_coef": 0.5},  # chosen on dialogues of the validation split
+        ppo={"kl_coef": 0.6},  # chosen on dialogues of the validation split
     ),
 }
 
