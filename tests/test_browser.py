@@ -233,7 +233,7 @@ def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: 
     page = learner.page
     assert sorted(page.locator(".jp-DirListing-itemText").all_inner_texts()) == sorted(LAB_NOTEBOOKS.values())
     page.locator(".jp-Notebook").get_by_role("link", name="model card").first.click()
-    page.locator(".jp-FileEditor:visible, .jp-MarkdownViewer:visible").get_by_text("t5-mini").first.wait_for()
+    page.locator(".jp-FileEditor:visible, .jp-MarkdownViewer:visible").get_by_text("t5-reader").first.wait_for()
     page.locator(".lm-TabBar-tab.lm-mod-current").filter(has_text="README.md").wait_for()
     learner.choose("File", "Close Tab")
     learner.close()

@@ -14,7 +14,7 @@ from embedded_world.corpus import hate_frames, hate_summaries
 from embedded_world.corpus import hate_texts as texts
 from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.styles import HOUSE
-from embedded_world.pretraining import cards, classifier_models, classifier_scores, classifiers
+from embedded_world.pretraining import build, cards, classifier_models, classifier_scores, classifiers
 from genai_labs.paths import MODELS
 from genai_labs.scoring.labelled_texts import LabelledText, read_rows
 from genai_labs.scoring.metrics import paired_bootstrap
@@ -93,7 +93,7 @@ def test_the_card_says_what_the_models_score(classifier: Classifier) -> None:
         assert told[name]["calibration_error"] == pytest.approx(measured[name]["calibration_error"], abs=0.005)
         assert sum(told[name]["confusion"].values()) == told[name]["accuracy"][3]
         assert set(told[name]["by_kind"]) == set(measured[name]["by_kind"])
-    assert (texts.TOXICITY / "README.md").read_text(encoding="utf-8") == cards.toxicity_card()
+    assert (texts.TOXICITY / "README.md").read_text(encoding="utf-8") == build.card_of_toxicity_sets()
 
 
 @pytest.mark.parametrize("plan", classifiers.PLANS, ids=NAMES)
@@ -175,9 +175,6 @@ def test_training_learns_and_repeats_itself(tmp_path: Path) -> None:
 def test_finished_models_are_skipped_unless_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     built: list[str] = []
     monkeypatch.setattr(classifiers, "build_one", lambda plan, folder: built.append(plan.name))
-    monkeypatch.setattr(classifiers.texts, "write_sets", lambda: None)
-    monkeypatch.setattr(classifiers, "write_preferences", lambda: None)
-    monkeypatch.setattr(classifiers.texts, "TOXICITY", tmp_path)
     classifiers.build(tmp_path)
     assert built == []
     classifiers.build(tmp_path, folder=tmp_path)

@@ -27,7 +27,7 @@ def in_another_style(rng: random.Random, split: str) -> Example:
             return example
 
 
-def next_turn(rng: random.Random, split: str) -> Example:
+def coming_turn(rng: random.Random, split: str) -> Example:
     """A dialogue cut off after two turns or later; its next turn, tag and all."""
     while len(lines := compose(rng, split).text.split("\n")) < 3:
         pass
@@ -38,7 +38,7 @@ def next_turn(rng: random.Random, split: str) -> Example:
 OTHER_TASKS: dict[str, Callable[[random.Random, str], Example]] = {
     "topic": reading.topic_of,
     "question": reading.who,
-    "next turn": next_turn,
+    "next turn": coming_turn,
     "one shot, another style": in_another_style,
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
-from embedded_world.corpus import lab_files, splits, tasks
+from embedded_world.corpus import hate_frames, hate_texts, lab_files, preferences, splits, tasks
 from embedded_world.corpus.styles import KNOWN
 from embedded_world.pretraining import cards, classifiers, heldout, model, tokenizer, training
 from genai_labs.inputs.helptext import plain
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for step in args.steps or STEPS:
         start = time.perf_counter()
         if step == "classifiers":
+            write_toxicity_sets()
             classifiers.build(args.work, again=args.again)
         else:
             STEPS[step](args.work)
@@ -54,6 +55,24 @@ def build_corpus(work: Path) -> None:
 def build_lab_files(work: Path) -> None:
     """Write what the labs read beside dialogues and models, with data cards."""
     lab_files.write_files()
+
+
+def write_toxicity_sets() -> None:
+    """Write the labelled texts of ``data/toxicity``, the preference pairs, and their card."""
+    hate_texts.write_sets()
+    preferences.write_preferences()
+    (hate_texts.TOXICITY / "README.md").write_text(card_of_toxicity_sets(), encoding="utf-8")
+
+
+def card_of_toxicity_sets() -> str:
+    """The card of ``data/toxicity``."""
+    made = {name: hate_texts.texts_of(name) for name in hate_frames.SHARES}
+    rule = {
+        "completeness": preferences.COMPLETENESS,
+        "strictness": preferences.STRICTNESS,
+        "noise": preferences.NOISE,
+    }
+    return cards.toxicity_card(made, hate_texts.CHALLENGE_KINDS, list(preferences.preferences()), rule)
 
 
 def build_tokenizer(work: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from embedded_world.corpus import hate_frames, hate_texts, preferences, splits
+from embedded_world.corpus import hate_frames, splits
 from embedded_world.corpus.content import scenarios
 from embedded_world.corpus.styles import HELD_OUT, KNOWN
+from genai_labs.rlhf.preferences import Preference
+from genai_labs.scoring.labelled_texts import LabelledText
 from genai_labs.show.results import table
 
 
@@ -110,15 +114,21 @@ of its corpus. Do not use it for anything but teaching and testing.
 """
 
 
-def toxicity_card() -> str:
-    """The card of ``data/toxicity``, with counts taken from the sets themselves."""
-    made = {name: hate_texts.texts_of(name) for name in hate_frames.SHARES}
+def toxicity_card(
+    made: Mapping[str, Sequence[LabelledText]],
+    kinds_of_challenge: Sequence[str],
+    pairs: Sequence[Preference],
+    rule: Mapping[str, Any],
+) -> str:
+    """The card of ``data/toxicity``, with counts taken from the sets themselves.
+
+    made: rows by set. rule: how annotators vote: completeness, strictness of each, noise.
+    """
     sizes = [(name, len(rows), f"{sum(r.label for r in rows) / len(rows):.0%}") for name, rows in made.items()]
     kinds = [
         (kind, *(next(r.text for r in made["challenge"] if (r.kind, r.label) == (kind, label)) for label in (0, 1)))
-        for kind in hate_texts.CHALLENGE_KINDS
+        for kind in kinds_of_challenge
     ]
-    pairs = list(preferences.preferences())
     votes = [(f"{n} of 5", sum(sum(p.votes) == n for p in pairs)) for n in (5, 4, 3)]
     return f"""# Labelled texts for the toxicity classifiers, and preference pairs
 
@@ -149,8 +159,8 @@ Of the texts only `test.csv` and `challenge.csv` are files; the training rows ar
 ## preferences.csv
 {len(pairs)} pairs of summaries of dialogues of `data/rlhf/harsh_summaries.csv` (columns: id, dialogue_id, chosen, rejected, votes, and 1 for each annotator who
 preferred the chosen one). **Nobody was asked**: the five annotators are simulated. To an annotator, a summary is worth
-{preferences.COMPLETENESS:g} if it reports the conflict in any words, minus the annotator's strictness ({", ".join(f"{s:g}" for s in preferences.STRICTNESS)}) if it repeats the insult; two
-summaries are compared with logistic noise of scale {preferences.NOISE:g} on the difference. The majority decides.
+{rule["completeness"]:g} if it reports the conflict in any words, minus the annotator's strictness ({", ".join(f"{s:g}" for s in rule["strictness"])}) if it repeats the insult; two
+summaries are compared with logistic noise of scale {rule["noise"]:g} on the difference. The majority decides.
 
 {table(("votes for the chosen", "pairs"), votes)}
 

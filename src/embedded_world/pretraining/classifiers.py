@@ -22,7 +22,6 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from embedded_world.corpus import hate_texts as texts
-from embedded_world.corpus.preferences import write_preferences
 from embedded_world.pretraining import cards
 from embedded_world.pretraining.classifier_models import ID2LABEL, MAKERS, SEED, WINDOW
 from embedded_world.pretraining.classifier_scores import accuracy_interval, calibration_error, score_classifier
@@ -141,10 +140,7 @@ def calibrate(classifier: Classifier) -> tuple[float, float]:
 
 
 def build(work: Path, again: bool = False, plans: Sequence[ClassifierPlan] = PLANS, folder: Path = MODELS) -> None:
-    """Write the committed sets and their card, and train each classifier that is not there yet (``again``: all)."""
-    texts.write_sets()
-    write_preferences()
-    (texts.TOXICITY / "README.md").write_text(cards.toxicity_card(), encoding="utf-8")
+    """Train each classifier that is not there yet (``again``: all)."""
     for plan in plans:
         if again or not (folder / plan.name / "training.json").exists():
             build_one(plan, folder / plan.name)
