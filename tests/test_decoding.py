@@ -207,7 +207,7 @@ def check_log_probabilities_are_those_of_a_teacher_forced_pass() -> None:
         forced = logits.log_softmax(-1).gather(-1, made.tokens[..., None])[..., 0]
         assert counts.sum() < counts.numel(), "some texts end before others"
         assert made.logprobs is not None
-        torch.testing.assert_close(made.logprobs, torch.where(counts, forced, 0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(made.logprobs, torch.where(counts, forced, 0), atol=1e-5, rtol=3e-5)
 
 
 def test_the_ends_of_the_line_belong_to_tokens_that_can_be_drawn() -> None:

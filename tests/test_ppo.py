@@ -299,7 +299,7 @@ def test_a_rollout_is_whitened_and_counts_nothing_behind_the_end() -> None:
 
 def letters(texts: Sequence[str]) -> Tensor:
     """A reward with both signs."""
-    return torch.tensor([(180 - len(text)) / 10 for text in texts])
+    return torch.tensor([(190 - len(text)) / 10 for text in texts])
 
 
 def test_a_rollout_follows_the_definitions() -> None:
@@ -313,7 +313,7 @@ def check_rollout(limit: float | None, center: bool) -> None:
     rollout = ppo.roll_out(stirred(settings), loaded()[1], asked()[:8], letters, settings, kl_coef=0.3)
     lengths = rollout.mask.sum(1).tolist()
     assert min(lengths) < max(lengths) == 40, "some end, some do not, or this test shows less"
-    scores = [(180 - len(text)) / 10 for text in rollout.texts]
+    scores = [(190 - len(text)) / 10 for text in rollout.texts]
     assert min(scores) < -0.5
     assert max(scores) > 0.5
     scores = [score if limit is None else min(max(score, -limit), limit) for score in scores]

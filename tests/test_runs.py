@@ -151,9 +151,9 @@ def test_a_finished_run_is_handed_out_again_and_nothing_is_trained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # So fast that the best weights are not the last ones.
-    plan = replace(PLAN, epochs=8, batch_size=8, learning_rate=4e-3)
+    plan = replace(PLAN, epochs=8, batch_size=8, learning_rate=1e-3)
     if method == "lora":
-        plan = replace(plan, method="lora", learning_rate=4e-2)
+        plan = replace(plan, method="lora", learning_rate=2e-2)
     first = train(tmp_path / "run", plan)
     assert "finished before" not in capsys.readouterr().out
     shutil.move(tmp_path / "run", tmp_path / "moved")
@@ -306,7 +306,7 @@ def test_a_finished_run_with_a_damaged_checkpoint_is_finished_again(
 def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
     train: Callable[..., training.FineTuning], stop_in: Callable[[int], None], tmp_path: Path
 ) -> None:
-    plan = replace(PLAN, learning_rate=4e-3, epochs=8, batch_size=8)
+    plan = replace(PLAN, learning_rate=1e-3, epochs=8, batch_size=8)
     whole = train(tmp_path / "whole", plan)
     stop_in(8)
     with pytest.raises(Interrupted):

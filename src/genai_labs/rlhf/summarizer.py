@@ -72,8 +72,8 @@ the insult in them, it mostly repeats insults. PPO is to unlearn that. Licence: 
 - Validation loss after each epoch: {losses} nats a token.
 
 ## Limits
-It is unkind on purpose: not for use outside this lab. The insult that it repeats is the dialogue's own, but who said it
-to whom is a guess, as the small base model never learned to tell. On real dialogues it is of no use.
+It is unkind on purpose: not for use outside this lab. The insult that it repeats is the dialogue's own, and mostly
+the right one is said to have made it. On real dialogues it is of no use.
 """
 
 
