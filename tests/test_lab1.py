@@ -166,9 +166,9 @@ def test_what_a_lab_measures_on_depends_on_the_seed(lab: int) -> None:
     assert ", SEED)" in loading[0]
 
 
-# What is scored there is not known to share a situation: hand-written dialogues, texts, pairs, problems, other tasks.
-WITHOUT_SITUATIONS = {
-    1: {"1.12"},
+# What is scored there is not known to share a situation: texts, pairs, problems, other tasks.
+WITHOUT_SITUATIONS: dict[int, set[str]] = {
+    1: set(),
     2: {"2.8", "2.9", "2.10", "2.11", "2.12"},
     3: {"3.1", "3.2", "3.3", "3.4", "3.14", "3.15", "3.16"},
 }
