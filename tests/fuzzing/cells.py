@@ -189,12 +189,12 @@ def diversity_is_a_share(given: dict[str, Any], folder: Path) -> None:
 
 
 @target(
-    calls(rows=st.lists(rows, max_size=4), seed=st.integers(0, 3), name=texts, outputs=lists),
+    calls(rows=st.lists(rows, max_size=4), train=st.lists(rows, max_size=4), name=texts, outputs=lists),
     weight=6,
-    found=({"rows": [], "seed": np.int64(4), "name": [], "outputs": []},),
+    found=({"rows": [], "train": np.int64(4), "name": [], "outputs": []},),
 )
 def a_scoreboard_scores_each_dialogue(given: dict[str, Any], folder: Path) -> None:
-    board = answer(Scoreboard, given["rows"], given["seed"])
+    board = answer(Scoreboard, given["rows"], given["train"])
     if board is REFUSED or answer(board.add, given["name"], given["outputs"]) is REFUSED:
         return
     assert len(board[given["name"]]) == len(given["rows"])

@@ -36,7 +36,7 @@ def tiny() -> Any:
     torch.manual_seed(0)
     shape = {"d_model": 8, "d_ff": 8, "d_kv": 4, "num_layers": 1, "num_heads": 2}
     named = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0}
-    config = T5Config(vocab_size=4096, feed_forward_proj="gated-gelu", n_positions=1024, **shape, **named)
+    config = T5Config(vocab_size=len(TOKENIZER), feed_forward_proj="gated-gelu", n_positions=1024, **shape, **named)
     model = T5ForConditionalGeneration._from_config(config, attn_implementation="eager")
     return model.eval()
 

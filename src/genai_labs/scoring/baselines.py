@@ -72,7 +72,8 @@ def baselines(rows: Sequence[Row], train: Sequence[Row], fixed: str | None = Non
 
     train: rows to fit the fixed string on and to search for similar dialogues. fixed: a string fitted before.
     """
-    dialogues = [row.dialogue for row in as_list_of(Row, rows, "rows")]
+    rows, train = as_list_of(Row, rows, "rows"), as_list_of(Row, train, "training rows")
+    dialogues = [row.dialogue for row in rows]
     fixed = fixed_string([row.summary for row in train]) if fixed is None else fixed
     return {
         FIXED_STRING: [fixed] * len(dialogues),
