@@ -19,7 +19,7 @@ SOURCE = PACKAGE.parent
 PACKAGES = ("genai_labs", "embedded_world", "benchmarks")
 MOST_FLOORS = 10
 MOST_LINES = 400
-MOST_LINES_BEHIND_THE_LABS = 9394
+MOST_LINES_BEHIND_THE_LABS = 9397
 COMMANDS = {"main", "make_parser"}  # by convention, a module that is a command has these
 
 

@@ -30,12 +30,12 @@ def fixed_string(summaries: Sequence[str]) -> str:
     order does not count in ROUGE-1; tags are written as DialogSum writes them. Raises LabError without summaries.
     """
     texts = as_texts(summaries, "summaries")
-    if not texts:
-        raise LabError("A fixed string is fitted to training summaries, and none were given. Give some.")
     counted = [Counter(_WORDS.tokenize(text)) for text in texts]
     total: Counter[str] = Counter()
     for each in counted:
         total += each
+    if not total:
+        raise LabError("A fixed string is fitted to the words of training summaries, and none were given. Give some.")
     known = [word for word, _ in total.most_common(CANDIDATES)]
     table = np.array([[each[word] for word in known] for each in counted])  # [summaries, words]
     lengths = np.array([each.total() for each in counted])
@@ -57,8 +57,11 @@ def fixed_string(summaries: Sequence[str]) -> str:
 def nearest_summaries(rows: Sequence[Row], train: Sequence[Row]) -> list[str]:
     """For each row, the summary of the training dialogue that is most similar by BM25 (Lucene's, bm25s)."""
     rows, train = as_list_of(Row, rows, "rows"), as_list_of(Row, train, "training rows")
+    known = _tokens([row.dialogue for row in train])
+    if not rows or not any(known):  # nothing is like anything
+        return [train[0].summary if train else ""] * len(rows)
     index = bm25s.BM25(method="lucene")
-    index.index(_tokens([row.dialogue for row in train]), show_progress=False)
+    index.index(known, show_progress=False)
     found, _ = index.retrieve(_tokens([row.dialogue for row in rows]), k=1, show_progress=False)
     return [train[int(i)].summary for i in found[:, 0]]
 
