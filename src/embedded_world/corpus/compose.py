@@ -59,6 +59,7 @@ FRESH_IN_TESTS = 0.3  # of phrasings in validation, test and unseen are drawn fr
 TRAINED = ("pretraining", "train")
 
 
+@cache
 def is_kept_apart(act: str, text: str) -> bool:
     """Whether a phrasing or a wording of a report is kept from training."""
     return bucket(f"fresh|{act}|{text}") < FRESH_SHARE
