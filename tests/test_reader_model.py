@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from embedded_world.corpus import reading_splits
-from embedded_world.pretraining import reader_build
+from embedded_world.pretraining import reader_build, reader_cards
 from genai_labs.loading import models
 from genai_labs.loading.data import load_split
 from genai_labs.loading.profiles import load_profile
@@ -55,12 +58,37 @@ def test_dialogues_of_its_own_kind_are_more_familiar_than_free_english(reads: Lo
 
 def test_the_results_and_the_cards_say_the_same() -> None:
     everything = json.loads(reader_build.RESULTS.read_text(encoding="utf-8"))
-    assert reader_build.RESULTS.with_suffix(".md").read_text(encoding="utf-8") == reader_build.results_page(everything)
+    assert reader_build.RESULTS.with_suffix(".md").read_text(encoding="utf-8") == reader_cards.results_page(everything)
     for name, found in everything.items():
         card = (MODELS / name / "README.md").read_text(encoding="utf-8")
         for column in found["one shot"].values():
             value = column["content F1"]["value"]
             assert f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]" in card
+
+
+def test_word_problems_are_solved_step_by_step_and_not_at_once() -> None:
+    problems = json.loads(reader_build.RESULTS.read_text(encoding="utf-8"))["t5-reader"]["word problems"]
+    assert problems["at once"][2] < 0.4  # ends of 95 % intervals
+    assert problems["step by step"][1] > 0.65
+    assert problems["difference"][1] > 0.2
+
+
+def test_the_page_of_seeds_says_what_was_measured() -> None:
+    path = reader_build.RESULTS.with_name("reader_seeds.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    shipped = json.loads(reader_build.RESULTS.read_text(encoding="utf-8"))["t5-reader"]
+    record = json.loads((MODELS / "t5-reader" / "training.json").read_text(encoding="utf-8"))
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == reader_cards.seeds_page(found, shipped, record)
+    assert len(found) == 2
+
+
+def test_shipped_weights_lie_between_those_before_and_after_the_polish(tmp_path: Path) -> None:
+    for phase, value in (("instructions", 1.0), ("polish", 2.0)):
+        save_file({"w": torch.full((2,), value).half()}, tmp_path / f"{phase}.safetensors")
+    shipped = reader_build.shipped_weights(tmp_path, "polish")["w"]
+    assert shipped.tolist() == pytest.approx([1 + reader_build.POLISHED] * 2)
+    (tmp_path / "instructions.safetensors").unlink()
+    assert reader_build.shipped_weights(tmp_path, "polish")["w"].tolist() == [2.0, 2.0]
 
 
 def test_all_weights_together_stay_small() -> None:

@@ -158,14 +158,14 @@ def written_like(rng: random.Random) -> Example:
 
 
 @cache
-def reported(part: str) -> tuple[HandWritten, ...]:
+def with_reports(part: str) -> tuple[HandWritten, ...]:
     """The hand-written dialogues of a part that have reports of their turns."""
     return tuple(d for d in handwritten.written(part) if any(d.reports))
 
 
 def written_part(rng: random.Random) -> Example:
     """Some turns in a row of a hand-written dialogue, and the reports of most of them as their summary."""
-    dialogue = rng.choice(reported("train"))
+    dialogue = rng.choice(with_reports("train"))
     length = rng.randint(2, 5)
     start = rng.randrange(max(1, len(dialogue.turns) - length + 1))
     told = [r for r in dialogue.reports[start : start + length] if r]
@@ -183,7 +183,7 @@ def written_part(rng: random.Random) -> Example:
 
 def written_report(rng: random.Random) -> Example:
     """The report of one turn of a hand-written dialogue, behind all or some of the turns before it."""
-    dialogue = rng.choice(reported("train"))
+    dialogue = rng.choice(with_reports("train"))
     at = rng.choice([i for i, r in enumerate(dialogue.reports) if r])
     start = rng.choice((0, max(0, at - 3)))
     swap = handwritten.swapped(dialogue, rng)

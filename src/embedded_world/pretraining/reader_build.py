@@ -2,8 +2,9 @@
 
 corpus: the files in ``data/reading``. tokenizer, model: into the working folder; an interrupted training goes on.
 export: the two models into ``data/models``. scores: how well they read, into ``results/reader.json`` and ``.md``.
-seeds, only when asked for: how well models of other seeds read (working folders in ``--work`` named ``seed-1`` and so on,
-each made by ``python -m embedded_world.pretraining.reader --seed 1``), into ``results/reader_seeds.json`` and ``.md``.
+seeds, only when asked for: how well models of other seeds read (working folders in ``--work`` named ``seed-1`` and so
+on, each made by ``python -m embedded_world.pretraining.reader --seed 1``), into ``results/reader_seeds.json`` and
+``.md``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transformers import GenerationConfig, T5ForConditionalGeneration
 from embedded_world.corpus import handwritten, reading, reading_splits, tasks
 from embedded_world.pretraining import model as models
 from embedded_world.pretraining import reader, reader_cards, tokenizer
+from genai_labs.finetuning import examples as example_losses
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading import checksums
@@ -47,8 +49,8 @@ NAMES = {"text": "t5-reader-pretrained", "polish": "t5-reader"}  # by the last p
 RESULTS = ROOT / "results" / "reader.json"
 MOST_TOKENS = 100
 # The shipped weights lie between those before and after the polish, this far along (Wortsman et al. 2022, "Robust
-# fine-tuning of zero-shot models", https://arxiv.org/abs/2109.01903); of 0, .3, .5, .6, .7, .8 and 1 chosen on validation
-# and development dialogues: reading by hand is kept, arithmetic comes back.
+# fine-tuning of zero-shot models", https://arxiv.org/abs/2109.01903); of 0, .3, .5, .6, .7, .8 and 1 chosen on
+# validation and development dialogues: reading by hand is kept, arithmetic comes back.
 POLISHED = 0.6
 
 
@@ -118,7 +120,7 @@ def export_models(args: argparse.Namespace) -> None:
             "device": device,
             "between instructions and polish": POLISHED if phase == "polish" else None,
             "phases": [vars(p) for p in reader.PHASES][: 1 if phase == "text" else None],
-            "losses": rows[:: max(1, len(rows) // 12)] + rows[-1:],
+            "losses": [row for i, row in enumerate(rows) if i % max(1, len(rows) // 12) == 0 or row is rows[-1]],
             "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         }
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -234,6 +236,16 @@ def measure_familiarity(
     return found
 
 
+def measure_by_heart(made: T5ForConditionalGeneration, words: Any) -> dict[str, float]:
+    """Loss on summaries of hand-written dialogues that were trained on and that were not, nats a token."""
+    found = {}
+    for name, part in (("read in training", "train"), ("not read", "dev")):
+        rows = [Row(d.id, d.text, d.summaries[:1], d.topic) for d in handwritten.written(part)[:104]]
+        losses = example_losses.losses(made, example_losses.features(rows, words), words.pad_token_id)
+        found[name] = round(float(np.mean(losses)), 3)
+    return found
+
+
 def scores(args: argparse.Namespace) -> None:
     """Measure both models and write the results, the cards and the checksums."""
     everything: dict[str, Any] = {}
@@ -246,6 +258,7 @@ def scores(args: argparse.Namespace) -> None:
         if name == NAMES["polish"]:
             everything[name] |= {
                 "word problems": measure_word_problems(made, words),
+                "by heart": measure_by_heart(made, words),
                 "familiarity": measure_familiarity(
                     made, words, folder, {k: v["content F1"]["each"] for k, v in everything[name]["one shot"].items()}
                 ),
@@ -255,51 +268,7 @@ def scores(args: argparse.Namespace) -> None:
         print(f"{name}: measured in {time.perf_counter() - start:.0f} s", flush=True)
         checksums.write_sums(folder)
     RESULTS.write_text(json.dumps(everything, indent=1, default=float) + "\n", encoding="utf-8")
-    RESULTS.with_suffix(".md").write_text(results_page(everything), encoding="utf-8")
-
-
-def results_page(everything: dict[str, Any]) -> str:
-    """The results as tables."""
-
-    def shown(value: Sequence[float]) -> str:
-        return f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]"
-
-    lines = ["# How well the models read", "", "One shot, tags style, greedy; means with 95 % intervals.", ""]
-    for name, found in everything.items():
-        lines += [f"## {name}", "", "| | " + " | ".join(found["one shot"]) + " |"]
-        lines.append("| --- |" + " --- |" * len(found["one shot"]))
-        columns = found["one shot"].values()
-        lines.append("| dialogues | " + " | ".join(str(c["n"]) for c in columns) + " |")
-        for measure_name in ("content F1", "ROUGE-1"):
-            found_here = [c[measure_name] for c in columns]
-            best = (f"{m['strongest']}, {m['baselines'][m['strongest']]:.2f}" for m in found_here)
-            lines += [
-                f"| {measure_name} | " + " | ".join(shown(m["value"]) for m in found_here) + " |",
-                "| its strongest baseline | " + " | ".join(best) + " |",
-                "| above it by | " + " | ".join(shown(m["above the strongest"]) for m in found_here) + " |",
-                "| above the fixed string by | "
-                + " | ".join(shown(m["above the fixed string"]) for m in found_here)
-                + " |",
-            ]
-        cells = (f"{shown(c['grounded']['value'])} ({c['grounded']['references']:.2f})" for c in columns)
-        lines.append("| grounded (references) | " + " | ".join(cells) + " |")
-        for measure_name in ("who did what", "how it ended"):
-            cells = (shown(c[measure_name]["value"]) if measure_name in c else "-" for c in columns)
-            lines.append(f"| {measure_name} | " + " | ".join(cells) + " |")
-        lines.append("")
-        if problems := found.get("word problems"):
-            parts = [f"{key} {shown(problems[key])}" for key in ("at once", "step by step", "difference")]
-            lines += [f"Two-step word problems ({problems['n']}): {', '.join(parts)}.", ""]
-        if known := found.get("familiarity"):
-            rank = known["rank correlation with content F1"]
-            parts = [
-                f"{key} {v['median familiarity']:.2f} (loss {v['loss']:.2f})"
-                for key, v in known.items()
-                if v is not rank
-            ]
-            lines += [f"Median familiarity: {', '.join(parts)}.", ""]
-            lines += [f"Rank correlation of familiarity and content F1 over all {rank[3]:,}: {shown(rank)}.", ""]
-    return "\n".join(lines)
+    RESULTS.with_suffix(".md").write_text(reader_cards.results_page(everything), encoding="utf-8")
 
 
 def other_seeds(args: argparse.Namespace) -> None:
@@ -324,36 +293,8 @@ def other_seeds(args: argparse.Namespace) -> None:
     path = RESULTS.with_name("reader_seeds.json")
     path.write_text(json.dumps(found, indent=1, default=float) + "\n", encoding="utf-8")
     shipped = json.loads(RESULTS.read_text(encoding="utf-8"))[NAMES["polish"]]
-    path.with_suffix(".md").write_text(seeds_page(found, shipped), encoding="utf-8")
-
-
-def seeds_page(found: dict[str, Any], shipped: dict[str, Any]) -> str:
-    """Models of other seeds beside the shipped one, as a table."""
-
-    def shown(value: Sequence[float]) -> str:
-        return f"{value[0]:.2f} [{value[1]:.2f}, {value[2]:.2f}]"
-
     record = json.loads((MODELS / NAMES["polish"] / "training.json").read_text(encoding="utf-8"))
-    sets_of = list(shipped["one shot"])
-    lines = [
-        "# The model that reads, from other seeds",
-        "",
-        "Content F1, one shot, tags style, greedy, and word problems of two steps that are solved step by step; means with 95 %",
-        "intervals. Other seeds have other first weights and other examples, and less time (minutes of training); they",
-        "show how much is chance, and, beside the shipped model, what time buys.",
-        "",
-        "| | examples | minutes | " + " | ".join(sets_of) + " | word problems |",
-        "| --- |" + " ---: |" * 2 + " --- |" * (len(sets_of) + 1),
-    ]
-    for name, one in found.items():
-        cells = [shown(one[each]["content F1"]) for each in sets_of] + [shown(one["steps"])]
-        lines.append(f"| {name} | {one['examples']:,} | {one['minutes']} | " + " | ".join(cells) + " |")
-    cells = [shown(shipped["one shot"][each]["content F1"]["value"]) for each in sets_of]
-    cells.append(shown(shipped["word problems"]["step by step"]))
-    lines.append(
-        f"| shipped (seed {record['seed']}) | {record['examples']:,} | {record['minutes']} | " + " | ".join(cells) + " |"
-    )
-    return "\n".join([*lines, ""])
+    path.with_suffix(".md").write_text(reader_cards.seeds_page(found, shipped, record), encoding="utf-8")
 
 
 STEPS = {
@@ -369,7 +310,9 @@ STEPS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for, all by default."""
     parser = argparse.ArgumentParser(prog="genai_labs build-reader", description=plain(__doc__))
-    parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all but seeds)")
+    parser.add_argument(
+        "steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all but seeds)"
+    )
     parser.add_argument(
         "--work", type=writable_folder, default=BUILD / "reader", help="folder for checkpoints and logs"
     )

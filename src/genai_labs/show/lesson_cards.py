@@ -11,6 +11,7 @@ from IPython.display import display
 from genai_labs.scoring.intervals import Interval
 from genai_labs.show.cards import NOTE, TEXT, Card, box, escape, tinted
 from genai_labs.show.display import ABOUT
+from genai_labs.show.predictions import Guess, beside_measured
 from genai_labs.show.results import versions
 from genai_labs.show.verdicts import HOLDS, LOOKS, Expectation
 
@@ -35,6 +36,7 @@ class Lesson:
     varies: bool = False
     clusters: int = 0  # how many situations the dialogues are of
     p: float = 1.0  # the smallest error, 1 minus level, with which the interval still shows the claim
+    guess: Guess | None = None  # what was expected before
 
     @property
     def holds(self) -> bool:
@@ -102,11 +104,19 @@ def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
     return f"{effect} {lesson.unit or lesson.metric}", certainty
 
 
+def _guess_in_words(lesson: Lesson) -> str:
+    """The guess and where it lies; nothing without one."""
+    if lesson.guess is None:
+        return ""
+    return beside_measured(lesson.guess, lesson.interval.low, lesson.interval.high, lesson.digits)
+
+
 def _text_card(lesson: Lesson) -> str:
     effect, certainty = _measured_in_words(lesson)
+    guess = f"\n  {words}" if (words := _guess_in_words(lesson)) else ""
     return (
         f"Lesson {lesson.id}: {lesson.verdict}\n  {lesson.claim}\n  {effect}, {certainty}\n"
-        f"  {lesson.metric}. {lesson.reason}"
+        f"  {lesson.metric}. {lesson.reason}{guess}"
     )
 
 
@@ -121,6 +131,7 @@ def _html_card(lesson: Lesson) -> str:
         f'<div><b style="font-size:18px;">{escape(effect)}</b> &nbsp; {escape(certainty)}</div>',
         _html_scale(lesson, color),
         f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(lesson.reason)}</div>',
+        f'<div style="{NOTE}">{escape(_guess_in_words(lesson))}</div>' if lesson.guess else "",
         style=f"border-left:6px solid {color};max-width:720px;",
     )
 
@@ -128,12 +139,16 @@ def _html_card(lesson: Lesson) -> str:
 def _html_scale(lesson: Lesson, color: str) -> str:
     """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
     marks = lesson.expectation.marks()
+    guessed = [round(lesson.guess.value, lesson.digits)] if lesson.guess else []
     ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
     # Only numbers as shown enter, so that the HTML is as stable as they are.
     shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
-    effect, low, high = _percents(shown, [*shown, *marks])
-    lines = [(_percents([mark], [*shown, *marks])[0], "dashed" if mark else "solid") for mark in marks]
+    everything = [*shown, *marks, *guessed]
+    effect, low, high = _percents(shown, everything)
+    lines = [(_percents([mark], everything)[0], "dashed" if mark else "solid") for mark in marks]
+    diamond = f"margin-left:-7px;top:4px;width:10px;height:10px;border:2px solid {TEXT};transform:rotate(45deg);"
     styles = [
+        *(f"left:{place}%;{diamond}" for place in _percents(guessed, everything)),
         *(f"left:{place}%;top:0;height:22px;border-left:2px {line} {TEXT};" for place, line in lines),
         f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
         f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
@@ -141,6 +156,7 @@ def _html_scale(lesson: Lesson, color: str) -> str:
     pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
     scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
     key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
+    key += f"{'; ' if key else ''}diamond: guess {guessed[0]:g}" if guessed else ""
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
     return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape(key)}</div>'
@@ -148,5 +164,5 @@ def _html_scale(lesson: Lesson, color: str) -> str:
 
 def _percents(values: list[float], scale: list[float]) -> list[int]:
     """Places on a scale that just holds all its numbers between 5 and 95 percent of its width."""
-    low, high = min(scale), max(scale)
+    low, high = min(scale), max(scale)  # a guess far off widens it
     return [round(5 + 90 * (value - low) / ((high - low) or 1.0)) for value in values]

@@ -19,6 +19,7 @@ from genai_labs.scoring.intervals import SEED, Estimate, Interval, holm
 from genai_labs.show.cards import Card, box, escape
 from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.lesson_cards import Lesson, cell_run
+from genai_labs.show.predictions import guess_for, meet
 from genai_labs.show.record import ID, checked, order, write_row
 from genai_labs.show.verdicts import HOLDS, LOOKS, NOT_SHOWN, TOO_FEW, Bounds, Expect, Expectation
 
@@ -101,9 +102,10 @@ def lesson(
         varies=varies,
         clusters=groups,
         p=float(f"{p:.3g}"),
+        guess=guess_for(id),
     )
     _measured[id] = result
-    write_row(result.row())
+    write_row(meet(result.row()))
     if show:
         display(result.card)
     return result

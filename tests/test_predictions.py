@@ -1,0 +1,99 @@
+"""Predictions: a guess stands on the card of its lesson, comes too late after the result, and is counted at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genai_labs.errors import LabError
+from genai_labs.show import predictions
+from genai_labs.show.lessons import lesson
+from genai_labs.show.predictions import calibration, predict, predictions_table
+from genai_labs.show.record import read_lessons
+
+
+@pytest.fixture(autouse=True)
+def nothing_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No guess and no result of another test; lessons.json in a folder of its own."""
+    monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path))
+    monkeypatch.setattr(predictions, "_guesses", {})
+    monkeypatch.setattr(predictions, "_met", {})
+
+
+def measure(id: str, effect: float, **settings: Any) -> Any:
+    """A lesson whose effect is about this large."""
+    scores = effect + np.random.default_rng(0).normal(0, 0.05, 60)
+    return lesson(id, "It is so", scores, metric="score", show=False, bounds=(None, 9.0), expect="between", **settings)
+
+
+def test_a_guess_stands_on_the_card_and_in_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("1.4", 0.9, naive=0.1)
+    assert "0.9 is noted" in capsys.readouterr().out
+    card = measure("1.4", 0.3).card
+    assert "Your guess: 0.900, too high." in card.text
+    assert "diamond: guess 0.9" in card.html
+    assert "rotate(45deg)" in card.html
+    (row,) = read_lessons()
+    assert (row["guess"], row["guess_by"]) == (0.9, "you")
+
+
+def test_without_a_guess_a_naive_reader_stands_in_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("1.4", naive=0.1)
+    assert "You did not guess: 0.1" in capsys.readouterr().out
+    assert "The guess of a naive reader: 0.100, too low." in measure("1.4", 0.3).card.text
+    assert read_lessons()[0]["guess_by"] == "a naive reader"
+
+
+def test_a_lesson_that_was_not_asked_about_shows_no_guess() -> None:
+    card = measure("1.4", 0.3).card
+    assert "uess" not in card.text
+    assert "uess" not in card.html
+    assert "guess" not in read_lessons()[0]
+
+
+def test_a_guess_after_the_result_is_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("1.4", 0.9, naive=0.1)
+    measure("1.4", 0.3)
+    predict("1.4", 0.3, naive=0.1)
+    assert "not counted" in capsys.readouterr().out
+    assert "Your guess: 0.900" in measure("1.4", 0.3).card.text
+
+
+def test_running_the_cells_again_says_nothing_new(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        predict("1.4", 0.9, naive=0.1)
+        measure("1.4", 0.3)
+    assert "not counted" not in capsys.readouterr().out
+
+
+def test_a_guess_that_is_no_number_is_told_in_words() -> None:
+    for bad in ("a lot", float("nan"), float("inf"), True, [0.1]):
+        with pytest.raises(LabError, match="no number"):
+            predict("1.4", bad, naive=0.1)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="lab and number"):
+        predict("one", 0.1, naive=0.1)
+
+
+def test_the_table_counts_where_guesses_lie() -> None:
+    for id, guess in (("1.2", 0.3), ("1.10", 0.9), ("1.3", -0.5), ("1.4", None)):
+        predict(id, guess, naive=0.0)
+        measure(id, 0.3)
+    text = predictions_table().text
+    assert "4 guesses, 3 of them yours: 1 in the interval, 2 too low, 1 too high" in text
+    assert text.index("1.4") < text.index("1.10")
+
+
+def test_before_any_lesson_the_table_says_what_to_do() -> None:
+    assert "run the cells above" in predictions_table().text
+
+
+def test_calibration_by_hand() -> None:
+    def row(guess: float) -> dict[str, Any]:
+        return {"guess": guess, "low": 1.0, "high": 2.0}
+
+    found = calibration([row(1.0), row(1.5), row(2.5), row(5.0), row(0.0), {"low": 0.0, "high": 1.0}])
+    assert found == {"guesses": 5, "in the interval": 2, "too low": 1, "too high": 2, "off": 1.0}
+    assert calibration([])["guesses"] == 0
