@@ -16,7 +16,7 @@ import numpy as np
 
 from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
-from genai_labs.show import lessons
+from genai_labs.show import lessons, predictions
 from genai_labs.show.lesson_cards import Lesson
 
 CALL = re.compile(r'\blesson\(\s*"([^"]+)"')
@@ -90,6 +90,8 @@ def _elsewhere(folder: Path) -> Iterator[None]:
         mock.patch.dict(os.environ, where),
         mock.patch.object(profiles, "loaded", None),
         mock.patch.dict(lessons._measured, clear=True),
+        mock.patch.dict(predictions._met, clear=True),
+        mock.patch.dict(predictions._guesses, clear=True),
     ):
         yield
 

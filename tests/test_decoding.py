@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
@@ -195,8 +196,10 @@ def check_samples_follow_their_distribution(count: int = 20_000) -> None:
 
 
 def check_log_probabilities_are_those_of_a_teacher_forced_pass() -> None:
-    for model, (states, mask) in ((flan(), read(flan(), [3, 11, 7, 9] * 5)), (mini()[0], dialogues(20))):
+    """In double precision, since the two passes add up in another order."""
+    for single, (states, mask) in ((flan(), read(flan(), [3, 11, 7, 9] * 5)), (mini()[0], dialogues(20))):
         torch.manual_seed(1)
+        model, states = copy.deepcopy(single).double(), states.double()
         made = decoding.write_tokens(model, states, mask, settings(model, do_sample=True, top_k=0, max_new_tokens=60))
         begun = torch.cat([torch.zeros_like(made.tokens[:, :1]), made.tokens[:, :-1]], 1)
         with torch.inference_mode():
@@ -207,7 +210,7 @@ def check_log_probabilities_are_those_of_a_teacher_forced_pass() -> None:
         forced = logits.log_softmax(-1).gather(-1, made.tokens[..., None])[..., 0]
         assert counts.sum() < counts.numel(), "some texts end before others"
         assert made.logprobs is not None
-        torch.testing.assert_close(made.logprobs, torch.where(counts, forced, 0), atol=1e-5, rtol=3e-5)
+        torch.testing.assert_close(made.logprobs, torch.where(counts, forced, 0), atol=1e-6, rtol=1e-6)
 
 
 def test_the_ends_of_the_line_belong_to_tokens_that_can_be_drawn() -> None:

@@ -277,7 +277,9 @@ def overfitted(strength: Strength, folder: Path) -> dict[str, Any]:
     run = FineTuning(as_sure(1.0), Plan(), folder, examples=32)
     for name, model in (("checkpoint-1", run.model), ("checkpoint-2", as_sure(2.0 if strength == "real" else 1.0))):
         checkpoints.save(folder / name, model, torch.optim.SGD(model.parameters()), kept)
-    return with_validation(80) | {"overfitted": run}  # the last 20 are measured on
+    names = with_validation(20)
+    unread = changed(data, load_split=lambda source, part: names["validation"])
+    return names | {"overfitted": run, "profile": PROFILE, "data": unread}
 
 
 def training(strength: Strength, folder: Path) -> dict[str, Any]:

@@ -111,11 +111,12 @@ def write_tokens(
         evenly = (torch.rand(len(rows), most) if evenly is None else evenly).to(states.device)
     ends = torch.tensor(config.eos_token_id, device=states.device).reshape(-1)
     tokens = torch.full((len(rows), most), config.pad_token_id, device=states.device)
-    logprobs = torch.zeros(tokens.shape, device=states.device)
+    kind = torch.promote_types(states.dtype, torch.float32)  # of logits: fp32, or float64 where the model is
+    logprobs = torch.zeros(tokens.shape, dtype=kind, device=states.device)
     last = torch.full_like(rows, config.decoder_start_token_id)
     place = 0
     while place < most and len(rows):
-        logits = decoder.read(last).float()  # [rows still written, vocabulary]
+        logits = decoder.read(last).to(kind)  # [rows still written, vocabulary]
         if place < (config.min_new_tokens or 0):
             logits[:, ends] = -torch.inf
         if not config.do_sample or evenly is None:

@@ -5,6 +5,7 @@ metric; the first three turns; the longest turn; the whole dialogue; the summary
 dialogue; and the summary of another dialogue.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of, as_texts
 from genai_labs.loading.data import Row, first_turns, longest_turn, other_summaries
 
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # which reports every index that it builds
 FIXED_STRING = "fixed string"
 LONGEST_FIXED = 40  # words of a fixed string
 CANDIDATES = 60  # the most frequent words of the summaries, from which it is made

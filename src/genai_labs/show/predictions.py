@@ -15,7 +15,7 @@ from typing import Any
 
 from genai_labs.errors import LabError
 from genai_labs.show.cards import Card, box, escape
-from genai_labs.show.display import ABOUT, about, show_table
+from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.record import ID, order
 
 YOU, NAIVE = "you", "a naive reader"
@@ -115,20 +115,18 @@ def predictions_table() -> Card:
         f"{found['too low']} too low, {found['too high']} too high"
     )
     if off := found["off"]:
-        title += f"; half of those outside are at least {off:.1f} widths of the interval away"
-    return about(
-        show_table(
-            [
-                {
-                    "lesson": row["id"],
-                    "guess": f"{row['guess']:g}",
-                    "by": row["guess_by"],
-                    "measured": f"{ABOUT if row['varies'] else ''}{row['effect']:z.3f} {row['unit'] or row['metric']}",
-                    "95 % interval": f"[{row['low']:z.3f}, {row['high']:z.3f}]",
-                    "the guess was": Guess(row["guess"], YOU).place(row["low"], row["high"]),
-                }
-                for row in rows
-            ],
-            title,
-        )
-    )
+        mark = ABOUT if any(row["varies"] for row in rows) else ""
+        title += f"; half of those outside are at least {mark}{off:.1f} widths of the interval away"
+    return show_table([_table_line(row) for row in rows], title)
+
+
+def _table_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    mark = ABOUT if row["varies"] else ""
+    return {
+        "lesson": row["id"],
+        "guess": f"{row['guess']:g}",
+        "by": row["guess_by"],
+        "measured": f"{mark}{row['effect']:z.3f} {row['unit'] or row['metric']}",
+        "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
+        "the guess was": Guess(row["guess"], YOU).place(row["low"], row["high"]),
+    }
