@@ -275,6 +275,7 @@ def check_beams_and_penalties_are_those_of_transformers() -> None:
     was = model.generation_config
     try:
         model.generation_config = generation.complete(GenerationConfig(repetition_penalty=3.0), model)
+        asked = ["Repeat this: bread, milk, bread, milk, bread, milk"]
         assert generation.generate(model, tokenizer, asked, generation.greedy(25)) != [
             tokenizer.decode(
                 decoding.write_tokens(model, *read_of(asked), settings(model, max_new_tokens=25)).tokens[0], True

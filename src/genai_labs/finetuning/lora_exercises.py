@@ -253,7 +253,8 @@ def check_adapter(answer: Any) -> str:
 def _embedded_shapes() -> Any:
     """A model of the embedded one's shapes, on "meta": without numbers, so that it takes neither memory nor time."""
     with torch.device("meta"):
-        return AutoModelForSeq2SeqLM.from_config(AutoConfig.from_pretrained(MODELS / "t5-reader"))
+        shapes = AutoConfig.from_pretrained(MODELS / "t5-reader", trust_remote_code=False)
+        return AutoModelForSeq2SeqLM.from_config(shapes, trust_remote_code=False)
 
 
 def _linear_parts(model: Any) -> Iterator[tuple[str, Any]]:

@@ -28,8 +28,8 @@ class Decoder:
         self.scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
         # How much each earlier token counts by its distance alone, [1, heads, most, most]; the first layer keeps it.
         self.distance = self.stack.block[0].layer[0].SelfAttention.compute_bias(most, most)
-        hidden = (1 - source_mask[:, None, None]) * torch.finfo(states.dtype).min  # [prompts, 1, 1, source]
-        self.padding = hidden.to(states.dtype).repeat_interleave(copies, 0)
+        hidden = (1 - source_mask[:, None, None]).to(states.dtype)  # [prompts, 1, 1, source]
+        self.padding = (hidden * torch.finfo(states.dtype).min).repeat_interleave(copies, 0)
         self.source: list[tuple[Tensor, Tensor]] = []  # of each layer keys and values, [rows, heads, source, d_kv]
         self.written: list[tuple[Tensor, Tensor]] = []  # the same of what is written, [rows, heads, most, d_kv]
         for block in self.stack.block:
