@@ -399,7 +399,7 @@ CASES = [
     Case("2.12", replay, OPPOSITE, OPPOSITE),
     Case("2.13", replay, OPPOSITE, OPPOSITE),
     Case("2.14", two_adapters, NO_CHANGE, SMALLER),
-    Case("2.16", like_one_shot, OPPOSITE, NOT_SHOWN),
+    Case("2.16", like_one_shot, OPPOSITE, OPPOSITE),
 ]
 FALSIFIERS = [pytest.param(case, id=case.id, marks=pytest.mark.falsifies(case.id)) for case in CASES]
 

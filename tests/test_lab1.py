@@ -46,7 +46,6 @@ def nbval(notebook: Path, source: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=notebook.parent, check=False)
 
 
-@pytest.mark.slow  # the falsifiers of Lab 1 do the same in seconds, without nbval
 def test_swapping_few_shot_for_zero_shot_is_caught(tmp_path: Path) -> None:
     notebook = excerpt(tmp_path)
     copy = tmp_path / "copy"
