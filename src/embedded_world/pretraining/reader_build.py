@@ -87,6 +87,16 @@ def shipped_weights(work: Path, phase: str) -> dict[str, torch.Tensor]:
     return {name: torch.lerp(earlier[name].float(), weight, POLISHED) for name, weight in weights.items()}
 
 
+def trained_model(work: Path, phase: str, vocabulary: int) -> T5ForConditionalGeneration:
+    """The model with the weights that are shipped of a phase, fp32."""
+    made = models.new_model(vocabulary, tokenizer.WINDOW, reader.SEED, models.READS)
+    weights = shipped_weights(work, phase)
+    with torch.no_grad():
+        for key, parameter in made.named_parameters():
+            parameter.copy_(weights[key])
+    return made
+
+
 def export_models(args: argparse.Namespace) -> None:
     """Write both models in fp16 with their tokenizer, and what is known of their training."""
     words = tokenizer.saved_tokenizer(args.work / "tokenizer")
@@ -97,12 +107,7 @@ def export_models(args: argparse.Namespace) -> None:
     for phase, name in NAMES.items():
         folder = MODELS / name
         folder.mkdir(parents=True, exist_ok=True)
-        made = models.new_model(len(words), tokenizer.WINDOW, reader.SEED, models.READS)
-        weights = shipped_weights(args.work, phase)
-        with torch.no_grad():
-            for key, parameter in made.named_parameters():
-                parameter.copy_(weights[key])
-        made.half()
+        made = trained_model(args.work, phase, len(words)).half()
         made.generation_config = GenerationConfig(
             decoder_start_token_id=0, eos_token_id=1, pad_token_id=0, max_new_tokens=MOST_TOKENS, do_sample=False
         )
@@ -276,17 +281,14 @@ def other_seeds(args: argparse.Namespace) -> None:
     found: dict[str, Any] = {}
     for folder in sorted(args.work.glob("seed-*")):
         words = tokenizer.saved_tokenizer(folder / "tokenizer")
-        made = models.new_model(len(words), tokenizer.WINDOW, reader.SEED, models.READS).eval()
-        weights = shipped_weights(folder, "polish")
-        with torch.no_grad():
-            for key, parameter in made.named_parameters():
-                parameter.copy_(weights[key])
+        made = trained_model(folder, "polish", len(words)).eval()
         last = json.loads((folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
         table = measure_reading(made, words)
         kept = ("content F1", "ROUGE-1", "grounded", "who did what", "how it ended")
         found[folder.name] = {"examples": last["examples"], "minutes": round(last["seconds"] / 60, 1)} | {
             name: {key: column[key]["value"] for key in kept if key in column} for name, column in table.items()
         }
+        found[folder.name]["averaged"] = (folder / "instructions.safetensors").exists()
         found[folder.name]["steps"] = measure_word_problems(made, words)["step by step"]
     if not found:
         raise SystemExit(f"{args.work} holds no folder seed-1 or the like; see --help")

@@ -191,14 +191,16 @@ def seeds_page(found: dict[str, Any], shipped: dict[str, Any], record: dict[str,
         "",
         "Content F1, one shot, tags style, greedy, and word problems of two steps that are solved step by step; means with 95 %",
         "intervals. Other seeds have other first weights and other examples, and less time (minutes of training); they",
-        "show how much is chance, and, beside the shipped model, what time buys.",
+        "show how much is chance, and, beside the shipped model, what time buys. The shipped weights lie between those before",
+        "and after the polish; of a seed whose weights before it were not kept, those after it are measured (`after it`).",
         "",
         "| | examples | minutes | " + " | ".join(sets_of) + " | word problems |",
         "| --- |" + " ---: |" * 2 + " --- |" * (len(sets_of) + 1),
     ]
     for name, one in found.items():
         cells = [with_interval(one[each]["content F1"]) for each in sets_of] + [with_interval(one["steps"])]
-        lines.append(f"| {name} | {one['examples']:,} | {one['minutes']} | " + " | ".join(cells) + " |")
+        of_it = name if one["averaged"] else f"{name}, after it"
+        lines.append(f"| {of_it} | {one['examples']:,} | {one['minutes']} | " + " | ".join(cells) + " |")
     cells = [with_interval(shipped["one shot"][each]["content F1"]["value"]) for each in sets_of]
     cells.append(with_interval(shipped["word problems"]["step by step"]))
     lines.append(

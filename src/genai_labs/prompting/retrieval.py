@@ -6,7 +6,6 @@ Lewis et al. 2020, https://arxiv.org/abs/2005.11401.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ import numpy as np
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts, as_whole_number
 from genai_labs.loading import lab_data
-
-logging.getLogger("bm25s").setLevel(logging.WARNING)  # which reports every index that it builds
 
 
 @dataclass(frozen=True)

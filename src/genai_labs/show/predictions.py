@@ -28,11 +28,12 @@ class Guess:
     value: float
     who: str
 
-    def place(self, low: float, high: float) -> str:
-        """Where the guess lies: "in the interval", "too low" or "too high"."""
-        if low <= self.value <= high:
-            return "in the interval"
-        return "too low" if self.value < low else "too high"
+
+def place(guess: float, low: float, high: float) -> str:
+    """Where a guess lies: "in the interval", "too low" or "too high"."""
+    if low <= guess <= high:
+        return "in the interval"
+    return "too low" if guess < low else "too high"
 
 
 _guesses: dict[str, Guess] = {}
@@ -76,10 +77,10 @@ def meet(row: Mapping[str, Any]) -> dict[str, Any]:
     return _met[row["id"]]
 
 
-def beside_measured(guess: Guess, low: float, high: float, digits: int, mark: str = "") -> str:
+def beside_measured(guess: Guess, low: float, high: float, digits: int) -> str:
     """The guess beside what was measured, as a sentence."""
     whose = "Your guess" if guess.who == YOU else f"The guess of {guess.who}"
-    return f"{whose}: {guess.value:.{digits}f}, {mark}{guess.place(low, high)}."
+    return f"{whose}: {guess.value:.{digits}f}, {place(guess.value, low, high)}."
 
 
 def calibration(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,9 +93,8 @@ def calibration(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for row in rows:
         if "guess" not in row:
             continue
-        place = Guess(row["guess"], YOU).place(row["low"], row["high"])
-        places.append(place)
-        if place != "in the interval":
+        places.append(place(row["guess"], row["low"], row["high"]))
+        if places[-1] != "in the interval":
             width = max(row["high"] - row["low"], 1e-9)
             off.append(max(row["low"] - row["guess"], row["guess"] - row["high"]) / width)
     counts = {each: places.count(each) for each in ("in the interval", "too low", "too high")}
@@ -128,5 +128,5 @@ def _table_line(row: Mapping[str, Any]) -> dict[str, Any]:
         "by": row["guess_by"],
         "measured": f"{mark}{row['effect']:z.3f} {row['unit'] or row['metric']}",
         "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
-        "the guess was": Guess(row["guess"], YOU).place(row["low"], row["high"]),
+        "the guess was": place(row["guess"], row["low"], row["high"]),
     }
