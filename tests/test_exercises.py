@@ -61,6 +61,7 @@ NEEDED: dict[int, tuple[str, ...]] = {
         "train_examples = ",
         "full = finetune(",
         'board.add("full", ',
+        "from dataclasses import replace",
         "references = [",
         "adapter = Plan(",
         "kinds = {",

@@ -17,7 +17,7 @@ from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
 
 LAB = NOTEBOOKS / "lab1_prompting.ipynb"
-NEEDED = ("from genai_labs", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
+NEEDED = ("load_profile()", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
 
 
 def excerpt(folder: Path) -> Path:
