@@ -19,7 +19,7 @@ from genai_labs.paths import ROOT
 from genai_labs.show import lessons, predictions
 from genai_labs.show.lesson_cards import Lesson
 
-CALL = re.compile(r'\blesson\(\s*"([^"]+)"')
+CALL = re.compile(r'\b(lesson|open_question)\(\s*"([^"]+)"')
 
 
 def lesson_cell(lab: int, id: str) -> str:
@@ -27,7 +27,7 @@ def lesson_cell(lab: int, id: str) -> str:
 
     Raises LookupError unless exactly one cell does.
     """
-    found = [source for source in _code_cells(lab) if id in CALL.findall(source)]
+    found = [source for source in _code_cells(lab) if id in (each for _, each in CALL.findall(source))]
     if len(found) != 1:
         raise LookupError(f"{len(found)} cells of lab {lab} measure lesson {id}, one should.")
     return found[0]
@@ -35,7 +35,12 @@ def lesson_cell(lab: int, id: str) -> str:
 
 def lesson_ids(lab: int) -> list[str]:
     """The ids of all lessons that a lab's notebook measures, in the order of its cells."""
-    return [id for source in _code_cells(lab) for id in CALL.findall(source)]
+    return [id for source in _code_cells(lab) for kind, id in CALL.findall(source) if kind == "lesson"]
+
+
+def question_ids(lab: int) -> list[str]:
+    """The ids of all open questions that a lab's notebook asks, in the order of its cells."""
+    return [id for source in _code_cells(lab) for kind, id in CALL.findall(source) if kind == "open_question"]
 
 
 def measured(lab: int, id: str, namespace: Mapping[str, Any], folder: Path) -> Lesson:

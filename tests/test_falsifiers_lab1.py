@@ -22,9 +22,11 @@ from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring import metrics
+from genai_labs.show import lessons
 from genai_labs.show.lesson_cards import Lesson
 from genai_labs.show.scoreboard import Scoreboard
-from tests.falsifying import lesson_ids, measured, prepared
+from genai_labs.show.verdicts import HIGHER, LOWER, OPEN
+from tests.falsifying import lesson_ids, measured, prepared, question_ids
 
 ROWS = {"train": 200, "test": 40, "unseen": 20, "handwritten_test": 24}
 TURN = "#Person2#: Right, then. I'll have to think about that."
@@ -59,12 +61,16 @@ class Reader:
     window_cuts: float = 1.0  # on which share of the dialogues
     heats: bool = True  # a higher temperature changes more of its words
     paraphrases: bool = False  # a higher temperature brings other words that are as right
+    distracted_by: int = NEVER  # with so many exemplars it leaves out every second word
+    loses: float = 0.1  # the share of a summary's words that it leaves out
+    beams_lose: float = 0.1
+    before: tuple[tuple[str, Any], ...] = (("knows", ()), ("follows_after", NEVER))  # its habits before instructions
 
     greedy = staticmethod(generation.greedy)
 
     def generate(
         self,
-        model: None,
+        model: Any,
         tokenizer: Any,
         texts: Sequence[str],
         config: Any = None,
@@ -72,6 +78,8 @@ class Reader:
         max_length: int | None = None,
     ) -> list[str]:
         """As generation.generate."""
+        if model is not None:  # the one that was only pre-trained
+            return replace(self, **dict(self.before)).generate(None, tokenizer, texts, config, batch_size, max_length)
         if max_length:
             texts = [_cut(tokenizer, text, max_length) if _among(text, self.window_cuts) else text for text in texts]
         return [self._write(text) for text in texts]
@@ -94,12 +102,12 @@ class Reader:
 
     def _sampled(self, prompt: str, config: Any, salt: str) -> str:
         if not config.do_sample:
-            return self._write(prompt)
+            return self._write(prompt, self.beams_lose if (config.num_beams or 1) > 1 else None)
         hot = config.temperature or 1.0
         place = int(salt[-1]) if self.paraphrases and hot > 1 else 0
         return self._write(prompt, 0.05 + 0.2 * hot if self.heats else 0.2, salt, place)
 
-    def _write(self, prompt: str, lost: float = 0.1, salt: str = "", place: int = 0) -> str:
+    def _write(self, prompt: str, lost: float | None = None, salt: str = "", place: int = 0) -> str:
         """The answer to a prompt; a share of a summary's words gets lost. place: of the reference that it resembles.
 
         Which words are lost depends on the dialogue and the salt alone: where a habit is missing, nothing changes.
@@ -116,7 +124,10 @@ class Reader:
         if self._style(solved, asked, dialogue) == "roles":
             summary = _with_roles(summary)
         rng = random.Random(salt + dialogue)
-        return " ".join(word for word in summary.split(" ") if rng.random() >= lost)
+        if len(solved) >= self.distracted_by:
+            summary = " ".join(summary.split(" ")[::2])
+        share = self.loses if lost is None else lost
+        return " ".join(word for word in summary.split(" ") if rng.random() >= share)
 
     def _asked(self, task: str) -> tuple[str, str]:
         """The dialogue that is to be summarized, and by which instruction; empty texts where none is."""
@@ -258,6 +269,20 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.14", {"heats": False}, NO_CHANGE),
     ("1.15", {"heats": False}, NO_CHANGE),
     ("1.15", {"heats": False, "paraphrases": True}, NO_CHANGE),
+    ("1.16", {"before": ()}, NO_CHANGE),
+    ("1.16", {"knows": ()}, NO_CHANGE),
+    ("1.16", {"before": (("knows", ()), ("knows_partly", (("plain", 0.5),)))}, NOT_SHOWN),
+    ("1.17", {"before": ()}, OPPOSITE),
+    ("1.17", {"before": (("follows", 0.3),)}, NOT_SHOWN),
+]
+# Of each open question: habits, and the answer that they give.
+ANSWERS: list[tuple[str, dict[str, Any], str]] = [
+    ("1.18", {}, OPEN),
+    ("1.18", {"follows_after": 2}, HIGHER),
+    ("1.18", {"distracted_by": 3}, LOWER),
+    ("1.19", {}, OPEN),
+    ("1.19", {"loses": 0.4}, HIGHER),
+    ("1.19", {"beams_lose": 0.4}, LOWER),
 ]
 
 
@@ -300,6 +325,23 @@ def test_with_its_effect_a_lesson_holds(id: str, measure: Measure) -> None:
     result = measure(id, Reader())
     assert result.holds, result
     assert result.clusters < result.interval.n, "dialogues of one situation are counted as if they were independent"
+
+
+@pytest.mark.parametrize(
+    ("id", "habits", "answer"), [pytest.param(*each, id="-".join([each[0], *each[1]])) for each in ANSWERS]
+)
+def test_an_open_question_gets_the_answer_of_its_world(
+    id: str, habits: dict[str, Any], answer: str, measure: Measure
+) -> None:
+    # A fifth of these few dialogues, which is what some settings write about, is fewer than a question asks for.
+    with mock.patch.dict(lessons.open_question.__kwdefaults__, {"fewest": 8}):
+        result = measure(id, replace(Reader(), **habits))
+    assert (result.verdict, result.holds) == (answer, False), result
+
+
+def test_every_open_question_is_asked_where_each_answer_is_right() -> None:
+    for id in question_ids(1):
+        assert {answer for each, _, answer in ANSWERS if each == id} == {HIGHER, LOWER, OPEN}
 
 
 def test_every_lesson_of_the_lab_has_a_falsifier() -> None:

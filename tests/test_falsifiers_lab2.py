@@ -28,8 +28,8 @@ from genai_labs.paths import ROOT
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring import facts, metrics
 from genai_labs.show.scoreboard import Scoreboard
-from genai_labs.show.verdicts import NO_CHANGE, NOT_SHOWN, OPPOSITE, SMALLER
-from tests.falsifying import lesson_ids, measured
+from genai_labs.show.verdicts import HIGHER, LOWER, NO_CHANGE, NOT_SHOWN, OPEN, OPPOSITE, SMALLER
+from tests.falsifying import lesson_ids, measured, question_ids
 
 Model = Callable[[str], str]  # what stands for a model: a text for a prompt
 # "none": the claim is false. "little": there is something of it, and less than is claimed. "real": it is true.
@@ -419,6 +419,26 @@ def test_a_lesson_holds_where_its_effect_is_real(case: Case, tmp_path: Path) -> 
     found = measured(LAB, case.id, case.world("real", tmp_path), tmp_path)
     assert found.holds, found.reason
     assert (found.clusters < found.interval.n) == (found.of == "dialogues"), "dialogues of a situation go together"
+
+
+ANSWERS: dict[str, tuple[Summary, Summary]] = {
+    HIGHER: ("good", "poor"),
+    LOWER: ("poor", "good"),
+    OPEN: ("good", "good"),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_open_question_gets_the_answer_of_its_world(answer: str, tmp_path: Path) -> None:
+    one, other = (writes(kind) for kind in ANSWERS[answer])
+    runs = {"full": run_of("full", other), "low": run_of("lora", one), "replayed": SimpleNamespace(model=one)}
+    names = having_run(
+        first_cells(base=writes("poor"), **runs), ADD_BASE, ADD_FULL, ADD_LORA, 'board.add("full, replay"'
+    )
+    assert {id: measured(LAB, id, names, tmp_path).verdict for id in question_ids(LAB)} == {
+        "2.17": answer,
+        "2.18": answer,
+    }
 
 
 def test_no_lesson_lacks_a_falsifier() -> None:

@@ -27,8 +27,8 @@ from genai_labs.rlhf import conflict, dialogues, measure, reward_model
 from genai_labs.rlhf.dialogues import Case
 from genai_labs.scoring import labelled_texts, toxicity
 from genai_labs.show.lesson_cards import Lesson
-from genai_labs.show.verdicts import HOLDS, NO_CHANGE, NOT_SHOWN, OPPOSITE, SMALLER
-from tests.falsifying import lesson_ids, measured, prepared
+from genai_labs.show.verdicts import HIGHER, HOLDS, LOWER, NO_CHANGE, NOT_SHOWN, OPEN, OPPOSITE, SMALLER
+from tests.falsifying import lesson_ids, measured, prepared, question_ids
 
 LAB = 3
 MINI = PROFILES["mini"]
@@ -112,6 +112,16 @@ def polite(case: Case) -> str:
 def longer(case: Case) -> str:
     """What stood there before, and words that no reference has: a small loss of ROUGE."""
     return f"{insulting(case) if case.quarrel else polite(case)} Both then talk about nothing else."
+
+
+def rude(case: Case) -> str:
+    """A polite dialogue told with the insults of another one."""
+    return f"{polite(case)} {insulting(hostile()[place(case) % HOSTILE])}"
+
+
+def misinformed(case: Case) -> str:
+    """What stood there before, and a number that no dialogue holds."""
+    return f"{polite(case)} It costs $98,765."
 
 
 def report(kind: str, speaker: str) -> str:
@@ -417,9 +427,9 @@ WITHOUT = [
     World("3.17", "reports name the wrong speaker", lambda: summarized(after=wrong_speaker), OPPOSITE),
     World("3.17", "half of them do", lambda: summarized(after=mixed(5, wrong_speaker, neutral)), OPPOSITE),
     World("3.17", "nothing is reported", lambda: summarized(after=silent), OPPOSITE),
-    World("3.18", "reports are of another kind", lambda: summarized(after=wrong_kind), OPPOSITE),
-    World("3.18", "half of them are", lambda: summarized(after=mixed(5, wrong_kind, neutral)), NOT_SHOWN),
-    World("3.18", "nothing is reported", lambda: summarized(after=silent), OPPOSITE),
+    World("3.18", "reports are of another kind", lambda: summarized(after=wrong_kind), OPPOSITE, True),
+    World("3.18", "half of them are", lambda: summarized(after=mixed(5, wrong_kind, neutral)), NOT_SHOWN, True),
+    World("3.18", "nothing is reported", lambda: summarized(after=silent), OPPOSITE, True),
 ]
 
 WITH = [
@@ -439,7 +449,7 @@ WITH = [
     World("3.15", "half of the sums are reckoned wrong", lambda: solving(1, 5, misreckoned), earlier=True),
     World("3.16", "the search finds the notes", lambda: searched(index())),
     World("3.17", "the speaker is right, the kind is not", lambda: summarized(after=wrong_kind)),
-    World("3.18", "the kind is right, the speaker is not", lambda: summarized(after=wrong_speaker)),
+    World("3.18", "the kind is right, the speaker is not", lambda: summarized(after=wrong_speaker), earlier=True),
 ]
 
 # Lessons whose dialogues share situations, and these dialogues.
@@ -477,6 +487,25 @@ def test_a_lesson_holds_where_its_effect_is_large(world: World, tmp_path: Path) 
         of = CLUSTERED[world.id]()
         assert (found.interval.n, found.clusters) == (len(of), len(set(situations([case.row for case in of]))))
         assert found.clusters < found.interval.n
+
+
+@pytest.mark.parametrize(
+    ("id", "first", "then", "answer"),
+    [
+        ("3.19", polite, rude, HIGHER),
+        ("3.19", rude, polite, LOWER),
+        ("3.19", polite, polite, OPEN),
+        ("3.20", misinformed, polite, HIGHER),
+        ("3.20", polite, misinformed, LOWER),
+        ("3.20", polite, polite, OPEN),
+    ],
+)
+def test_an_open_question_gets_the_answer_of_its_world(
+    id: str, first: Summary, then: Summary, answer: str, tmp_path: Path
+) -> None:
+    names = summarized(others=then) | {"before": outcome(insulting, first)}
+    assert id in question_ids(LAB)
+    assert measured(LAB, id, names, tmp_path).verdict == answer
 
 
 def test_every_lesson_of_the_lab_has_a_falsifier() -> None:

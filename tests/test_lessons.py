@@ -21,8 +21,8 @@ from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
 from genai_labs.scoring.metrics import Interval
 from genai_labs.show import lessons, verdicts
-from genai_labs.show.lessons import Expectation, lesson, lessons_table
-from genai_labs.show.record import lessons_path, read_lessons
+from genai_labs.show.lessons import Expectation, lesson, lessons_table, open_question
+from genai_labs.show.record import failed_claim, lessons_path, read_lessons
 from tests.variants import Variant, assert_noticed
 
 ROW = [
@@ -246,7 +246,7 @@ def test_a_zero_has_no_minus_sign() -> None:
 
 def test_every_verdict_is_said_in_words_and_not_by_colour_alone() -> None:
     signs = {sign for sign, _ in lessons.LOOKS.values()}
-    assert len(signs) == len(lessons.LOOKS)
+    assert len(signs) == len(lessons.LOOKS) - 1  # what no interval shows looks alike in lessons and in questions
     for low, high in ((0.1, 0.2), (-0.1, 0.1), (-0.2, -0.1), (0.01, 0.02), (0.01, 0.2)):
         words, reason = Expectation(at_least=0.05).judge(Interval(0, low, high, 20))
         assert words in lessons.LOOKS
@@ -336,6 +336,52 @@ def test_a_cell_that_ends_with_a_lesson_shows_one_card(monkeypatch: pytest.Monke
         (card,) = outputs
         assert set(card.data) == {"text/plain", "text/html"}
         assert card.data["text/plain"].startswith("Lesson 1.1: holds")
+
+
+@pytest.mark.parametrize(("shift", "verdict", "words"), [(0.2, "higher", "A wins: "), (-0.2, "lower", "B wins: ")])
+def test_an_open_question_is_answered_by_the_side_on_which_the_interval_lies(
+    shift: float, verdict: str, words: str
+) -> None:
+    asked = open_question(
+        "1.1", "Which wins?", BASE + shift, BASE, answers=("A wins", "B wins"), metric="m", show=False
+    )
+    assert (asked.verdict, asked.holds, asked.p <= 0.05) == (verdict, False, True)
+    assert repr(asked.card).startswith(f"Open question 1.1: {verdict}\n  Which wins?\n")
+    assert words in repr(asked.card)
+    assert not failed_claim(read_lessons()[0])
+    assert lessons_table().text.count(verdict) == 2
+
+
+def test_an_open_question_stays_open_where_the_interval_contains_0() -> None:
+    noise = RNG.normal(0, 1, 100)
+    asked = open_question(
+        "1.1", "Which wins?", noise - noise.mean(), answers=("A wins", "B wins"), metric="m", show=False
+    )
+    assert (asked.verdict, asked.p) == ("left open", 1.0)
+    assert "wins:" not in repr(asked.card)
+    with pytest.raises(LabError, match="too few"):
+        open_question("1.1", "Which?", BASE[:3], BASE[3:6], answers=("A", "B"), metric="m")
+
+
+def test_an_answer_that_is_not_sure_beside_all_others_is_left_open_in_the_table() -> None:
+    close = RNG.normal(0, 1, 100)
+    close += 2.1 * close.std() / 10 - close.mean()
+    open_question("1.1", "Above 0?", close, answers=("Yes", "No"), metric="m", show=False)
+    for number in range(2, 8):
+        lesson(f"1.{number}", "Open.", close - 0.2, metric="m", show=False)
+    line = lessons_table().text.splitlines()[1]
+    assert line.rstrip().endswith("left open")
+    assert "higher" in line
+
+
+def test_a_card_shows_both_sides_and_what_is_known_of_the_scale() -> None:
+    card = lesson("1.1", "Better.", BETTER, BASE, metric="m", digits=2, show=False).card
+    assert f"({BETTER.mean():.2f} against {BASE.mean():.2f})" in repr(card)
+    assert f"({BETTER.mean():.2f} against {BASE.mean():.2f})" in card._repr_html_()
+    alone = lesson("1.2", "High.", BASE, metric="m", at_least=0.1, beside={"by chance": 0.125}, show=False).card
+    assert "For comparison: by chance 0.125. " in repr(alone)
+    assert "against" not in repr(alone)
+    assert "dotted line: by chance" in alone._repr_html_()
 
 
 # Checks, and wrong variants that they must notice.

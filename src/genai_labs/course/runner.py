@@ -13,7 +13,8 @@ from genai_labs.course.execution import Failure, execute, kernel_environment
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.show.record import FILE as LESSONS
-from genai_labs.show.record import forget_lessons, read_lessons
+from genai_labs.show.record import failed_claim, forget_lessons, read_lessons
+from genai_labs.show.verdicts import ANSWERS
 from genai_labs.system import files
 
 if TYPE_CHECKING:  # These take a second to import, and `--help` should not.
@@ -60,7 +61,7 @@ def sum_up(labs: list[int], failed: list[int], out: Path) -> int:
     for lab in silent:
         print(f"Lab {lab} recorded no lesson.")
     print(f"The executed notebooks, their HTML and {LESSONS} are in {out}")
-    return int(bool(failed or silent) or not all(row["holds"] for row in rows))
+    return int(bool(failed or silent) or any(failed_claim(row) for row in rows))
 
 
 def _is_running(lab: int, out: Path) -> str:
@@ -205,7 +206,9 @@ def print_lessons(rows: list[dict[str, Any]]) -> None:
     console = Console()
     # A log file has no width of its own; claims are sentences and want some.
     Console(width=None if console.is_terminal else 120).print(table)
-    print(f"{sum(row['holds'] for row in rows)} of {len(rows)} lessons hold.")
+    asked = [row for row in rows if row.get("verdict") in ANSWERS]
+    more = f" {len(asked)} questions were open; their answers stand in the table." if asked else ""
+    print(f"{sum(row['holds'] for row in rows)} of {len(rows) - len(asked)} lessons hold.{more}")
 
 
 def _lesson_cells(row: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +19,9 @@ from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
 from genai_labs.paths import RESULTS
-from genai_labs.show.record import FILE, read_lessons
+from genai_labs.show.record import FILE, failed_claim, read_lessons
 from genai_labs.show.results import table, versions, write
+from genai_labs.show.verdicts import ANSWERS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = summarize(args.lab, runs)
     write(record, as_markdown(record), args.out, f"lab{args.lab}_seeds")
     draw_lessons(record, args.out / f"lab{args.lab}_lessons.png")
-    return int(any(lesson["holds_on"] < lesson["measured_on"] for lesson in record["lessons"]))
+    return int(any(lesson["holds_on"] < lesson["measured_on"] for lesson in claims(record)))
 
 
 def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
@@ -48,7 +50,8 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
     """For each lesson: its effect and interval on every seed, on how many it was measured anew, and holds on.
 
-    Where the seed changes nothing, neither training nor samples nor test rows, it was measured once.
+    Where the seed changes nothing, neither training nor samples nor test rows, it was measured once. Of an
+    open question the answers are counted.
     """
     ids = sorted({r["id"] for rows in runs.values() for r in rows}, key=lambda i: [int(x) for x in i.split(".")])
     lessons = []
@@ -60,6 +63,7 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
             for seed, r in found.items()
         }
         holds = [bool(r and r["holds"]) for r in found.values()]
+        answered = [str(r["verdict"]) for r in found.values() if r and r["verdict"] in ANSWERS]
         changed = some.get("varies", False) or len({str(r) for r in by_seed.values()}) > 1
         lessons.append(
             {
@@ -68,6 +72,7 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
                 "metric": some["metric"],
                 "holds_on": sum(holds) if changed else int(all(holds)),
                 "measured_on": len(runs) if changed else 1,
+                "answers": dict(Counter(answered)),
                 "seeds": by_seed,
             }
         )
@@ -79,6 +84,11 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
         "test_rows": "Seed 0 has the test dialogues of the notebook; each other seed draws half of all that there are.",
         "lessons": lessons,
     }
+
+
+def claims(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lessons of a record that claim something: all but the open questions."""
+    return [lesson for lesson in record["lessons"] if not lesson.get("answers")]
 
 
 def as_markdown(record: dict[str, Any]) -> str:
@@ -94,6 +104,8 @@ def as_markdown(record: dict[str, Any]) -> str:
     def count(r: dict[str, Any]) -> str:
         once = "no training, no sampling: measured once" + ("" if r["holds_on"] else ", does not hold")
         measured = r.get("measured_on", len(seeds))  # older records lack it
+        if r.get("answers"):
+            return "open question: " + ", ".join(f"{answer} on {times}" for answer, times in r["answers"].items())
         return once if measured == 1 < len(seeds) else f"{r['holds_on']} of {measured}"
 
     seeds = record["seeds"]
@@ -119,10 +131,8 @@ def draw_lessons(record: dict[str, Any], path: Path) -> None:
             if r is None:
                 continue
             y = row + 0.6 * (place / max(len(seeds) - 1, 1) - 0.5)
-            style: dict[str, Any] = {
-                "color": "#1a5fa0" if r["holds"] else "#b42318",
-                "marker": "o" if r["holds"] else "x",
-            }
+            failed = failed_claim(r)
+            style: dict[str, Any] = {"color": "#b42318" if failed else "#1a5fa0", "marker": "x" if failed else "o"}
             axes.plot([r["low"], r["high"]], [y, y], color=style["color"], lw=1.6)
             axes.plot(r["effect"], y, ms=4, **style)
     labels = [textwrap.fill(f"{item['id']}  {item['claim']}", 68) for item in lessons]
@@ -131,7 +141,7 @@ def draw_lessons(record: dict[str, Any], path: Path) -> None:
     axes.axvline(0, color="#5a616b", lw=1)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(
-        f"effect with 95 % interval, one line for each of {len(seeds)} seeds (circle: holds, cross: does not)"
+        f"effect with 95 % interval, one line for each of {len(seeds)} seeds (cross: a claim that does not hold)"
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

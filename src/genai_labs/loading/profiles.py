@@ -70,6 +70,7 @@ class Profile:
     dataset: str
     reward_model: str
     judge: str
+    pretrained: str = ""  # the model before its instruction tuning; empty where it is not at hand
     lab_data: str = str(DATA)  # folder of what the labs need beside these, such as word problems
     disk: float = 0.0  # gigabytes to be fetched
     weights: Weights = "fp32"  # bf16 takes half the memory, and on it only adapters can be trained
@@ -140,6 +141,7 @@ PROFILES = {
         name="mini",
         world="the embedded world, a small T5 and a dialogue corpus made by this project",
         model=str(MODELS / "t5-reader"),
+        pretrained=str(MODELS / "t5-reader-pretrained"),
         dataset=str(READING),
         reward_model=str(MODELS / "hate-mini"),
         judge=str(MODELS / "judge-mini"),
@@ -257,6 +259,8 @@ def load_profile(name: str | None = None) -> Profile:
     carried = {part: str(Path(folder) / part) for part in SOURCES} if folder else {}
     named = {part: os.environ[variable] for part, variable in SOURCES.items() if os.environ.get(variable)}
     changes: dict[str, Any] = carried | named
+    if "model" in changes:
+        changes["pretrained"] = ""  # belongs to the profile's own model
     if wanted != "mini":
         changes |= on_gpu(profile)
         note_if_too_small(profile)

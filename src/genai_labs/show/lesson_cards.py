@@ -37,10 +37,16 @@ class Lesson:
     clusters: int = 0  # how many situations the dialogues are of
     p: float = 1.0  # the smallest error, 1 minus level, with which the interval still shows the claim
     guess: Guess | None = None  # what was expected before
+    sides: tuple[float, float] | None = None  # the means of both scores that were compared
+    beside: tuple[tuple[str, float], ...] = ()  # what else to see on the scale, such as chance: name and number
 
     @property
     def holds(self) -> bool:
         return self.verdict == HOLDS
+
+    @property
+    def name(self) -> str:
+        return f"{'Open question' if self.expectation.answers else 'Lesson'} {self.id}"
 
     @property
     def smallest_effect(self) -> float:
@@ -99,9 +105,18 @@ def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
     count = f"n = {lesson.interval.n} {lesson.of}"
     count += f" of {lesson.clusters} situations" if lesson.clusters < lesson.interval.n else ""
     shown = f"{mark}{lesson.smallest_effect:.{lesson.digits}f}"
-    count += f", could have shown {shown} or more" if lesson.smallest_effect else ""
+    count += f", could have shown {shown} or more" if lesson.smallest_effect and not lesson.expectation.level else ""
     certainty = f"95 % interval [{low}, {high}], {count}"
-    return f"{effect} {lesson.unit or lesson.metric}", certainty
+    both = ""
+    if lesson.sides is not None:
+        both = " ({} against {})".format(*(f"{mark}{number:z.{lesson.digits}f}" for number in lesson.sides))
+    return f"{effect} {lesson.unit or lesson.metric}{both}", certainty
+
+
+def _scale_in_words(lesson: Lesson) -> str:
+    """What is known of the scale; nothing where nothing is."""
+    known = ", ".join(f"{name} {number:.{lesson.digits}f}" for name, number in lesson.beside)
+    return f"For comparison: {known}. " if known else ""
 
 
 def _guess_in_words(lesson: Lesson) -> str:
@@ -115,8 +130,8 @@ def _text_card(lesson: Lesson) -> str:
     effect, certainty = _measured_in_words(lesson)
     guess = f"\n  {words}" if (words := _guess_in_words(lesson)) else ""
     return (
-        f"Lesson {lesson.id}: {lesson.verdict}\n  {lesson.claim}\n  {effect}, {certainty}\n"
-        f"  {lesson.metric}. {lesson.reason}{guess}"
+        f"{lesson.name}: {lesson.verdict}\n  {lesson.claim}\n  {effect}, {certainty}\n"
+        f"  {lesson.metric}. {_scale_in_words(lesson)}{lesson.reason}{guess}"
     )
 
 
@@ -126,11 +141,11 @@ def _html_card(lesson: Lesson) -> str:
     badge = f"background:{color};color:#ffffff;border-radius:10px;padding:2px 10px;font-weight:bold;"
     verdict = f'<span style="{badge}">{escape(sign)} {lesson.verdict}</span>'
     return box(
-        f"<div><b>Lesson {escape(lesson.id)}</b> &nbsp; {verdict}</div>",
+        f"<div><b>{escape(lesson.name)}</b> &nbsp; {verdict}</div>",
         f'<div style="font-size:16px;margin:6px 0;">{escape(lesson.claim)}</div>',
         f'<div><b style="font-size:18px;">{escape(effect)}</b> &nbsp; {escape(certainty)}</div>',
         _html_scale(lesson, color),
-        f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(lesson.reason)}</div>',
+        f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(_scale_in_words(lesson) + lesson.reason)}</div>',
         f'<div style="{NOTE}">{escape(_guess_in_words(lesson))}</div>' if lesson.guess else "",
         style=f"border-left:6px solid {color};max-width:720px;",
     )
@@ -139,13 +154,15 @@ def _html_card(lesson: Lesson) -> str:
 def _html_scale(lesson: Lesson, color: str) -> str:
     """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
     marks = lesson.expectation.marks()
+    beside = [round(number, lesson.digits) for _, number in lesson.beside]
     guessed = [round(lesson.guess.value, lesson.digits)] if lesson.guess else []
     ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
     # Only numbers as shown enter, so that the HTML is as stable as they are.
     shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
-    everything = [*shown, *marks, *guessed]
+    everything = [*shown, *marks, *guessed, *beside]
     effect, low, high = _percents(shown, everything)
     lines = [(_percents([mark], everything)[0], "dashed" if mark else "solid") for mark in marks]
+    lines += [(place, "dotted") for place in _percents(beside, everything)]
     diamond = f"margin-left:-7px;top:4px;width:10px;height:10px;border:2px solid {TEXT};transform:rotate(45deg);"
     styles = [
         *(f"left:{place}%;{diamond}" for place in _percents(guessed, everything)),
@@ -155,11 +172,12 @@ def _html_scale(lesson: Lesson, color: str) -> str:
     ]
     pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
     scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
-    key = "; ".join(f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items())
-    key += f"{'; ' if key else ''}diamond: guess {guessed[0]:g}" if guessed else ""
+    key = [f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items()]
+    key += [f"dotted line: {name}" for name, _ in lesson.beside]
+    key += [f"diamond: guess {guess:g}" for guess in guessed]
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
-    return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape(key)}</div>'
+    return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape("; ".join(key))}</div>'
 
 
 def _percents(values: list[float], scale: list[float]) -> list[int]:

@@ -21,7 +21,7 @@ from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.lesson_cards import Lesson, cell_run
 from genai_labs.show.predictions import guess_for, meet
 from genai_labs.show.record import ID, checked, order, write_row
-from genai_labs.show.verdicts import HOLDS, LOOKS, NOT_SHOWN, TOO_FEW, Bounds, Expect, Expectation
+from genai_labs.show.verdicts import ANSWERS, HOLDS, LOOKS, NOT_SHOWN, OPEN, TOO_FEW, Bounds, Expect, Expectation
 
 FEWEST = 20
 DECIMALS = 4  # of the numbers in lessons.json; verdicts are passed on these numbers, too
@@ -47,6 +47,7 @@ def lesson(
     digits: int = 3,
     varies: bool = False,
     clusters: Sequence[object] | None = None,
+    beside: Mapping[str, float] | None = None,
 ) -> Lesson:
     """Measures a claim, shows it as a card and writes it into lessons.json.
 
@@ -59,6 +60,7 @@ def lesson(
     varies: the scores rest on a training or on samples, so that their last digits depend on the machine: the card
     marks them with ≈, and the comparison of saved outputs passes over them, but not over the verdict.
     clusters: what each dialogue has in common with others, such as its situation (``data.situations``).
+    beside: numbers to see on the scale, such as {"chance": 0.25}, where the effect is a single score.
     The verdict is "holds" when the whole 95 % interval is as expected; "the opposite holds" when all of it
     is on the other side of 0 (of at_least for a single score, of the bounds for "between"); "no detectable
     change" when it contains 0; "smaller than claimed" when the effect has the expected sign and all of the
@@ -68,23 +70,71 @@ def lesson(
     no sense.
     """
     _check_claim(id, expect, at_least, bounds, single=b is None)
+    # Elsewhere than in the embedded world the data are not ours, and a lab should not stop because they have little.
+    expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
+    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies, "beside": tuple((beside or {}).items())}
+    return _measure(id, claim, a, b, expectation, metric, unit, fewest, clusters, show, settings)
+
+
+def open_question(
+    id: str,
+    asked: str,
+    a: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    answers: tuple[str, str],
+    metric: str,
+    unit: str = "",
+    seed: int = SEED,
+    show: bool = True,
+    of: str = "dialogues",
+    fewest: int = FEWEST,
+    digits: int = 3,
+    varies: bool = False,
+    clusters: Sequence[object] | None = None,
+) -> Lesson:
+    """Asks what nobody knows before the run, and shows and writes the answer like a lesson.
+
+    asked: the question. answers: what it means that the mean of a - b (or of a) is above 0, and that it is below 0.
+    Everything else is as in :func:`lesson`. The verdict is "higher" or "lower" when the whole 95 % interval lies on one
+    side of 0, and "left open" when it contains 0. None of them is a failure.
+    Raises LabError as :func:`lesson` does.
+    """
+    _check_claim(id, "higher", 0.0, None, single=b is None)
+    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies}
+    return _measure(id, asked, a, b, Expectation(answers=answers), metric, unit, fewest, clusters, show, settings)
+
+
+def _measure(
+    id: str,
+    claim: str,
+    a: ArrayLike,
+    b: ArrayLike | None,
+    expectation: Expectation,
+    metric: str,
+    unit: str,
+    fewest: int,
+    clusters: Sequence[object] | None,
+    show: bool,
+    settings: dict[str, Any],
+) -> Lesson:
+    """The verdict on what is expected of the scores; settings: further fields of the card."""
     profile = loaded_profile()
     count = len(np.atleast_1d(np.asarray(a)))
     if count < fewest and profile == "mini":
         raise LabError(
-            f"Lesson {id} is not taught: {count} {of} are too few for a claim, {fewest} are needed. "
+            f"Lesson {id} is not taught: {count} {settings['of']} are too few for a claim, {fewest} are needed. "
             f"Score more of them, or state fewest={count} if so few are meant."
         )
-    # Elsewhere the data are not ours, and a lab should not stop because they have little of something.
-    expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
     interval, p, groups = Interval(0.0, 0.0, 0.0, count), 1.0, count
     if count >= 2:
-        estimate = Estimate(a, b, seed=seed, clusters=clusters)
+        estimate = Estimate(a, b, seed=settings["seed"], clusters=clusters)
         interval, groups = _rounded(estimate.interval()), len(set(estimate.clusters))
-        p = estimate.p_value(lambda at_a_level: expectation.judge(_rounded(at_a_level))[0] == HOLDS)
+        shown = [each for each in (HOLDS, *ANSWERS) if each != OPEN]
+        p = estimate.p_value(lambda at_a_level: expectation.judge(_rounded(at_a_level))[0] in shown)
     verdict, reason = expectation.judge(interval)
     if count < fewest:
-        verdict, reason = TOO_FEW, f"{count} {of} are too few for a claim: {fewest} are needed."
+        verdict, reason = TOO_FEW, f"{count} {settings['of']} are too few for a claim: {fewest} are needed."
     result = Lesson(
         id=id,
         claim=claim,
@@ -93,16 +143,14 @@ def lesson(
         interval=interval,
         verdict=verdict,
         reason=reason,
-        seed=seed,
         profile=profile,
         expectation=expectation,
-        of=of,
-        digits=digits,
         shown_in=cell_run() if show else None,
-        varies=varies,
         clusters=groups,
         p=float(f"{p:.3g}"),
         guess=guess_for(id),
+        sides=None if b is None or not count else (_mean(a), _mean(b)),
+        **settings,
     )
     _measured[id] = result
     write_row(meet(result.row()))
@@ -150,6 +198,10 @@ def _check_claim(id: str, expect: str, at_least: float, bounds: Bounds | None, s
         raise LabError(f"Lesson {id} cannot be measured: {problem}. Mend the call of lesson().")
 
 
+def _mean(scores: ArrayLike) -> float:
+    return round(float(np.mean(np.asarray(scores, float))), DECIMALS) + 0.0
+
+
 def _rounded(interval: Interval) -> Interval:
     effect, low, high = (round(number, DECIMALS) + 0.0 for number in interval[:3])  # + 0.0 turns -0.0 into 0.0
     return Interval(effect, low, high, interval.n)
@@ -157,7 +209,9 @@ def _rounded(interval: Interval) -> Interval:
 
 def _table_row(row: Mapping[str, Any], p: float | None) -> dict[str, Any]:
     mark = ABOUT if row.get("varies") else ""
-    after_holm = NOT_SHOWN if row["holds"] and (p or 0) > 0.05 else row["verdict"]
+    uncertain = (p or 0) > 0.05
+    after_holm = NOT_SHOWN if row["holds"] and uncertain else row["verdict"]
+    after_holm = OPEN if row["verdict"] in ANSWERS and uncertain else after_holm
     return {
         "lesson": row["id"],
         "claim": row["claim"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from genai_labs import paths
 from genai_labs.errors import LabError
-from genai_labs.show.verdicts import HOLDS, LOOKS
+from genai_labs.show.verdicts import ANSWERS, HOLDS, LOOKS
 from genai_labs.system import files
 
 FILE = "lessons.json"
@@ -59,6 +59,11 @@ def checked(rows: Any) -> list[dict[str, Any]]:
         if (row.get("lab"), row.get("holds")) != (int(row["id"].split(".")[0]), row["verdict"] == HOLDS):
             raise ValueError(f"lesson {row['id']} contradicts itself")
     return rows
+
+
+def failed_claim(row: Mapping[str, Any]) -> bool:
+    """Whether a row claims what does not hold; an open question claims nothing."""
+    return not row["holds"] and row.get("verdict") not in ANSWERS
 
 
 def order(row: Mapping[str, Any]) -> tuple[int, int, str]:

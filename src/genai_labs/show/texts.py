@@ -64,14 +64,14 @@ def mark_changes(text: str, reference: str) -> Pieces:
     for kind, _, _, start, end in difflib.SequenceMatcher(None, theirs, ours, autojunk=False).get_opcodes():
         if kind in ("insert", "replace"):
             changed.update(place for place in range(start, end) if ours[place])
-    return _joined(re.findall(r"\s+|\S+", text), changed)
+    return join_pieces(re.findall(r"\s+|\S+", text), changed)
 
 
 def _bare(word: str) -> str:
     return word.strip(string.punctuation).casefold()
 
 
-def _joined(parts: list[str], changed: set[int]) -> Pieces:
+def join_pieces(parts: list[str], changed: set[int]) -> Pieces:
     """Neighbouring words of the same kind as one piece; the space between two marked words is marked too."""
     pieces: Pieces = []
     place = -1
@@ -100,20 +100,20 @@ def _check_columns(texts: Mapping[str, list[str]], reference: str | None) -> Non
 
 
 def _html_columns(titles: list[str], rows: list[dict[str, Pieces]], note: str) -> str:
-    cells = [[html_cell(_html_pieces(pieces)) for pieces in row.values()] for row in rows]
+    cells = [[html_cell(html_pieces(pieces)) for pieces in row.values()] for row in rows]
     table = html_table(titles, cells, [False] * len(titles), "table-layout:fixed;width:100%;")
     return box(table, f'<div style="{NOTE}">{escape(note)}</div>' if note else "")
 
 
-def _html_pieces(pieces: Pieces) -> str:
+def html_pieces(pieces: Pieces) -> str:
     return "".join(f"<b><u>{escape(text)}</u></b>" if mark else escape(text) for text, mark in pieces)
 
 
 def _text_columns(rows: list[dict[str, Pieces]], reference: str | None) -> str:
-    blocks = ["\n".join(f"{title}: {_text_pieces(cell)}" for title, cell in row.items()) for row in rows]
+    blocks = ["\n".join(f"{title}: {text_pieces(cell)}" for title, cell in row.items()) for row in rows]
     note = [f"(*...*: differs from {reference!r})"] if reference else []
     return "\n\n".join([*blocks, *note])
 
 
-def _text_pieces(pieces: Pieces) -> str:
+def text_pieces(pieces: Pieces) -> str:
     return "".join(f"*{text}*" if mark else text for text, mark in pieces)

@@ -14,6 +14,8 @@ SMALLER = "smaller than claimed"
 NOT_SHOWN = "not shown"
 OPPOSITE = "the opposite holds"
 TOO_FEW = "too few to tell"
+HIGHER, LOWER, OPEN = "higher", "lower", "left open"  # answers to an open question, none of which is a failure
+ANSWERS = (HIGHER, LOWER, OPEN)
 
 # verdict -> (sign, colour): the sign and the words say what the colour says
 LOOKS = {
@@ -23,6 +25,9 @@ LOOKS = {
     NOT_SHOWN: ("?", "#9a6700"),
     OPPOSITE: ("\N{MULTIPLICATION SIGN}", "#b42318"),
     TOO_FEW: ("\N{HORIZONTAL ELLIPSIS}", "#57606a"),
+    HIGHER: ("\N{UPWARDS ARROW}", "#1a5fa0"),
+    LOWER: ("\N{DOWNWARDS ARROW}", "#1a5fa0"),
+    OPEN: ("\N{WHITE CIRCLE}", "#57606a"),
 }
 
 Expect = Literal["higher", "lower", "between"]
@@ -35,16 +40,20 @@ class Expectation:
 
     expect: "higher" or "lower": a lies above or below b by at_least or more; "between": a - b, or a itself,
     lies within bounds, where None leaves a side open. level: one score is measured and not a difference, so
-    that at_least, not 0, parts the claim from its opposite.
+    that at_least, not 0, parts the claim from its opposite. answers: of an open question, which claims nothing: what an
+    effect above 0 says, and what one below 0 says.
     """
 
     expect: Expect = "higher"
     at_least: float = 0.0
     bounds: Bounds | None = None
     level: bool = False
+    answers: tuple[str, str] | None = None
 
     def judge(self, interval: Interval) -> tuple[str, str]:
         """The verdict, and the reason for it in a sentence."""
+        if self.answers is not None:
+            return _answer(interval, *self.answers)
         if self.bounds is not None:
             return _judge_bounds(interval, self.bounds)
         if self.level:
@@ -74,6 +83,14 @@ def _judge_difference(interval: Interval, sign: int, at_least: float) -> tuple[s
     if far < at_least:
         return SMALLER, f"There is a difference, but a smaller one than the claimed {claimed}."
     return NOT_SHOWN, f"There is a difference, but whether it reaches the claimed {claimed} is open."
+
+
+def _answer(interval: Interval, higher: str, lower: str) -> tuple[str, str]:
+    if interval.low > 0:
+        return HIGHER, f"{higher}: the whole interval lies above 0."
+    if interval.high < 0:
+        return LOWER, f"{lower}: the whole interval lies below 0."
+    return OPEN, "The interval contains 0, so this run does not tell."
 
 
 def _judge_level(interval: Interval, at_least: float) -> tuple[str, str]:
