@@ -32,7 +32,7 @@ def test_exemplars_template_and_beginning_reach_the_model(reader: tuple[Any, Any
     plain = playground.play(*reader, ROWS, tokens=20)
     shown = playground.play(*reader, ROWS, tokens=20, exemplars=[prompts.Exemplar("A: Hi.\nB: Bye.", "They part.")])
     other = playground.play(*reader, ROWS, tokens=20, template="{dialogue}", begun="#Person1#")
-    lengths = [int(card.text.split("prompt: ")[1].split(" of ")[0]) for card in (plain, shown, other)]
+    lengths = [int(card.text.split("Prompt: ")[1].split(" of ")[0]) for card in (plain, shown, other)]
     assert lengths[1] > lengths[0] > lengths[2]
     assert "next token after '#Person1#'" in other.text
 

@@ -67,7 +67,7 @@ def play(
     candidates = generation.next_token_probabilities(model, tokenizer, fitted.prompt, begun, temperature or 1.0)
     kept = kept_candidates(candidates, top_k, top_p) if temperature else candidates
     length = len(tokenizer(fitted.prompt)["input_ids"])
-    notes = [f"prompt: {length:,} of {tokenizer.model_max_length:,} tokens", *([fitted.note] if fitted.note else [])]
+    notes = [f"Prompt: {length:,} of {tokenizer.model_max_length:,} tokens", *([fitted.note] if fitted.note else [])]
     how = f"temperature {temperature:g}, top-k {top_k or 'off'}, top-p {top_p:g}, seed {seed}"
     notes.append(how if temperature else "greedy decoding")
     return _card(

@@ -26,7 +26,7 @@ def show_dialogue(dialogue: str, summary: str | Sequence[str] | None = None) -> 
 
 
 def _split_turn(line: str) -> tuple[str, str]:
-    match = re.match(r"\s*(#Person\d+#):\s*(.*)", line)
+    match = re.match(r"\s*(#Person\d+#|\w[\w .'-]{0,24}):\s+(.*)", line)
     return (match[1], match[2]) if match else ("", line.strip())
 
 
