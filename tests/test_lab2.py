@@ -63,3 +63,25 @@ def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
     assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.sweep_page(stored)
     assert set(sweep.SHOWN) <= {r["name"] for r in stored["results"]}
     assert "LoRA" in repr(sweep.plot(stored)) or "decoder" in repr(sweep.plot(stored))
+
+
+def test_the_front_holds_what_no_other_training_beats_in_both() -> None:
+    def made(name: str, rouge1: float, lost: float) -> dict[str, Any]:
+        return {"name": name, "rouge1": [rouge1, rouge1 - 0.01, rouge1 + 0.01], "lost": {"a": lost, "b": lost}}
+
+    results = [
+        made("base", 0.4, 0.0),
+        made("beaten by base", 0.3, 0.0),
+        made("best", 0.8, 0.3),
+        made("as good, more lost", 0.8, 0.4),
+        made("middle", 0.7, 0.1),
+        made("beaten by middle", 0.6, 0.2),
+    ]
+    assert sweep.front({"results": results}) == ["base", "middle", "best"]
+    stored = sweep.read_sweep()
+    drawn = repr(sweep.plot_front(stored))
+    assert all(f" {r['rouge1'][0]:.2f} [" in drawn for r in stored["results"])
+    assert "attention layers of the decoder, rank 16: " in drawn
+    on = sweep.front(stored)
+    assert on[0] == "base"
+    assert max(stored["results"], key=lambda r: r["rouge1"][0])["name"] == on[-1]

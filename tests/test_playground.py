@@ -20,7 +20,7 @@ def reader() -> tuple[Any, Any]:
 
 def test_it_writes_what_the_lab_writes(reader: tuple[Any, Any]) -> None:
     (summary,) = generation.generate(*reader, [prompts.zero_shot(ROWS[1].dialogue)], generation.greedy(40))
-    card = playground.play(*reader, ROWS, dialogue=1, tokens=40)
+    card = playground.try_out(*reader, ROWS, dialogue=1, tokens=40)
     assert f"Written: {summary}" in card.text.replace("*", "")
     assert ROWS[1].dialogue in card.text
     assert ROWS[1].references[0] in card.text
@@ -29,9 +29,9 @@ def test_it_writes_what_the_lab_writes(reader: tuple[Any, Any]) -> None:
 
 
 def test_exemplars_template_and_beginning_reach_the_model(reader: tuple[Any, Any]) -> None:
-    plain = playground.play(*reader, ROWS, tokens=20)
-    shown = playground.play(*reader, ROWS, tokens=20, exemplars=[prompts.Exemplar("A: Hi.\nB: Bye.", "They part.")])
-    other = playground.play(*reader, ROWS, tokens=20, template="{dialogue}", begun="#Person1#")
+    plain = playground.try_out(*reader, ROWS, tokens=20)
+    shown = playground.try_out(*reader, ROWS, tokens=20, exemplars=[prompts.Exemplar("A: Hi.\nB: Bye.", "They part.")])
+    other = playground.try_out(*reader, ROWS, tokens=20, template="{dialogue}", begun="#Person1#")
     lengths = [int(card.text.split("Prompt: ")[1].split(" of ")[0]) for card in (plain, shown, other)]
     assert lengths[1] > lengths[0] > lengths[2]
     assert "next token after '#Person1#'" in other.text
@@ -39,7 +39,7 @@ def test_exemplars_template_and_beginning_reach_the_model(reader: tuple[Any, Any
 
 def test_own_dialogues_keep_their_names_and_have_no_scores(reader: tuple[Any, Any]) -> None:
     solved = prompts.choose_exemplars(data.load_split(load_profile("mini").dataset, "train"), 1, 0)
-    card = playground.play(*reader, ROWS, dialogue=OWN, exemplars=solved)
+    card = playground.try_out(*reader, ROWS, dialogue=OWN, exemplars=solved)
     assert "Anna" in card.text.split("Written:")[1].split("\n")[0]
     assert "There is no reference" in card.text
     assert "ROUGE" not in card.text
@@ -48,7 +48,7 @@ def test_own_dialogues_keep_their_names_and_have_no_scores(reader: tuple[Any, An
 
 def test_a_seed_repeats_a_sample_and_temperature_changes_it(reader: tuple[Any, Any]) -> None:
     one, again, another = (
-        playground.play(*reader, ROWS, seed=seed, temperature=1.5, tokens=30).text for seed in (1, 1, 2)
+        playground.try_out(*reader, ROWS, seed=seed, temperature=1.5, tokens=30).text for seed in (1, 1, 2)
     )
     assert one == again
     assert one.split("Written:")[1].split("\n")[0] != another.split("Written:")[1].split("\n")[0]
@@ -92,5 +92,5 @@ def test_a_knob_that_makes_no_sense_is_answered_in_words(
     knobs: dict[str, Any], words: str, reader: tuple[Any, Any]
 ) -> None:
     with pytest.raises(LabError) as caught:
-        playground.play(*reader, ROWS, **knobs)
+        playground.try_out(*reader, ROWS, **knobs)
     assert words in str(caught.value)

@@ -22,6 +22,7 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile
 from genai_labs.paths import RESULTS
 from genai_labs.prompting import generation, prompts
+from genai_labs.prompting.figures import sweep_plot
 from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
 from genai_labs.show import display
@@ -134,6 +135,30 @@ def plot(record: dict[str, Any]) -> display.Plot:
     lines = {place: [found[lora_name(rank, place)] for rank in RANKS] for place in PLACES}
     lines["full fine-tuning"] = [found["full"]] * len(RANKS)
     return display.line_with_band(RANKS, lines, "rank", "ROUGE-1 F (validation dialogues)")
+
+
+def lost_on_average(result: dict[str, Any]) -> float:
+    """What a training of the record lost on other tasks, the mean of the tasks, in grades from 0 to 1."""
+    return float(np.mean(list(result["lost"].values())))
+
+
+def front(record: dict[str, Any]) -> list[str]:
+    """The Pareto front: trainings than which no other has more ROUGE-1 and has lost less, by what was lost."""
+    found = sorted((lost_on_average(r), -r["rouge1"][0], r["name"]) for r in record["results"])
+    best = [max((-other for _, other, _ in found[:place]), default=-1.0) for place in range(len(found))]
+    return [name for (_, score, name), before in zip(found, best, strict=True) if -score > before]
+
+
+def plot_front(record: dict[str, Any]) -> display.Plot:
+    """Each training in the plane of what it lost and its ROUGE-1, one mark for each kind."""
+    families: dict[str, dict[str, Any]] = {}
+    for r in record["results"]:
+        kind, label = "all weights, with replay" if r.get("replayed") else "all weights, or none", r["name"]
+        if label.startswith("LoRA, "):
+            _, label, kind = label.split(", ")  # as lora_name makes it
+        lost = lost_on_average(r)
+        families.setdefault(kind, {})[label] = ((lost, lost, lost), tuple(r["rouge1"]))
+    return sweep_plot(families, "lost on other tasks (mean of four grades, 0 to 1)", "ROUGE-1 F (validation dialogues)")
 
 
 def sweep_page(record: dict[str, Any]) -> str:

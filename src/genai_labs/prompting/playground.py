@@ -27,7 +27,7 @@ from genai_labs.show.texts import Pieces, html_pieces, join_pieces, show_dialogu
 BARS = 5  # candidates for the next token that are shown
 
 
-def play(
+def try_out(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[Row],

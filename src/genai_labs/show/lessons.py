@@ -149,7 +149,7 @@ def _measure(
         clusters=groups,
         p=float(f"{p:.3g}"),
         guess=guess_for(id),
-        sides=None if b is None or not count else (_mean(a), _mean(b)),
+        sides=None if b is None or not count else (_mean_score(a), _mean_score(b)),
         **settings,
     )
     _measured[id] = result
@@ -198,7 +198,7 @@ def _check_claim(id: str, expect: str, at_least: float, bounds: Bounds | None, s
         raise LabError(f"Lesson {id} cannot be measured: {problem}. Mend the call of lesson().")
 
 
-def _mean(scores: ArrayLike) -> float:
+def _mean_score(scores: ArrayLike) -> float:
     return round(float(np.mean(np.asarray(scores, float))), DECIMALS) + 0.0
 
 

@@ -53,7 +53,7 @@ class Expectation:
     def judge(self, interval: Interval) -> tuple[str, str]:
         """The verdict, and the reason for it in a sentence."""
         if self.answers is not None:
-            return _answer(interval, *self.answers)
+            return _judge_question(interval, *self.answers)
         if self.bounds is not None:
             return _judge_bounds(interval, self.bounds)
         if self.level:
@@ -85,7 +85,7 @@ def _judge_difference(interval: Interval, sign: int, at_least: float) -> tuple[s
     return NOT_SHOWN, f"There is a difference, but whether it reaches the claimed {claimed} is open."
 
 
-def _answer(interval: Interval, higher: str, lower: str) -> tuple[str, str]:
+def _judge_question(interval: Interval, higher: str, lower: str) -> tuple[str, str]:
     if interval.low > 0:
         return HIGHER, f"{higher}: the whole interval lies above 0."
     if interval.high < 0:
