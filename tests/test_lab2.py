@@ -81,7 +81,7 @@ def test_the_front_holds_what_no_other_training_beats_in_both() -> None:
     stored = sweep.read_sweep()
     drawn = repr(sweep.plot_front(stored))
     assert all(f" {r['rouge1'][0]:.2f} [" in drawn for r in stored["results"])
-    assert "attention layers of the decoder, rank 16: " in drawn
+    assert "LoRA, attention layers, rank 16: " in drawn
     on = sweep.front(stored)
     assert on[0] == "base"
     assert max(stored["results"], key=lambda r: r["rouge1"][0])["name"] == on[-1]

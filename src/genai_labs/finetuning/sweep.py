@@ -153,9 +153,10 @@ def plot_front(record: dict[str, Any]) -> display.Plot:
     """Each training in the plane of what it lost and its ROUGE-1, one mark for each kind."""
     families: dict[str, dict[str, Any]] = {}
     for r in record["results"]:
-        kind, label = "all weights, with replay" if r.get("replayed") else "all weights, or none", r["name"]
+        kind, label = "with replay" if r.get("replayed") else "all weights", r["name"]
         if label.startswith("LoRA, "):
-            _, label, kind = label.split(", ")  # as lora_name makes it
+            _, label, place = label.split(", ")  # as lora_name makes it
+            kind = "LoRA, " + place.removesuffix(" of the decoder").removesuffix(" of encoder and decoder")
         lost = lost_on_average(r)
         families.setdefault(kind, {})[label] = ((lost, lost, lost), tuple(r["rouge1"]))
     return sweep_plot(families, "lost on other tasks (mean of four grades, 0 to 1)", "ROUGE-1 F (validation dialogues)")
