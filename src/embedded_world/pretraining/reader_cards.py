@@ -121,7 +121,7 @@ Made by `{record["command"]}` (seed {record["seed"]}). Licence: Apache-2.0.
 ## How well it reads
 One shot, tags style, greedy; means with 95 % intervals. `known`: acts that training met, about two in five in phrasings that
 it did not; `unseen`: pairs of acts in a row, and words in their slots, that no training dialogue was composed of (the words may stand in a
-phrasing or in a dialogue written by hand); `written by hand`: free English.
+phrasing or in a dialogue written by hand); `written by hand`: free English, by a large language model, each dialogue on its own.
 
 {table(("", *sets), [*scores, *best])}
 
