@@ -98,3 +98,11 @@ def test_a_note_question_is_answered_in_its_notes(rng: random.Random) -> None:
         example = tasks.note_question(rng)
         assert "{" not in example.source + example.target
         assert example.target.lower() in example.source.lower()
+
+
+def test_the_new_wordings_were_in_no_training() -> None:
+    trained = [prompts.INSTRUCTIONS[name] for name in tasks.TRAINED_INSTRUCTIONS]
+    assert len(set(prompts.NEW_WORDINGS)) == 20
+    assert all(wording.count("{dialogue}") == 1 for wording in prompts.NEW_WORDINGS)
+    around = [[part.strip() for part in wording.split("{dialogue}")] for wording in (*trained, *prompts.NEW_WORDINGS)]
+    assert len({tuple(parts) for parts in around}) == len(around)

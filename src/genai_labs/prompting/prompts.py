@@ -24,6 +24,29 @@ INSTRUCTIONS: dict[str, str] = {
     "gist": "{dialogue}\n\nPut the gist of this exchange in a few words.",
 }
 UNSEEN_INSTRUCTION = "gist"
+# Twenty ways to ask for the same, written down before any of them was tried; the model was trained on none of them.
+NEW_WORDINGS: tuple[str, ...] = (
+    "Summarize this dialogue:\n\n{dialogue}",
+    "Give me a summary of the dialogue below.\n\n{dialogue}",
+    "{dialogue}\n\nSum up this talk.",
+    "What follows is a conversation. Condense it.\n\n{dialogue}",
+    "{dialogue}\n\nTL;DR:",
+    "Read this and say what happened:\n\n{dialogue}",
+    "{dialogue}\n\nIn short, what did they say to each other?",
+    "Please write down the main points of this conversation.\n\n{dialogue}\n\nMain points:",
+    "{dialogue}\n\nHow would you report this to somebody who was not there?",
+    "Conversation:\n{dialogue}\n\nReport of the conversation:",
+    "{dialogue}\n\nWhat is this about, in one or two sentences?",
+    "You are a secretary. Take the minutes of this talk.\n\n{dialogue}\n\nMinutes:",
+    "{dialogue}\n\nRetell this in your own words.",
+    "Abstract the following dialogue.\n\n{dialogue}\n\nAbstract:",
+    "{dialogue}\n\nWho wanted what, and how did it end?",
+    "Write a note about this conversation for the file.\n\n{dialogue}\n\nNote:",
+    "{dialogue}\n\nGive the key information of this exchange.",
+    "Shorten the dialogue to its essentials:\n\n{dialogue}\n\nEssentials:",
+    "{dialogue}\n\nTell me briefly what these two talked about.",
+    "Dialogue: {dialogue}\n\nBrief account:",
+)
 DEFAULT_INSTRUCTION = "plain"
 
 TOPIC_PROMPT = "{dialogue}\n\nWhat is the topic of this conversation?"
