@@ -387,6 +387,7 @@ def index() -> Callable[[int], int]:
 
 # -------------------------------------------------------------------------------------------------------- the worlds
 
+LUCKY: Names = {"lucky": {"kind": np.zeros(1)}}  # of the cell before, which asks for reports and finds none here
 WITHOUT = [
     World("3.1", "the reward model knows words alone", lambda: challenged(toxicity.keyword_toxicity), NO_CHANGE, True),
     World("3.1", "it mends few mistakes of the list", lambda: challenged(read_better(0.1)), SMALLER, True),
@@ -402,9 +403,8 @@ WITHOUT = [
     World("3.5", "few summaries insult", lambda: summarized(before=mixed(2, insulting, neutral)), SMALLER),
     World("3.6", "nothing was learned", lambda: summarized(after=insulting), OPPOSITE),
     World("3.6", "only the reward model is deceived", lambda: summarized(after=insulting_otherwise), OPPOSITE),
-    World("3.6", "half of it was learned", lambda: summarized(after=mixed(5, insulting, neutral)), OPPOSITE),
+    World("3.6", "half of it was learned", lambda: summarized(after=mixed(5, insulting, neutral)), NO_CHANGE),
     World("3.7", "summaries get longer for nothing", lambda: summarized(after=longer), OPPOSITE),
-    World("3.8", "polite ones get longer for nothing", lambda: summarized(others=longer), OPPOSITE),
     World("3.9", "it learned to keep quiet", lambda: summarized(after=silent), NO_CHANGE),
     World("3.9", "two in ten are reported", lambda: summarized(after=mixed(2, neutral, silent)), NOT_SHOWN),
     World("3.9", "it reported before, too", lambda: summarized(before=all_wrong), NO_CHANGE),
@@ -426,10 +426,9 @@ WITHOUT = [
     World("3.16", "it finds few", lambda: searched(lambda n: n - (n % 10 > 3)), SMALLER),
     World("3.17", "reports name the wrong speaker", lambda: summarized(after=wrong_speaker), OPPOSITE),
     World("3.17", "half of them do", lambda: summarized(after=mixed(5, wrong_speaker, neutral)), OPPOSITE),
-    World("3.17", "nothing is reported", lambda: summarized(after=silent), OPPOSITE),
     World("3.18", "reports are of another kind", lambda: summarized(after=wrong_kind), OPPOSITE, True),
     World("3.18", "half of them are", lambda: summarized(after=mixed(5, wrong_kind, neutral)), NOT_SHOWN, True),
-    World("3.18", "nothing is reported", lambda: summarized(after=silent), OPPOSITE, True),
+    World("3.18", "nothing is reported", lambda: summarized(after=silent) | LUCKY, OPPOSITE),
 ]
 
 WITH = [
@@ -440,7 +439,6 @@ WITH = [
     World("3.5", "the policy insults", lambda: summarized()),
     World("3.6", "insults become reports", lambda: summarized()),
     World("3.7", "they do, and polite summaries get worse", lambda: summarized(others=longer)),
-    World("3.8", "polite summaries stay, and others get worse", lambda: summarized(after=longer)),
     World("3.9", "it reports something, true or not", lambda: summarized(after=all_wrong)),
     World("3.10", "the dialogues hold a quarrel", lambda: summarized()),
     World("3.11", "it writes the same about all", lambda: hacked(same_for_all)),
@@ -492,6 +490,9 @@ def test_a_lesson_holds_where_its_effect_is_large(world: World, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("id", "first", "then", "answer"),
     [
+        ("3.8", longer, polite, HIGHER),
+        ("3.8", polite, longer, LOWER),
+        ("3.8", polite, polite, OPEN),
         ("3.19", polite, rude, HIGHER),
         ("3.19", rude, polite, LOWER),
         ("3.19", polite, polite, OPEN),
