@@ -238,6 +238,22 @@ def test_a_card_that_varies_is_compared_by_its_words_and_verdict(monkeypatch: py
     assert compared(BETTER, at_least=0.05) != compared(BETTER, at_least=0.06)
 
 
+def test_the_answer_to_an_open_question_is_not_compared_and_all_around_it_is() -> None:
+    patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8"))
+
+    def compared(a: NDArray[np.float64], asked: str = "Which wins?") -> list[str]:
+        answers = ("The first wins", "The second wins")
+        made = open_question("1.4", asked, a, BASE, answers=answers, metric="F", show=False, varies=True)
+        texts = [made.card.text, made.card.html, lessons_table().html]
+        for regex, replacement in patterns:
+            texts = [re.sub(regex, replacement, text) for text in texts]
+        return texts
+
+    noise = np.random.default_rng(3).normal(0, 0.1, len(BASE))
+    assert compared(BASE + 0.1 + noise) == compared(BASE - 0.1 + noise) == compared(BASE + noise - noise.mean())
+    assert compared(BETTER) != compared(BETTER, "Which loses?")
+
+
 def test_a_zero_has_no_minus_sign() -> None:
     tiny = RNG.normal(0, 1e-4, 50) - 1e-5
     card = lesson("1.1", "Nothing.", tiny, BASE[:50] * 0, metric="m", digits=2, show=False).card
@@ -353,7 +369,7 @@ def test_an_open_question_is_answered_by_the_side_on_which_the_interval_lies(
 
 
 def test_an_open_question_stays_open_where_the_interval_contains_0() -> None:
-    noise = RNG.normal(0, 1, 100)
+    noise = np.random.default_rng(3).normal(0, 1, 100)
     asked = open_question(
         "1.1", "Which wins?", noise - noise.mean(), answers=("A wins", "B wins"), metric="m", show=False
     )
@@ -364,7 +380,7 @@ def test_an_open_question_stays_open_where_the_interval_contains_0() -> None:
 
 
 def test_an_answer_that_is_not_sure_beside_all_others_is_left_open_in_the_table() -> None:
-    close = RNG.normal(0, 1, 100)
+    close = np.random.default_rng(3).normal(0, 1, 100)
     close += 2.1 * close.std() / 10 - close.mean()
     open_question("1.1", "Above 0?", close, answers=("Yes", "No"), metric="m", show=False)
     for number in range(2, 8):
