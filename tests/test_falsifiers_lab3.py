@@ -487,26 +487,31 @@ def test_a_lesson_holds_where_its_effect_is_large(world: World, tmp_path: Path) 
         assert found.clusters < found.interval.n
 
 
-@pytest.mark.parametrize(
-    ("id", "first", "then", "answer"),
-    [
-        ("3.8", longer, polite, HIGHER),
-        ("3.8", polite, longer, LOWER),
-        ("3.8", polite, polite, OPEN),
-        ("3.19", polite, rude, HIGHER),
-        ("3.19", rude, polite, LOWER),
-        ("3.19", polite, polite, OPEN),
-        ("3.20", misinformed, polite, HIGHER),
-        ("3.20", polite, misinformed, LOWER),
-        ("3.20", polite, polite, OPEN),
-    ],
-)
+# Of each open question: what polite summaries were before and after, and the answer that this gives.
+ASKED: list[tuple[str, Summary, Summary, str]] = [
+    ("3.8", longer, polite, HIGHER),
+    ("3.8", polite, longer, LOWER),
+    ("3.8", polite, polite, OPEN),
+    ("3.19", polite, rude, HIGHER),
+    ("3.19", rude, polite, LOWER),
+    ("3.19", polite, polite, OPEN),
+    ("3.20", misinformed, polite, HIGHER),
+    ("3.20", polite, misinformed, LOWER),
+    ("3.20", polite, polite, OPEN),
+]
+
+
+@pytest.mark.parametrize(("id", "first", "then", "answer"), ASKED)
 def test_an_open_question_gets_the_answer_of_its_world(
     id: str, first: Summary, then: Summary, answer: str, tmp_path: Path
 ) -> None:
     names = summarized(others=then) | {"before": outcome(insulting, first)}
-    assert id in question_ids(LAB)
     assert measured(LAB, id, names, tmp_path).verdict == answer
+
+
+def test_every_open_question_is_asked_where_each_answer_is_right() -> None:
+    answers = {id: {answer for each, _, _, answer in ASKED if each == id} for id in question_ids(LAB)}
+    assert answers == dict.fromkeys((id for id, *_ in ASKED), {HIGHER, LOWER, OPEN})
 
 
 def test_every_lesson_of_the_lab_has_a_falsifier() -> None:

@@ -38,7 +38,7 @@ def test_toxicity_falls_by_60_percent_and_rouge_stays(record: dict[str, Any]) ->
     # Lesson 3.6 measures what is left minus 40 % of what was there; 3.7 and 3.8 ROUGE-1 after minus before.
     assert all(seed["high"] < 0 and seed["n"] >= 90 for seed in measured(record, "3.6"))
     assert all(seed["low"] > -0.02 for seed in measured(record, "3.7"))
-    assert all(abs(seed["effect"]) < 0.02 for seed in measured(record, "3.8"))
+    assert all(seed["low"] > -0.035 and abs(seed["effect"]) < 0.02 for seed in measured(record, "3.8"))
     assert all(seed["low"] > 0 for seed in measured(record, "3.9"))
     assert all(seed["high"] < 0 for seed in measured(record, "3.11"))
 
