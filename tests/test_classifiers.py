@@ -63,7 +63,6 @@ def test_reward_model_and_judge_are_different_models() -> None:
         assert set(tokenizer(["a b"])) == {"input_ids", "attention_mask"}
 
 
-@pytest.mark.slow
 def test_reward_model_and_judge_were_trained_on_no_common_text() -> None:
     reward, judge = ({row.text for row in texts.texts_of(plan.split)} for plan in classifiers.PLANS)
     assert reward

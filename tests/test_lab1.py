@@ -51,6 +51,8 @@ def test_swapping_few_shot_for_zero_shot_is_caught(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (copy / "data").symlink_to(DATA)
+    sound = nbval(notebook, copy / "src")
+    assert sound.returncode == 0, sound.stdout[-3000:]
     prompts = copy / "src" / "genai_labs" / "prompting" / "prompts.py"
     text = prompts.read_text(encoding="utf-8")
     broken = text.replace(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from transformers import GenerationConfig
 
 from genai_labs.errors import LabError
 from genai_labs.loading import data, models
@@ -57,11 +58,16 @@ def test_a_seed_repeats_a_sample_and_temperature_changes_it(reader: tuple[Any, A
 
 def test_top_k_and_top_p_keep_the_likeliest_and_share_out_what_is_left() -> None:
     candidates = [("a", 0.5), ("b", 0.3), ("c", 0.15), ("d", 0.05)]
-    assert dict(playground.kept_candidates(candidates)) == pytest.approx(dict(candidates))
-    assert dict(playground.kept_candidates(candidates, top_k=2)) == pytest.approx({"a": 0.625, "b": 0.375})
-    assert dict(playground.kept_candidates(candidates, top_p=0.6)) == pytest.approx({"a": 0.625, "b": 0.375})
-    assert dict(playground.kept_candidates(candidates, top_p=0.5)) == {"a": 1.0}
-    assert [token for token, _ in playground.kept_candidates(candidates, top_k=3, top_p=0.9)] == ["a", "b", "c"]
+
+    def kept(top_k: int = 0, top_p: float = 1.0) -> dict[str, float]:
+        config = GenerationConfig(do_sample=True, top_k=top_k, top_p=top_p)
+        return dict(playground.kept_candidates(candidates, config))
+
+    assert kept() == pytest.approx(dict(candidates))
+    assert kept(top_k=2) == pytest.approx({"a": 0.625, "b": 0.375})
+    assert kept(top_p=0.6) == pytest.approx({"a": 0.625, "b": 0.375})
+    assert kept(top_p=0.4) == {"a": 1.0}
+    assert list(kept(top_k=3, top_p=0.9)) == ["a", "b", "c"]
 
 
 def test_words_are_marked_that_carry_content_and_do_not_stand_in_the_dialogue() -> None:

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
+import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of, as_text, as_whole_number
 from genai_labs.loading.data import Row
-from genai_labs.prompting import generation, prompts
+from genai_labs.prompting import decoding, generation, prompts
 from genai_labs.prompting.speakers import with_tags
 from genai_labs.scoring.content import content_f1, content_words, grounded
 from genai_labs.scoring.metrics import rouge_scores
@@ -65,7 +66,7 @@ def try_out(
         )
     summary = generation.generate(model, tokenizer, [fitted.prompt], config, seed=seed, progress=False)[0]
     candidates = generation.next_token_probabilities(model, tokenizer, fitted.prompt, begun, temperature or 1.0)
-    kept = kept_candidates(candidates, top_k, top_p) if temperature else candidates
+    kept = kept_candidates(candidates, config) if temperature else candidates
     length = len(tokenizer(fitted.prompt)["input_ids"])
     notes = [f"Prompt: {length:,} of {tokenizer.model_max_length:,} tokens", *([fitted.note] if fitted.note else [])]
     how = f"temperature {temperature:g}, top-k {top_k or 'off'}, top-p {top_p:g}, seed {seed}"
@@ -81,20 +82,14 @@ def try_out(
     )
 
 
-def kept_candidates(
-    candidates: Sequence[tuple[str, float]], top_k: int = 0, top_p: float = 1.0
-) -> list[tuple[str, float]]:
+def kept_candidates(candidates: Sequence[tuple[str, float]], config: GenerationConfig) -> list[tuple[str, float]]:
     """The candidates that top-k and top-p leave, their probabilities divided by the sum of what is left.
 
-    candidates: tokens with probabilities, falling. top_k: 0 keeps all. top_p: the fewest whose sum reaches it are kept.
+    candidates: tokens with probabilities, at the temperature of ``config`` already.
     """
-    kept: list[tuple[str, float]] = []
-    for token, probability in candidates[: top_k or None]:
-        kept.append((token, probability))
-        if sum(share for _, share in kept) >= top_p:
-            break
-    total = sum(share for _, share in kept)
-    return [(token, share / total) for token, share in kept]
+    tokens, probabilities = zip(*candidates, strict=True)
+    left = decoding.cut(torch.tensor([probabilities]).log(), config)[0].softmax(-1).tolist()
+    return [(token, share) for token, share in zip(tokens, left, strict=True) if share]
 
 
 def mark_ungrounded(summary: str, dialogue: str) -> Pieces:
