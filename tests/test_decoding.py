@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from genai_labs.finetuning import lora
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.prompting import decoding, generation, prompts
+from genai_labs.prompting import decoding, encoding, generation, prompts
 from tests.variants import Variant, assert_noticed
 
 PROMPTS = 500
@@ -69,7 +69,7 @@ def dialogues(count: int) -> tuple[Tensor, Tensor]:
     asked = prompts.fit_all(prompts.zero_shot, [row.dialogue for row in rows], tokenizer)
     ids = sorted(tokenizer(asked)["input_ids"], key=len)
     with torch.inference_mode():
-        return generation._read(model, tokenizer.pad_token_id, ids, lambda _: None)
+        return encoding.read_prompts(model, tokenizer.pad_token_id, ids, lambda _: None)
 
 
 def settings(model: PreTrainedModel, **options: Any) -> GenerationConfig:
@@ -288,7 +288,7 @@ def check_beams_and_penalties_are_those_of_transformers() -> None:
 def read_of(asked: list[str]) -> tuple[Tensor, Tensor]:
     model, tokenizer = mini()
     with torch.inference_mode():
-        return generation._read(model, 0, tokenizer(asked)["input_ids"], lambda _: None)
+        return encoding.read_prompts(model, 0, tokenizer(asked)["input_ids"], lambda _: None)
 
 
 CHECKS: tuple[Callable[[], None], ...] = (

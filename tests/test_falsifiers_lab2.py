@@ -160,7 +160,7 @@ def changed(module: Any, **names: Any) -> Any:
     return SimpleNamespace(**vars(module) | names)
 
 
-def run_of(method: Literal["full", "lora"], model: Model) -> Any:
+def run_of(method: Literal["full", "lora", "prompt"], model: Model) -> Any:
     """As much of a fine-tuning as the lessons read of one."""
     return SimpleNamespace(plan=Plan(method=method), model=model)
 
@@ -324,6 +324,12 @@ def lora_beside_full(strength: Strength, folder: Path) -> dict[str, Any]:
     return having_run(first_cells(base=writes("poor"), **runs), ADD_BASE, ADD_FULL, ADD_LORA)
 
 
+def soft_prompt(strength: Strength, folder: Path) -> dict[str, Any]:
+    """2.19. None: the vectors say nothing. Little: with them summaries say too much."""
+    runs = {"full": run_of("full", writes("good")), "soft": run_of("prompt", writes(KINDS[strength]))}
+    return having_run(first_cells(base=writes("poor"), **runs), ADD_BASE, ADD_FULL, 'board.add("soft prompt", ')
+
+
 def forgetting_by(
     full: Mapping[str, float], lora_on: Mapping[str, float], stuck: bool = False, **names: Any
 ) -> dict[str, Any]:
@@ -399,6 +405,7 @@ CASES = [
     Case("2.13", replay, OPPOSITE, OPPOSITE),
     Case("2.14", two_adapters, NO_CHANGE, SMALLER),
     Case("2.16", like_one_shot, OPPOSITE, OPPOSITE),
+    Case("2.19", soft_prompt, OPPOSITE, OPPOSITE),
 ]
 FALSIFIERS = [pytest.param(case, id=case.id, marks=pytest.mark.falsifies(case.id)) for case in CASES]
 

@@ -15,7 +15,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from genai_labs.errors import LabError
 from genai_labs.loading import checksums, data, models, sources
 from genai_labs.loading.profiles import PROFILES, load_profile
-from genai_labs.prompting import generation, prompts
+from genai_labs.prompting import encoding, generation, prompts
 from genai_labs.show.scoreboard import BEST_BASELINE, Scoreboard
 from tests.variants import Variant, assert_noticed
 
@@ -94,7 +94,7 @@ def test_attention_to_the_prompt_is_a_distribution(loaded: Loaded, rows: list[da
 
 
 def test_long_prompts_are_read_in_smaller_groups() -> None:
-    assert list(generation._groups([3, 3, 4, 9, 20], tokens=12)) == [slice(0, 3), slice(3, 4), slice(4, 5)]
+    assert list(encoding._groups([3, 3, 4, 9, 20], tokens=12)) == [slice(0, 3), slice(3, 4), slice(4, 5)]
 
 
 def test_the_tokenizer_keeps_to_t5s_conventions(loaded: Loaded) -> None:

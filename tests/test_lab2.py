@@ -56,10 +56,10 @@ def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
     plans = sweep.variants(profile, stored["seed"])
     assert [r["name"] for r in stored["results"]] == ["base", *plans]
     for r in stored["results"][1:]:
-        plan, share = plans[r["name"]]
+        variant = plans[r["name"]]
         made = Plan(**r["plan"])  # a setting that came later has its default in the record, as it was then
-        assert json.dumps(vars(made)) == json.dumps(vars(plan))
-        assert r["replayed"] == share
+        assert json.dumps(vars(made)) == json.dumps(vars(variant.plan))
+        assert (r["replayed"], r["padded"]) == (variant.replayed, variant.padded)
     assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.sweep_page(stored)
     assert set(sweep.SHOWN) <= {r["name"] for r in stored["results"]}
     assert "LoRA" in repr(sweep.plot(stored)) or "decoder" in repr(sweep.plot(stored))

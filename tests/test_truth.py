@@ -1,14 +1,16 @@
 """Who did what and how it ended: the rules on small records, and how often they agree with a reader."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from genai_labs.errors import LabError
-from genai_labs.paths import ROOT
-from genai_labs.scoring.truth import clauses, exchanged, how_it_ended, verdicts, who_did_what
+from genai_labs.loading import data
+from genai_labs.paths import READING, ROOT
+from genai_labs.scoring.truth import clauses, exchanged, how_it_ended, truths, verdicts, who_did_what
 
 RECORD: list[dict[str, Any]] = [
     {
@@ -92,3 +94,15 @@ def test_the_rules_agree_with_a_reader() -> None:
     assert len(judged) == 200
     assert np.mean(agreed[True]) >= 0.89
     assert np.mean(agreed[False]) >= 0.83
+
+
+def test_records_come_in_the_order_of_the_rows_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    rows = data.load_split(READING, "test")[:3]
+    found = truths(READING, rows[::-1])
+    assert found is not None
+    lines = (READING / "truth_test.jsonl").read_text(encoding="utf-8").splitlines()[:3]
+    assert found == [json.loads(line)["told"] for line in lines][::-1]
+    assert truths(tmp_path, rows) is None
+    (tmp_path / "truth_test.jsonl").write_text(lines[0] + "\n", encoding="utf-8")
+    with pytest.raises(LabError, match=f"no record of {rows[1].id}"):
+        truths(tmp_path, rows)

@@ -28,6 +28,7 @@ from genai_labs.loading import checksums, contents, shortage, sources
 ATTENTION = ("q", "k", "v", "o")
 FEED_FORWARD = ("wi_0", "wi_1", "wo")
 ALL_LINEAR = ATTENTION + FEED_FORWARD
+ADDED = re.compile(r"lora_|prompt_encoder\.")  # in the names of parameters that an adapter or a soft prompt brought
 BASE_FILE = "base.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 Part = Literal["model", "encoder", "decoder"]
@@ -60,7 +61,7 @@ def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", see
     _check_places(base, config)
     wrapped = shared_copy(base)
     torch.manual_seed(seed)
-    with _about_checkpointing_silent():
+    with about_checkpointing_silent():
         return get_peft_model(wrapped, config, adapter_name=name)
 
 
@@ -102,14 +103,14 @@ def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
 def fingerprint(model: torch.nn.Module) -> str:
     """Hash of the base weights (64 hexadecimal digits): the same with and without adapters, on or off."""
     digest = hashlib.sha256()
-    for name, tensor in sorted((_base_name(n), p) for n, p in model.named_parameters() if "lora_" not in n):
+    for name, tensor in sorted((_base_name(n), p) for n, p in model.named_parameters() if not ADDED.search(n)):
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
 def _base_name(name: str) -> str:
-    return name.removeprefix("base_model.model.").replace(".base_layer", "")
+    return re.sub(r"^base_model\.(model\.)?", "", name).replace(".base_layer", "")
 
 
 def trainable_share(model: torch.nn.Module) -> float:
@@ -135,7 +136,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
     model, which is named.
     """
     folder = _check_base(base, folder)
-    with _damage_in_words(folder), _about_checkpointing_silent():
+    with _damage_in_words(folder), about_checkpointing_silent():
         model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
     return model
@@ -167,7 +168,7 @@ def merged(model: PeftModel) -> PreTrainedModel:
 
 
 @contextmanager
-def _about_checkpointing_silent() -> Iterator[None]:
+def about_checkpointing_silent() -> Iterator[None]:
     """peft asks for a property of the model that transformers has renamed, which a learner can do nothing about."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)

@@ -15,6 +15,8 @@ ALLOWED = {
     "batch_size": whole(1),
     "rank": whole(1),
     "alpha": above(0),
+    "virtual_tokens": whole(1, 500),
+    "pull": between(0, 1000),
     "warmup": between(0, 1),
     "dropout": between(0, 1),
     "seed": whole(0, 2**32 - 1),
@@ -25,8 +27,8 @@ ALLOWED = {
 class Plan:
     """How to fine-tune. Raises LabError for a setting that makes no sense."""
 
-    method: Literal["full", "lora"] = "full"
-    """"full" trains every weight, "lora" an adapter beside frozen weights."""
+    method: Literal["full", "lora", "prompt"] = "full"
+    """"full" trains every weight, "lora" an adapter beside frozen weights, "prompt" a soft prompt in front of them."""
     epochs: int = 3
     """How often all examples are read."""
     learning_rate: float = 1e-3
@@ -41,6 +43,11 @@ class Plan:
     """Names of the matrices that get an adapter."""
     within: lora.Part = "model"
     """Where they get one: in the whole model, in its encoder or in its decoder."""
+    virtual_tokens: int = 20
+    """Of a soft prompt: vectors that stand before every prompt and are the only thing that is trained."""
+    pull: float = 0.0
+    """After each step every weight goes back towards the base's by this times the learning rate, as a share of the way
+    (L2-SP; Li et al. 2018, https://arxiv.org/abs/1802.01483). 0: it does not."""
     warmup: float = 0.05
     """Share of all steps in which the learning rate rises."""
     dropout: float = 0.0
@@ -53,6 +60,8 @@ class Plan:
     more time, much less memory."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.method, str) or self.method not in ("full", "lora"):
-            raise LabError(f"There is no method {self.method!r}. The methods are full and lora. Choose one of them.")
+        if not isinstance(self.method, str) or self.method not in ("full", "lora", "prompt"):
+            raise LabError(
+                f"There is no method {self.method!r}. The methods are full, lora and prompt. Choose one of them."
+            )
         check(self, ALLOWED)

@@ -24,7 +24,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from genai_labs.errors import Interrupted, LabError
-from genai_labs.finetuning import lora, memory
+from genai_labs.finetuning import lora, memory, soft_prompts
 from genai_labs.finetuning.checkpoints import (
     last_checkpoint,
     load,
@@ -91,6 +91,8 @@ def model_to_train(base: PreTrainedModel, plan: Plan) -> PreTrainedModel | PeftM
     if plan.method == "lora":
         config = lora.lora_config(plan.rank, plan.alpha, plan.targets, plan.within)
         model: PreTrainedModel | PeftModel = lora.attach(base, config, seed=plan.seed)
+    elif plan.method == "prompt":
+        model = soft_prompts.attach_prompt(base, plan.virtual_tokens, plan.seed)
     else:
         _check_precision(base)
         model = copy.deepcopy(base).to(best_device()).requires_grad_(True)
@@ -139,12 +141,15 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
     """The epochs that are left, after each the validation loss and a checkpoint; at the end, the best weights."""
     plan, steps = run.plan, math.ceil(len(train) / run.plan.batch_size)
     weights = Weights(run.model)
+    start = [weight.detach().clone() for weight in weights.trained] if plan.pull else []
     optimizer = torch.optim.AdamW(weights.trained, plan.learning_rate, weight_decay=0.0, fused=True)
     state: dict[str, Any] = {"history": [], "seconds": 0.0, "gradients": 0}
     if last := last_checkpoint(run.folder):
         state = load(Path(last), run.model, optimizer)
     run.history, weights.gradients = state["history"], state["gradients"]
     weights.refresh()
+    if plan.pull:
+        pulled_back(optimizer, start, plan.pull)
     started, done = time.perf_counter() - state["seconds"], len(run.history)
     what = f"training on {run.examples} examples, {plan.epochs} epochs"
     with closing(Watch(steps * plan.epochs, what, steps * done)) as watch:
@@ -193,6 +198,18 @@ def one_epoch(
                 break
             stepped()
     return total / len(order)
+
+
+def pulled_back(optimizer: torch.optim.Optimizer, start: Sequence[torch.Tensor], pull: float) -> None:
+    """From now on, after each step, weights go back towards ``start`` by ``pull`` times the learning rate."""
+
+    @torch.no_grad()
+    def go_back(moved: torch.optim.Optimizer, *_: Any) -> None:
+        (group,) = moved.param_groups
+        for weight, origin in zip(group["params"], start, strict=True):
+            weight.lerp_(origin, min(1.0, group["lr"] * pull))
+
+    optimizer.register_step_post_hook(go_back)
 
 
 def best_epoch(history: Sequence[dict[str, float]]) -> int:

@@ -24,6 +24,7 @@ from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.batches import by_length
 from genai_labs.loading import shortage
 from genai_labs.prompting import decoding
+from genai_labs.prompting.encoding import read_prompts
 from genai_labs.system import devices
 from genai_labs.system.progress import bar
 
@@ -34,9 +35,6 @@ def greedy(tokens: int) -> GenerationConfig:
 
 
 GREEDY = greedy(60)
-# Tokens, padding counted. On a processor the encoder is fastest while its activations fit into the cache; a GPU wants
-# many at a time.
-ENCODED_AT_ONCE = {"cpu": 2560, "mps": 16_384, "cuda": 65_536}
 
 
 def generate(
@@ -151,7 +149,7 @@ def _write_all(
     with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
         drawn = {name: _draws(model, config, len(ids), seed) for name, config in configs.items()}
         for number, places in enumerate(by_length(ids, batch_size)):
-            read = _read(model, tokenizer.pad_token_id, [ids[place] for place in places], moved.update)
+            read = read_prompts(model, tokenizer.pad_token_id, [ids[place] for place in places], moved.update)
             for name, config in configs.items():
                 if seed is not None:
                     torch.manual_seed(seed + number * batch_size)
@@ -241,40 +239,6 @@ def _draws(model: PreTrainedModel, config: GenerationConfig, prompts: int, seed:
     return torch.rand(prompts, config.num_return_sequences or 1, config.max_new_tokens)
 
 
-def _read(
-    model: PreTrainedModel, pad: int, ids: Sequence[Sequence[int]], moved: Callable[[float], object]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the encoder makes of the prompts, [prompts, longest, d_model], and their attention mask [prompts, longest].
-
-    Prompts next to each other should be of similar length: a few at a time, fewer the longer they are, are padded and
-    read together. ``moved`` is told how many were read.
-    """
-    longest = max(map(len, ids))
-    states = torch.zeros(len(ids), longest, model.config.d_model, dtype=model.dtype, device=model.device)
-    mask = torch.zeros(len(ids), longest, dtype=torch.long, device=model.device)
-    for rows in _groups([len(row) for row in ids], ENCODED_AT_ONCE[model.device.type]):
-        part = ids[rows]
-        width = max(map(len, part))
-        padded = torch.tensor([[*row, *[pad] * (width - len(row))] for row in part], device=model.device)
-        for row, kept in zip(mask[rows], part, strict=True):
-            row[: len(kept)] = 1
-        read = model.get_encoder()(input_ids=padded, attention_mask=mask[rows, :width])
-        states[rows, :width] = read.last_hidden_state
-        moved(len(part))
-    return states, mask
-
-
-def _groups(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
-    """Neighbours that together have at most ``tokens`` tokens when padded to the longest, or one alone."""
-    start, widest = 0, 0
-    for place, length in enumerate(lengths):
-        if place > start and max(widest, length) * (place + 1 - start) > tokens:
-            yield slice(start, place)
-            start, widest = place, 0
-        widest = max(widest, length)
-    yield slice(start, len(lengths))
-
-
 def _write(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -283,7 +247,7 @@ def _write(
     moved: Callable[[float], object],
     evenly: torch.Tensor | None = None,
 ) -> list[list[str]]:
-    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`_read`.
+    """Texts for each prompt that was read, ``num_return_sequences`` of them; ``moved`` as in :func:`read_prompts`.
 
     Greedy texts and samples are written by :func:`decoding.write_tokens` (``evenly`` is explained there), everything
     else by transformers.
@@ -340,7 +304,7 @@ def next_token_probabilities(
     _check_arguments(model, tokenizer)
     if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
-    prompt, so_far = _as_read(prompt, so_far)
+    prompt, so_far = _asread_prompts(prompt, so_far)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -370,7 +334,7 @@ def attention_to_prompt(
     layers = model.config.num_decoder_layers
     if not isinstance(layer, Integral) or not -layers <= layer < layers:
         raise LabError(f"The decoder has {layers} layers, 0 to {layers - 1}, and {layer!r:.40} is none. Change layer.")
-    prompt, so_far = _as_read(prompt, so_far)
+    prompt, so_far = _asread_prompts(prompt, so_far)
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     read = read.to(model.device)
     begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
@@ -386,7 +350,7 @@ def attention_to_prompt(
     return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
 
 
-def _as_read(prompt: str, so_far: str) -> list[str]:
+def _asread_prompts(prompt: str, so_far: str) -> list[str]:
     named = {"The prompt": prompt, "What is written so far": so_far}
     return [text.without_surrogates(as_text(given, what)) for what, given in named.items()]
 

@@ -5,9 +5,11 @@ of its report, and, for an answer, the reports of other answers that would be fa
 often they agree with a reader is measured in the tests, on summaries that were judged by reading.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
+from genai_labs.loading.data import Row
 from genai_labs.scoring.content import content_words
 
 FOUND = 0.65  # of a report's content words that a summary has to say
@@ -117,3 +120,18 @@ def _grams(text: str) -> Counter[str]:
     words = re.findall(r"#Person\d#|[a-z0-9]+", re.sub(r"#(Person\d)#", r"#\1#", text))
     words = [w if w.startswith("#") else w.lower() for w in words]
     return Counter([*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))])
+
+
+def truths(dataset: str | Path, rows: Sequence[Row], split: str = "test") -> list[list[dict[str, Any]]] | None:
+    """The records of dialogues, in the order of the rows; None for a data set that comes without any.
+
+    Raises LabError where a dialogue has no record.
+    """
+    path = Path(dataset) / f"truth_{split}.jsonl"
+    if not path.exists():
+        return None
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    found = {line["id"]: line["told"] for line in lines}
+    if missing := [row.id for row in rows if row.id not in found]:
+        raise LabError(f"{path.name} has no record of {missing[0]}: fetch the data set anew.")
+    return [found[row.id] for row in rows]
