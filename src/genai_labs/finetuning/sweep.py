@@ -1,4 +1,4 @@
-"""A sweep of Lab 2: LoRA over rank and place, full training over learning rates and with replay.
+"""A sweep of Lab 2: LoRA over rank and place, soft prompts, full training over rates and epochs, with remedies.
 
 Everything is scored on validation dialogues, because whoever reads a sweep will choose by it.
 """
@@ -45,6 +45,7 @@ SHOWN = (
     "full, replay",
     "full, pulled back to the base",
     "LoRA, rank 4, feed-forward layers of the decoder",
+    "LoRA, rank 4, feed-forward layers of the decoder, 3 times the learning rate",
     *(f"LoRA, rank {RANKS[-1]}, {place}" for place in PLACES),
     "soft prompt, 20 tokens",
 )
@@ -211,8 +212,11 @@ def plot_front(record: dict[str, Any]) -> display.Plot:
     for r in record["results"]:
         kind, label = "with replay" if r.get("replayed") else "all weights", r["name"]
         if label.startswith("LoRA, "):
-            _, label, place = label.split(", ")  # as lora_name makes it
+            _, rank, place, *more = label.split(", ")  # as lora_name makes it
             kind = "LoRA, " + place.removesuffix(" of the decoder").removesuffix(" of encoder and decoder")
+            label = ", ".join([rank, *more])
+        elif label.startswith("soft prompt, "):
+            kind, label = "soft prompt", label.removeprefix("soft prompt, ")
         lost = lost_on_average(r)
         families.setdefault(kind, {})[label] = ((lost, lost, lost), tuple(r["rouge1"]))
     return sweep_plot(families, "lost on other tasks (mean of four grades, 0 to 1)", "ROUGE-1 F (validation dialogues)")
@@ -226,12 +230,11 @@ def sweep_page(record: dict[str, Any]) -> str:
             r["name"],
             *("{:.3f} [{:.3f}, {:.3f}]".format(*r[kind]) for kind in ("rouge1", "content")),
             f"{r['trained']:.2%}",
-            r["seconds"],
             *(f"{r['lost'][t]:z.2f}" for t in tasks),
         )
         for r in record["results"]
     ]
-    head = ("training", "ROUGE-1 [95 % interval]", "content F1", "trained", "seconds", *(f"lost: {t}" for t in tasks))
+    head = ("training", "ROUGE-1 [95 % interval]", "content F1", "trained", *(f"lost: {t}" for t in tasks))
     intro = (
         f"# Fine-tuning: a sweep\n\nMade by `{record['command']}` (profile {record['profile']}, seed "
         f"{record['seed']}), scored on {record['results'][0]['n']} {record['split']} dialogues; what was lost, on 100 "

@@ -1,4 +1,4 @@
-"""``python -m genai_labs sweep``: LoRA over rank and place, full training over learning rates and with replay.
+"""``python -m genai_labs sweep``: LoRA over rank and place, soft prompts, full training over rates and with remedies.
 
 Everything is scored on validation dialogues, because whoever reads a sweep will choose by it.
 """
