@@ -209,8 +209,9 @@ def front(record: dict[str, Any]) -> list[str]:
 def plot_front(record: dict[str, Any]) -> display.Plot:
     """Each training in the plane of what it lost and its ROUGE-1, one mark for each kind."""
     families: dict[str, dict[str, Any]] = {}
-    for r in record["results"]:
-        kind, label = "with replay" if r.get("replayed") else "all weights", r["name"]
+    for r in sorted(record["results"], key=lost_on_average):  # the points of a family are joined from left to right
+        kind, label = "all weights", r["name"].removeprefix("full, ").replace("learning rate", "rate")
+        label = label.removesuffix(" to the base")
         if label.startswith("LoRA, "):
             _, rank, place, *more = label.split(", ")  # as lora_name makes it
             kind = "LoRA, " + place.removesuffix(" of the decoder").removesuffix(" of encoder and decoder")
