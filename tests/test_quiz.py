@@ -22,7 +22,9 @@ from genai_labs.show.quiz import LETTERS, option_texts, quiz, quiz_questions, qu
 
 WEEKS = (1, 2, 3)
 QUESTIONS = [(week, number) for week in WEEKS for number in range(1, 6)]
-WORKED_OUT = {  # numbers of explanations that stand neither in the question nor in the notebook
+WORKED_OUT: dict[
+    tuple[int, int], set[float]
+] = {  # numbers of explanations that stand neither in the question nor in the notebook
     (1, 3): {4 * 4},
     (1, 4): {3 * 3},
     (2, 3): {0.408 - 0.233, 0.422 - 0.233},

@@ -56,12 +56,12 @@ def _row(lesson: dict[str, Any]) -> tuple[str, ...]:
     effects = sorted(row["effect"] for row in seeds)
     low, high = min(row["low"] for row in seeds), max(row["high"] for row in seeds)
     verdicts = Counter(row["verdict"] for row in seeds)
-    said = ", ".join(f"{verdict} {count}" for verdict, count in verdicts.most_common())
+    said = ", ".join(f"{verdict} on {count}" for verdict, count in verdicts.most_common())
     once = len({str(row) for row in seeds}) == 1
     return (
         lesson["id"],
         f"{lesson['claim']} ({lesson['metric']})",
-        f"{effects[0]:z.2f}" if once else f"{effects[0]:z.2f} to {effects[-1]:z.2f}",
-        f"within {low:z.2f} and {high:z.2f}",
+        f"{effects[0]:z.3f}" if once else f"{effects[0]:z.3f} to {effects[-1]:z.3f}",
+        f"within {low:z.3f} and {high:z.3f}",
         next(iter(verdicts)) if once else said,
     )

@@ -16,7 +16,7 @@ from genai_labs.course.runner import find_notebooks, to_html, write_notebook
 from genai_labs.course.working_copy import blank, read_notebook
 from genai_labs.errors import LabError
 from genai_labs.inputs.helptext import plain
-from genai_labs.inputs.options import writable_folder
+from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.paths import BUILD
 from genai_labs.system import files
 from genai_labs.teaching import bands, slides
@@ -35,7 +35,7 @@ NO_BROWSER = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Write handouts of labs, or the bands. Raises LabError where something cannot be read or written."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs handout", description=plain(__doc__))
-    parser.add_argument("labs", nargs="*", type=int, choices=(1, 2, 3), metavar="LAB", help="1, 2 or 3 (default: all)")
+    parser.add_argument("labs", nargs="*", type=whole_number(1, 3), metavar="LAB", help="1, 2 or 3 (default: all)")
     parser.add_argument(
         "--out", type=writable_folder, default=BUILD / "handout", help="where to (default: build/handout)"
     )

@@ -52,11 +52,8 @@ def assignment(notebook: dict[str, Any], lab: int) -> NotebookNode:
         cells += [
             new_raw_cell(f"# BEGIN QUESTION\nname: {exercise.name}\npoints: 1"),
             new_markdown_cell(without_solutions(exercise.text)),
-            new_raw_cell("# BEGIN PROMPT"),
-            new_code_cell(exercise.stub),
-            new_raw_cell("# END PROMPT"),
             new_raw_cell("# BEGIN SOLUTION"),
-            new_code_cell(exercise.solved),
+            new_code_cell(_either(exercise)),
             new_raw_cell("# END SOLUTION"),
             new_raw_cell("# BEGIN TESTS"),
             new_code_cell(_test(exercise)),
@@ -83,6 +80,12 @@ def setup(notebook: dict[str, Any], exercises: list[Exercise]) -> str:
     return "\n".join(
         [*imports, "from genai_labs.teaching.otter import why_not", *([MODEL] if wanted & OF_MODEL else [])]
     )
+
+
+def _either(exercise: Exercise) -> str:
+    """The cell of which otter keeps the solution for graders, and the stub, which stands in a text, for learners."""
+    solution = f"# BEGIN SOLUTION NO PROMPT\n{exercise.solved}\n# END SOLUTION"
+    return f"{solution}\nr''' # BEGIN PROMPT\n{exercise.stub}\n''' # END PROMPT"
 
 
 def _test(exercise: Exercise) -> str:

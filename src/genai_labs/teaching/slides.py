@@ -85,11 +85,16 @@ def to_slides(notebook: NotebookNode, title: str) -> str:
     reveal = {name: (REVEAL / name).read_text(encoding="utf-8") for name in ("reveal.js", "reveal.css", "white.css")}
     exporter = SlidesExporter(raw_template=_SLIDES, reveal_url_prefix="reveal", reveal_theme="white")
     page, _ = exporter.from_notebook_node(sections(notebook), resources={"metadata": {"name": title}})
-    for name, more in (("reveal.css", ""), ("theme/white.css", _STYLE)):
-        style = f"<style>{reveal[Path(name).name]}{more}</style>"
-        page = re.sub(rf'<link [^>]*href="reveal/dist/{name}"[^>]*>', lambda _, made=style: made, page)
+    page = _inlined(str(page), "reveal.css", reveal["reveal.css"])
+    page = _inlined(page, "theme/white.css", reveal["white.css"] + _STYLE)
     script = re.sub(r"^//# sourceMappingURL.*", "", reveal["reveal.js"], flags=re.MULTILINE)
     return page.replace("REVEAL_JS", script)
+
+
+def _inlined(page: str, name: str, css: str) -> str:
+    """The page with a style sheet of reveal.js written into it, where there was a link."""
+    first, *rest = re.split(rf'<link [^>]*href="reveal/dist/{re.escape(name)}"[^>]*>', page)
+    return f"{first}<style>{css}</style>{''.join(rest)}"
 
 
 def find_chromium() -> str | None:
