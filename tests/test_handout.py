@@ -257,7 +257,8 @@ def test_an_assignment_is_in_the_format_of_otter_assign(lab: int) -> None:
     tests = [cell.source for cell in made.cells if cell.source.startswith("assert")]
     assert len(tests) == 9
     assert all(
-        re.fullmatch(r"assert not \(said := why_not\(check\.check_\w+, [mM]y\w+(, [\w.]+)*\)\), said", t) for t in tests
+        re.fullmatch(r"assert not \(said := complaint\(check\.check_\w+, [mM]y\w+(, [\w.]+)*\)\), said", t)
+        for t in tests
     )
 
 
@@ -287,9 +288,9 @@ def test_otter_makes_of_an_assignment_a_version_without_solutions(lab: int, tmp_
 
 
 def test_a_grader_gets_yes_or_no(capsys: pytest.CaptureFixture[str]) -> None:
-    assert otter.why_not(check.check_training_bytes, lambda parameters, trained: 4 * parameters + 12 * trained) == ""
-    assert otter.why_not(check.check_training_bytes, lambda *_: None).startswith("Not yet")
-    assert otter.why_not(check.check_training_bytes, lambda parameters, trained: 4 * parameters).startswith("Not yet")
+    assert otter.complaint(check.check_training_bytes, lambda parameters, trained: 4 * parameters + 12 * trained) == ""
+    assert otter.complaint(check.check_training_bytes, lambda *_: None).startswith("Not yet")
+    assert otter.complaint(check.check_training_bytes, lambda parameters, trained: 4 * parameters).startswith("Not yet")
     assert capsys.readouterr().out == ""
 
 

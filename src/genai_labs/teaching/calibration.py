@@ -42,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             "Nothing was drawn, because none of the files holds a guess that somebody typed. A guess is a number in "
             'place of None in predict("1.1", None, naive=0.3); save the notebook after running it to its end.'
         )
-    report(anonymous(guesses) if args.anonymous else guesses, args.out)
+    report_class(anonymous(guesses) if args.anonymous else guesses, args.out)
     return 0
 
 
-def report(guesses: list[ClassGuess], out: Path) -> None:
+def report_class(guesses: list[ClassGuess], out: Path) -> None:
     """Print the tables, and write guesses.csv, learners.png and lessons.png. Raises LabError where that fails."""
     import pandas as pd
 

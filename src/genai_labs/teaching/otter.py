@@ -29,7 +29,7 @@ OF_MODEL = {"profile", "model", "tokenizer"}
 EVERYWHERE = set(dir(builtins))
 
 
-def why_not(check: Callable[..., None], *answer: Any) -> str:
+def complaint(check: Callable[..., None], *answer: Any) -> str:
     """What a check says of an answer that is not right; "" for one that is. For graders, who need yes or no."""
     with redirect_stdout(StringIO()) as said:
         check(*answer)
@@ -78,7 +78,7 @@ def setup(notebook: dict[str, Any], exercises: list[Exercise]) -> str:
         )
     imports = sorted({lines[name] for name in wanted if name in lines})
     return "\n".join(
-        [*imports, "from genai_labs.teaching.otter import why_not", *([MODEL] if wanted & OF_MODEL else [])]
+        [*imports, "from genai_labs.teaching.otter import complaint", *([MODEL] if wanted & OF_MODEL else [])]
     )
 
 
@@ -92,7 +92,7 @@ def _test(exercise: Exercise) -> str:
     call = ast.parse(exercise.call, mode="eval").body
     assert isinstance(call, ast.Call)
     arguments = ", ".join(map(ast.unparse, [call.func, *call.args]))
-    return f"assert not (said := why_not({arguments})), said"
+    return f"assert not (said := complaint({arguments})), said"
 
 
 def _used(codes: Iterable[str]) -> set[str]:
