@@ -21,7 +21,7 @@ from genai_labs.show import predictions
 from genai_labs.show.lessons import lesson
 from genai_labs.show.predictions import predict, predictions_table
 from genai_labs.teaching import calibration as command
-from genai_labs.teaching.class_files import OWN, STORED, ClassGuess, name_of, read_class, read_file
+from genai_labs.teaching.class_files import OWN, STORED, ClassGuess, learner_of, read_class, read_file
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +117,7 @@ def test_a_learner_is_named_after_the_file_or_its_folder() -> None:
         "class/cleo/work/lab2_fine_tuning.ipynb": "cleo",
         "class/lab 1 by dora.ipynb": "lab 1 by dora",
     }.items():
-        assert name_of(Path(text)) == name
+        assert learner_of(Path(text)) == name
 
 
 def test_a_lesson_of_a_learner_counts_once_and_bad_files_are_named(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def read_class(paths: Iterable[Path]) -> tuple[list[ClassGuess], list[str]]:
 
 def read_file(path: Path) -> list[ClassGuess]:
     """The guesses of one file. Raises OSError, ValueError or LabError where it cannot be read."""
-    learner = name_of(path)
+    learner = learner_of(path)
     if path.suffix == ".json":
         if not path.is_file():
             raise FileNotFoundError("there is no such file")
@@ -78,7 +78,7 @@ def read_file(path: Path) -> list[ClassGuess]:
     return [*measured.values(), *stored.values()]
 
 
-def name_of(path: Path) -> str:
+def learner_of(path: Path) -> str:
     """Whose file it is: its name, or that of the nearest folder above it which the course does not use itself."""
     for name in (path.stem, *(folder.name for folder in path.absolute().parents)):
         if name and not COMMON.fullmatch(name):
@@ -95,7 +95,7 @@ def _table(cell: dict[str, Any], learner: str) -> list[ClassGuess]:
         texts.append("".join(map(str, text)) if isinstance(text, list) else str(text))
     rows = [row for text in texts for row in ROW.findall(text)]
     return [
-        ClassGuess(learner, lesson, _number(guess), _number(low), _number(high), OWN)
+        ClassGuess(learner, lesson, _as_float(guess), _as_float(low), _as_float(high), OWN)
         for lesson, guess, who, low, high in rows
         if who == YOU
     ]
@@ -131,5 +131,5 @@ def _stored() -> dict[str, tuple[float, float]]:
     return found
 
 
-def _number(text: str) -> float:
+def _as_float(text: str) -> float:
     return float(text.replace(",", ""))
