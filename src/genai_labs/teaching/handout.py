@@ -73,8 +73,8 @@ def write_handout(notebook: dict[str, Any], lab: int, name: str, out: Path) -> N
     """Write all versions of one lab. Raises LabError where they cannot be written."""
     shown = as_node(taken_out(notebook))
     with files.faults_in_words(out):
-        write_notebook(as_node(student_version(notebook)), _folder(out, "student") / f"{name}.ipynb")
-        write_notebook(as_node(solutions_version(notebook)), _folder(out, "solutions") / f"{name}.ipynb")
+        write_notebook(as_node(student_version(notebook)), _folder(out, "student") / f"{name}_student.ipynb")
+        write_notebook(as_node(solutions_version(notebook)), _folder(out, "solutions") / f"{name}_solutions.ipynb")
         files.write_whole(_folder(out, "slides") / f"{name}.html", slides.to_slides(shown, f"Lab {lab}"))
         files.write_whole(_folder(out, "print") / f"{name}.html", to_html(shown, f"Lab {lab}"))
 
