@@ -120,7 +120,7 @@ def draw_lesson_guesses(guesses: list[ClassGuess]) -> Any:
     lessons = sorted({guess.lesson for guess in guesses}, key=lambda id: order({"id": id}))
     label = "widths of the interval below (left) or above (right) it; 0: inside"
     axes = new_axes(1.2 + 0.3 * len(lessons), label, "", "How far off the guesses were")
-    axes.axvspan(-0.5, 0.5, color="#00805c", alpha=0.15, lw=0)
+    axes.axvline(0, color="#00805c", lw=2.5, alpha=0.6)
     lines = []
     for row, lesson in enumerate(lessons):
         off = sorted(widths_off(guess) for guess in guesses if guess.lesson == lesson)
@@ -130,6 +130,7 @@ def draw_lesson_guesses(guesses: list[ClassGuess]) -> Any:
         )
         lines.append(f"{lesson}: " + ", ".join(f"{each:z.1f}" for each in off))
     axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:g}")
     name_rows(axes, lessons)
     return finished(axes, "How far off the guesses were, in widths of the interval", lines)
 

@@ -76,7 +76,7 @@ def write_handout(notebook: dict[str, Any], lab: int, name: str, out: Path) -> N
         write_notebook(as_node(student_version(notebook)), _folder(out, "student") / f"{name}_student.ipynb")
         write_notebook(as_node(solutions_version(notebook)), _folder(out, "solutions") / f"{name}_solutions.ipynb")
         files.write_whole(_folder(out, "slides") / f"{name}.html", slides.to_slides(shown, f"Lab {lab}"))
-        files.write_whole(_folder(out, "print") / f"{name}.html", to_html(shown, f"Lab {lab}"))
+        files.write_whole(_folder(out, "print") / f"{name}.html", slides.to_paper(to_html(shown, f"Lab {lab}")))
 
 
 def student_version(notebook: dict[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,12 @@ _STYLE = """
 .reveal .jp-OutputArea img { max-width: 100%; }
 .jp-CodeCell pre { font-size: 14px; }
 """
+_PAPER = """
+@media print {
+  pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+  img, .jp-OutputArea-output > div { break-inside: avoid; }
+}
+"""
 
 
 def sections(notebook: NotebookNode) -> NotebookNode:
@@ -95,6 +101,11 @@ def _inlined(page: str, name: str, css: str) -> str:
     """The page with a style sheet of reveal.js written into it, where there was a link."""
     first, *rest = re.split(rf'<link [^>]*href="reveal/dist/{re.escape(name)}"[^>]*>', page)
     return f"{first}<style>{css}</style>{''.join(rest)}"
+
+
+def to_paper(page: str) -> str:
+    """A page of a notebook for printing: long lines of code are wrapped, and pictures and cards are not cut in two."""
+    return page.replace("</head>", f"<style>{_PAPER}</style></head>", 1)
 
 
 def find_chromium() -> str | None:
