@@ -50,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         notebook = read_course(path)
         write_handout(notebook, lab, path.stem, args.out)
         if args.otter:
-            write_notebook(assignment(notebook, lab), _folder(args.out, "otter") / path.name)
+            with files.faults_in_words(args.out):
+                write_notebook(assignment(notebook, lab), _folder(args.out, "otter") / path.name)
     made = sorted(each.name for each in args.out.iterdir() if each.is_dir())
     print(f"The handouts are in {args.out}: {', '.join(made)}")
     if not args.no_pdf:
