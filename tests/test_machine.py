@@ -34,6 +34,28 @@ def test_the_pins_are_the_declared_needs_and_lie_in_their_ranges() -> None:
     assert [name for name, pin in pins.items() if pin not in declared[name].specifier] == []
 
 
+COLAB_PINS = ROOT / "configs" / "colab.txt"
+
+
+def test_what_is_installed_on_colab_has_the_tested_versions_and_leaves_torch_and_jupyter_alone() -> None:
+    pins, tested = read_pins(COLAB_PINS), read_pins(ROOT / "requirements.txt")
+    assert pins
+    assert {name: pin for name, pin in pins.items() if tested.get(name) != pin} == {}
+    assert not {"torch", "numpy", "pandas", "scipy", "ipykernel", "ipython", "jupyterlab", "pyzmq"} & set(pins)
+
+
+def test_on_colab_no_remedy_replaces_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(machine.COLAB, "release")
+    found = machine.check_environment(tmp_path)
+    assert found.level == "note"
+    assert "Google Colab" in found.what
+    (tmp_path / "requirements.txt").write_text("torch==0.1\nnbclient-missing==1\n", encoding="utf-8")
+    remedies = [finding.remedy for finding in check_libraries(tmp_path / "requirements.txt") if finding.remedy]
+    assert len(remedies) == 2
+    assert all("configs/colab.txt" in remedy and "requirements.txt" not in remedy for remedy in remedies)
+    assert (ROOT / "configs" / "colab.txt").is_file()
+
+
 def test_every_finding_that_is_not_well_has_a_remedy() -> None:
     findings = machine.check_machine(answers=is_silent)
     assert [finding for finding in findings if finding.level != "ok" and not finding.remedy] == []

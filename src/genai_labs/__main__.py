@@ -16,9 +16,11 @@ MODULES = {
     "bench": "benchmarks.command",
     "build-reader": "embedded_world.pretraining.reader_build",
     "build-world": "embedded_world.pretraining.build",
+    "calibration": "genai_labs.teaching.calibration",
     "detox": "genai_labs.rlhf.command",
     "fetch": "genai_labs.loading.fetching",
     "finetune": "genai_labs.finetuning.command",
+    "handout": "genai_labs.teaching.handout",
     "lab": "genai_labs.course.lab",
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
@@ -64,6 +66,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="say whether this machine can run the labs")
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
     refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
+    commands.add_parser("handout", add_help=False, help="make versions of the labs for a class: students, slides ...")
+    commands.add_parser("calibration", add_help=False, help="read the guesses of a class, and draw how good they were")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
     commands.add_parser("build-reader", add_help=False, help="train the model that reads new dialogues (6 hours)")
     commands.add_parser("fetch", add_help=False, help="bring a profile's models and data here, to work offline")

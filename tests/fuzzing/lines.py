@@ -25,6 +25,7 @@ from genai_labs.finetuning import command as finetune
 from genai_labs.finetuning import sweep, sweep_command
 from genai_labs.loading import fetching, models
 from genai_labs.rlhf import command as detox
+from genai_labs.teaching import bands, calibration, handout
 from tests.fuzzing.files import TOKENIZER
 from tests.fuzzing.inputs import MANY, target, texts
 
@@ -62,6 +63,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sweep": {"--seed": SEED, "--dialogues": WHOLE, "--profile": PROFILE},
     "scale": {"--out": ANY},
     "seeds": {"": (("1", "3"), ("0", "x", "9")), "--seeds": SEED},
+    "handout": {"": (("1", "3"), ("0", "x", "9")), "--out": ANY, "--otter": SWITCH, "--bands": SWITCH,
+                "--no-pdf": SWITCH},
+    "calibration": {"": ANY, "--out": ANY, "--anonymous": SWITCH},
     "fetch": {"--profile": PROFILE, "--to": ANY, "--again": SWITCH},
     "build-world": {"": (("corpus", "tokenizer"), ("x", "", "[]")), "--threads": WHOLE, "--again": SWITCH},
     "bench train": {"--rounds": WHOLE, "--steps": WHOLE, "--threads": WHOLE, "--models": (("mini",), ("x", ""))},
@@ -128,6 +132,7 @@ def harmless(folder: Path) -> Iterator[None]:
             (on_paper, "page"),
             (torch, "set_num_threads"),
         ),
+        *((handout, "find_notebooks"), (bands, "renew"), (calibration, "report_class")),
         *(
             (seeds, "run_with_seed"),
             (bench, "measure_training"),
@@ -147,7 +152,7 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (on_paper, sweep_command, seeds, common, finetune, detox, cli, build):
+        for owner in (on_paper, sweep_command, seeds, common, finetune, detox, cli, build, handout, calibration):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))

@@ -22,6 +22,9 @@ DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwrit
 MODEL = "t5-reader"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 INSTALL = "python -m pip install -r requirements.txt"
+COLAB = "COLAB_RELEASE_TAG"  # a variable that Google Colab sets
+INSTALL_ON_COLAB = "%pip install -r /content/labs/configs/colab.txt, which leaves Colab's torch alone"
+WITHOUT_ON_COLAB = {"jupyterlab", "jupyter-client", "nbclient", "nbconvert", "pyzmq"}  # Colab shows notebooks by itself
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,25 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
 
 def check_environment(root: Path) -> Finding:
     """Whether this Python is the project's own environment."""
+    if COLAB in os.environ:
+        what = "Google Colab, whose torch and Jupyter stay as they are; nobody has run the labs there yet"
+        return Finding("note", "environment", what, f"what it lacks: {how_to_install()}")
     if Path(sys.prefix).resolve() == (root / ".venv").resolve():
         return Finding("ok", "environment", "the project's own (.venv)")
     remedy = "fine if its libraries are (see below); `make env` makes the project's own, and `make` uses it"
     return Finding("note", "environment", f"{sys.prefix}, which is not the project's .venv", remedy)
 
 
+def how_to_install() -> str:
+    """What brings missing libraries, on this machine."""
+    return INSTALL_ON_COLAB if COLAB in os.environ else INSTALL
+
+
 def check_libraries(requirements: Path) -> Iterator[Finding]:
     """Installed libraries against the tested versions, one finding for each that differs."""
     needed = {_normalized(re.split(r"[\s<>=!~;\[]", line)[0]) for line in _needed_lines()}
     pins = read_pins(requirements)
+    needed -= WITHOUT_ON_COLAB if COLAB in os.environ else set()
     odd = [finding for name, pin in pins.items() if (finding := _check_library(name, pin, name in needed))]
     yield from odd
     same = len(pins) - len(odd)
@@ -124,11 +136,11 @@ def _check_library(name: str, pin: str, needed: bool) -> Finding | None:
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
-        what = "is not installed" if needed else "is not installed (only tests need it)"
-        return Finding("stop" if needed else "note", name, what, INSTALL)
+        what = "is not installed" if needed else "is not installed (the labs do without it)"
+        return Finding("stop" if needed else "note", name, what, how_to_install())
     if found.split("+")[0] == pin:  # "2.13.0+cpu" is a build of 2.13.0.
         return None
-    return Finding("note", name, f"is {found}; tested was {pin}", f"if something fails: {INSTALL}")
+    return Finding("note", name, f"is {found}; tested was {pin}", f"if something fails: {how_to_install()}")
 
 
 def check_cores() -> Finding:
@@ -144,7 +156,7 @@ def check_memory() -> Finding:
     try:
         import psutil
     except ImportError:
-        return Finding("note", "memory", "not known, because psutil is not installed", INSTALL)
+        return Finding("note", "memory", "not known, because psutil is not installed", how_to_install())
     return judge_amount("memory", psutil.virtual_memory().available / 1e9, MEMORY_GB, "close other programs")
 
 
@@ -168,7 +180,7 @@ def check_torch() -> Iterator[Finding]:
 
         from genai_labs.system.devices import cpu_has_bf16
     except (ImportError, OSError) as error:
-        yield Finding("stop", "PyTorch", f"cannot be imported: {error}", INSTALL)
+        yield Finding("stop", "PyTorch", f"cannot be imported: {error}", how_to_install())
         return
     yield Finding("ok", "GPU", find_gpu(torch))
     words = "computes in bfloat16" if cpu_has_bf16() else "does not compute in bfloat16; float32 is used"
@@ -236,7 +248,7 @@ def check_shipped(models: Path) -> Finding:
         for folder in folders:
             checksums.check_sums(folder)
     except ImportError as error:
-        return Finding("stop", "checksums", f"cannot be compared: {error}", INSTALL)
+        return Finding("stop", "checksums", f"cannot be compared: {error}", how_to_install())
     except OSError as error:
         return Finding("stop", "checksums", f"cannot be compared: {error}", "git checkout -- data/models")
     except LabError as error:
@@ -255,5 +267,5 @@ def check_profile() -> Finding:
     except LabError as error:
         return Finding("stop", "profile", str(error), "unset GENAI_LABS_PROFILE, or name another")
     except ImportError as error:
-        return Finding("stop", "profile", f"{name} cannot be loaded: {error}", INSTALL)
+        return Finding("stop", "profile", f"{name} cannot be loaded: {error}", how_to_install())
     return Finding("ok", "profile", name)

@@ -1,0 +1,135 @@
+"""The guesses of a class, read from files that learners hand in: finished notebooks, or lessons.json of their runs.
+
+Nothing in a file is executed. A guess in a notebook is read from the table at its end, which has what the learner's own
+run measured beside it; where that table is missing, from its cells, and then it is held against the stored results.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from genai_labs.course.working_copy import read_notebook
+from genai_labs.errors import LabError
+from genai_labs.paths import RESULTS
+from genai_labs.show.predictions import NAIVE, YOU
+from genai_labs.show.record import ID, read_lessons
+
+OWN, STORED = "own run", "stored results"
+NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+ROW = re.compile(
+    rf"^({ID})\s+({NUMBER})\s+({YOU}|{NAIVE})\s.*\[\W?({NUMBER}), \W?({NUMBER})\]\s+(?:in the interval|too \w+)$",
+    re.MULTILINE,
+)
+COMMON = re.compile(r"lessons|lab\d\w*|build|work|notebooks")  # names of files and folders that name no learner
+
+
+@dataclass(frozen=True)
+class ClassGuess:
+    """What one learner expected of a lesson, and the interval that it is held against."""
+
+    learner: str
+    lesson: str
+    guess: float
+    low: float
+    high: float
+    held_against: str
+
+
+def read_class(paths: Iterable[Path]) -> tuple[list[ClassGuess], list[str]]:
+    """The guesses that learners typed, each lesson of a learner once, and a sentence for each file that gave none."""
+    found: dict[tuple[str, str], ClassGuess] = {}
+    problems = []
+    for path in paths:
+        try:
+            rows = read_file(path)
+        except (LabError, OSError, ValueError) as error:
+            problems.append(f"{path} is left out, because it cannot be read: {str(error)[:160]}")
+            continue
+        if not rows:
+            problems.append(f"{path} holds no guess that somebody typed.")
+        for row in rows:
+            found.setdefault((row.learner, row.lesson), row)
+    return list(found.values()), problems
+
+
+def read_file(path: Path) -> list[ClassGuess]:
+    """The guesses of one file. Raises OSError, ValueError or LabError where it cannot be read."""
+    learner = learner_of(path)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise FileNotFoundError("there is no such file")
+        rows = [row for row in read_lessons(path) if row.get("guess_by") == YOU]
+        return [ClassGuess(learner, row["id"], row["guess"], row["low"], row["high"], OWN) for row in rows]
+    cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
+    measured = {row.lesson: row for cell in cells for row in _table(cell, learner)}
+    asked = dict(pair for cell in cells for pair in _typed(cell["source"]))
+    stored = {
+        lesson: ClassGuess(learner, lesson, guess, *_stored()[lesson], STORED)
+        for lesson, guess in asked.items()
+        if lesson in _stored() and not measured
+    }
+    return [*measured.values(), *stored.values()]
+
+
+def learner_of(path: Path) -> str:
+    """Whose file it is: its name, or that of the nearest folder above it which the course does not use itself."""
+    for name in (path.stem, *(folder.name for folder in path.absolute().parents)):
+        if name and not COMMON.fullmatch(name):
+            return name
+    return path.stem
+
+
+def _table(cell: dict[str, Any], learner: str) -> list[ClassGuess]:
+    """What stands in the table of guesses that a cell shows; of guesses that the learner typed."""
+    texts = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {}) if isinstance(output, dict) else {}
+        text = data.get("text/plain", "") if isinstance(data, dict) else ""
+        texts.append("".join(map(str, text)) if isinstance(text, list) else str(text))
+    rows = [row for text in texts for row in ROW.findall(text)]
+    return [
+        ClassGuess(learner, lesson, _as_float(guess), _as_float(low), _as_float(high), OWN)
+        for lesson, guess, who, low, high in rows
+        if who == YOU
+    ]
+
+
+def _typed(code: str) -> list[tuple[str, float]]:
+    """(lesson, guess) of each call of `predict` with a number typed in, read and not executed."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    found = []
+    for call in calls:
+        if isinstance(call.func, ast.Name) and call.func.id == "predict" and len(call.args) == 2:
+            try:
+                lesson, guess = (ast.literal_eval(each) for each in call.args)
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(lesson, str) and isinstance(guess, (int, float)) and abs(guess) < 1e9:
+                found.append((lesson, float(guess)))
+    return found
+
+
+@cache
+def _stored() -> dict[str, tuple[float, float]]:
+    """The interval of each lesson in the stored results, first seed."""
+    found = {}
+    for path in sorted(RESULTS.glob("lab*_seeds.json")):
+        for lesson in json.loads(path.read_text(encoding="utf-8"))["lessons"]:
+            row = next(iter(lesson["seeds"].values()))
+            if row:
+                found[lesson["id"]] = row["low"], row["high"]
+    return found
+
+
+def _as_float(text: str) -> float:
+    return float(text.replace(",", ""))
