@@ -78,13 +78,13 @@ def always_plus(expression: str) -> int:
 
 
 def swapped(expression: str) -> int:
-    def value(node: Any) -> int:
+    def value(node: Any) -> Any:
         if isinstance(node, ast.Constant):
             return node.value
         left, right = value(node.right), value(node.left)
         return {ast.Add: left + right, ast.Sub: left - right, ast.Mult: left * right}[type(node.op)]
 
-    return value(ast.parse(expression, mode="eval").body)
+    return int(value(ast.parse(expression, mode="eval").body))
 
 
 def group(r: torch.Tensor, **changes: Any) -> Any:

@@ -51,7 +51,7 @@ def test_what_is_not_a_lab_is_for_jupyterlab(line: str, number: int, options: li
     assert lab.read_line(line.split()) == (number, options)
 
 
-@pytest.mark.parametrize("line", ["lab 4", "lab one", "lab 9999 -- --port 1"])
+@pytest.mark.parametrize("line", ["lab 5", "lab one", "lab 9999 -- --port 1"])
 def test_a_lab_that_does_not_exist_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(line.split())

@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def kinds() -> Iterator[tuple[object, ...]]:
+def problems_of_each_kind() -> Iterator[tuple[object, ...]]:
     """Seed, kind, story, problem, answer."""
     for seed in SEEDS:
         for kind, (stories, make) in KINDS.items():
@@ -81,7 +81,7 @@ def kinds() -> Iterator[tuple[object, ...]]:
                 yield seed, kind, raw["id"], *make(raw, rng)
 
 
-def to_practise() -> Iterator[tuple[object, ...]]:
+def practice_problems() -> Iterator[tuple[object, ...]]:
     """Part, story, problem, answer; no problem twice."""
     for part, count in PRACTICE.items():
         rng = random.Random(f"practice-{part}")

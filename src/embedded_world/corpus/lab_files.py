@@ -49,14 +49,14 @@ FILES: dict[str, dict[str, LabFile]] = {
         ),
         "kinds.csv": LabFile(
             ("seed", "kind", "story", "problem", "answer"),
-            companion_data.kinds,
+            companion_data.problems_of_each_kind,
             "Word problems of several kinds, for the companion notebook: stories that pre-training knows, with numbers "
             "it has not seen together in them, sums above 100, and stories that it does not know; some of these are "
             "practised there, with other numbers.",
         ),
         "practice.csv": LabFile(
             ("part", "story", "problem", "answer"),
-            companion_data.to_practise,
+            companion_data.practice_problems,
             "Word problems of new stories to practise on (part `practice`) and to choose settings by (`validation`), "
             "with other numbers than those in `kinds.csv`.",
         ),

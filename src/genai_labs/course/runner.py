@@ -31,10 +31,10 @@ def run_labs(labs: list[int], profile: str, out: Path) -> int:
     """Execute labs in order; write `labN.ipynb`, `labN.html` and `lessons.json` to `out`; print the lessons.
 
     `labs` are numbers from 1 to 4, the companion being 4; an empty list means all that exist. What earlier runs of
-    them trained in `out` is removed, so that everything is trained now. Returns the exit status: 0, or 1 if a cell failed, a lesson
-    does not hold, or a lab recorded none. Raises LabError for an unknown profile, for a lab that does not exist or that
-    another process is running in `out`, where `out` cannot be written to, and for an older `lessons.json` that cannot
-    be read; Interrupted if it is told to stop.
+    them trained in `out` is removed, so that everything is trained now. Returns the exit status: 0, or 1 if a cell
+    failed, a lesson does not hold, or a lab recorded none. Raises LabError for an unknown profile, for a lab that does
+    not exist or that another process is running in `out`, where `out` cannot be written to, and for an older
+    `lessons.json` that cannot be read; Interrupted if it is told to stop.
     """
     from genai_labs.loading.profiles import load_profile
 

@@ -91,9 +91,9 @@ def write_with_calculator(
         text = tokenizer.decode(written[row], skip_special_tokens=True).rstrip()
         if text.endswith("="):
             results[row] = result = asked_for(text)
-            return [] if result is None else _digits(tokenizer, str(result))
+            return [] if result is None else _tokens_of(tokenizer, str(result))
         if finish and text.endswith(ANSWER) and results[row] is not None:
-            return [*_digits(tokenizer, f"{results[row]}."), end]
+            return [*_tokens_of(tokenizer, f"{results[row]}."), end]
         return []
 
     with evaluating(model):
@@ -114,5 +114,5 @@ def write_with_calculator(
     return [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
 
 
-def _digits(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _tokens_of(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False).input_ids)

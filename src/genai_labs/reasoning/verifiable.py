@@ -95,13 +95,13 @@ def practise(
             start = time.perf_counter()
             optimizer.param_groups[0]["lr"] = practice.learning_rate * (1 - update / practice.updates)
             drawn = rng.sample(list(problems), practice.problems)
-            history.append(_update(policy, tokenizer, drawn, checked, practice, optimizer))
+            history.append(_practise_once(policy, tokenizer, drawn, checked, practice, optimizer))
             history[-1]["seconds"] = time.perf_counter() - start
             moved.update(1)
     return policy, history
 
 
-def _update(
+def _practise_once(
     policy: Policy,
     tokenizer: PreTrainedTokenizerBase,
     drawn: Sequence[Example],
