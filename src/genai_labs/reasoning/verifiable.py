@@ -20,7 +20,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.loading.lab_data import Example
 from genai_labs.rlhf.policy import Policy
-from genai_labs.rlhf.ppo import response_mask
+from genai_labs.rlhf.ppo import policy_loss, response_mask
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system.progress import bar
 
@@ -52,16 +52,6 @@ def better_than_group(rewards: Tensor) -> Tensor:
     """
     centered = rewards - rewards.mean(1, keepdim=True)
     return centered / (rewards.std(1, keepdim=True) + 1e-4)
-
-
-def clipped_loss(logprobs: Tensor, old: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """The clipped loss of PPO with one advantage a solution, mean over all tokens that count; a scalar.
-
-    logprobs, old, mask: [solutions, time], before and after the policy moved, nats; advantages: [solutions].
-    """
-    ratio = (logprobs - old).exp()
-    gain = torch.minimum(ratio * advantages[:, None], ratio.clamp(1 - clip, 1 + clip) * advantages[:, None])
-    return -(gain * mask).sum() / mask.sum()
 
 
 def practise(
@@ -132,7 +122,8 @@ def _practise_once(
             counted = mask[part, :longest]
             logprobs = policy(states[part], source_mask[part], tokens[part, :longest])[0]
             before = old.setdefault(number, logprobs.detach())
-            loss = clipped_loss(logprobs, before, advantages[part], counted, practice.clip)
+            each = advantages[part, None].expand_as(counted)  # one advantage for all tokens of a solution
+            loss, _ = policy_loss(logprobs, counted, old_logprobs=before, advantages=each, clip=practice.clip)
             (loss * counted.sum() / mask[rows].sum()).backward()
         torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
         optimizer.step()
