@@ -14,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 
+from genai_labs.course.runner import EVERY_NOTEBOOK
 from genai_labs.loading import profiles
 from genai_labs.paths import ROOT
 from genai_labs.show import lessons, predictions
@@ -103,7 +104,7 @@ def _elsewhere(folder: Path) -> Iterator[None]:
 
 @cache
 def _code_cells(lab: int) -> tuple[str, ...]:
-    (path,) = (ROOT / "notebooks").glob(f"lab{lab}_*.ipynb")
+    path = ROOT / "notebooks" / EVERY_NOTEBOOK[lab]
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     return tuple("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import COMPANIONS, EVERY_NOTEBOOK, LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS, PACKAGE, ROOT
 
 SOURCE = PACKAGE.parent
@@ -21,6 +21,7 @@ MOST_FLOORS = 10
 MOST_LINES = 400
 MOST_LINES_BEHIND_THE_LABS = 9865
 MOST_LINES_OF_CHECKS = 2370  # of exercises and quizzes: no other cell needs them, and they hold the answers
+MOST_LINES_OF_THE_COMPANION = 1200  # that no lab imports, its checks among them
 CHECKS = ("exercises", "mistakes", "checking", "quiz")  # how the names of their modules end
 COMMANDS = {"main", "make_parser"}  # by convention, a module that is a command has these
 
@@ -54,7 +55,7 @@ def imports() -> dict[str, set[str]]:
 @cache
 def lab_imports(lab: int) -> set[str]:
     """What the cells and the solutions of a lab's notebook import."""
-    notebook = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4)
+    notebook = nbformat.read(NOTEBOOKS / EVERY_NOTEBOOK[lab], as_version=4)
     codes = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     texts = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     return set().union(*map(imported, [*codes, *re.findall(r"```python\n(.*?)```", texts, re.DOTALL)]))
@@ -93,7 +94,7 @@ def test_what_the_labs_import_knows_neither_the_generator_nor_the_benchmarks() -
     assert {name: foreign(imports()[name]) for name in own if foreign(imports()[name])} == {}
 
 
-@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+@pytest.mark.parametrize("lab", EVERY_NOTEBOOK)
 def test_a_lab_imports_nothing_else_of_ours(lab: int) -> None:
     assert lab_imports(lab)
     assert foreign(lab_imports(lab)) == set()
@@ -138,6 +139,11 @@ def test_little_stands_behind_the_labs() -> None:
     assert not any(name.endswith(CHECKS) for each in behind - checks for name in imports()[each])
 
 
+def test_little_more_stands_behind_the_companion() -> None:
+    behind, labs = (reached(set().union(*map(lab_imports, those))) for those in (COMPANIONS, LAB_NOTEBOOKS))
+    assert sum(map(lines, behind - labs)) <= MOST_LINES_OF_THE_COMPANION
+
+
 def room(name: str) -> str:
     """Where a module lives: its folder in genai_labs, or one of the other packages."""
     package, *rest = name.split(".")
@@ -151,6 +157,7 @@ def test_the_drawing_shows_the_rooms_and_what_they_build_on() -> None:
     for upper, lower in re.findall(r"^\s+(\w+)(?:\W.*)? --> (\w+)$", page, re.MULTILINE):
         below.setdefault(upper, set()).add(lower)
     real: dict[str, set[str]] = {"labs": {room(name) for lab in LAB_NOTEBOOKS for name in lab_imports(lab)}}
+    real["companion"] = {room(name) for lab in COMPANIONS for name in lab_imports(lab)}
     for name, others in imports().items():
         if room(name) not in (name, "genai_labs"):  # the commands and what every room uses: errors, paths
             real.setdefault(room(name), set()).update(map(room, others))

@@ -23,7 +23,7 @@ import pytest
 
 from genai_labs.course.execution import HEADLESS
 from genai_labs.course.notebooks import WIDGET
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import EVERY_NOTEBOOK, LAB_NOTEBOOKS
 from genai_labs.course.working_copy import read_notebook
 from genai_labs.paths import BUILD, ROOT
 from genai_labs.system.progress import MARK
@@ -231,7 +231,7 @@ def watch(learner: Learner, address: str) -> None:
 
 def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: Learner) -> None:
     page = learner.page
-    assert sorted(page.locator(".jp-DirListing-itemText").all_inner_texts()) == sorted(LAB_NOTEBOOKS.values())
+    assert sorted(page.locator(".jp-DirListing-itemText").all_inner_texts()) == sorted(EVERY_NOTEBOOK.values())
     page.locator(".jp-Notebook").get_by_role("link", name="model card").first.click()
     page.locator(".jp-FileEditor:visible, .jp-MarkdownViewer:visible").get_by_text("t5-reader").first.wait_for()
     page.locator(".lm-TabBar-tab.lm-mod-current").filter(has_text="README.md").wait_for()

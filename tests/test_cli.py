@@ -58,7 +58,7 @@ def test_what_is_stopped_says_so_without_a_traceback(
     assert capsys.readouterr().err == words
 
 
-@pytest.mark.parametrize("line", ["run 4", "run one", "lab 0", "run 1 --no-such-option", "check more", "nonsense"])
+@pytest.mark.parametrize("line", ["run 5", "run one", "lab 0", "run 1 --no-such-option", "check more", "nonsense"])
 def test_what_is_not_understood_is_refused_with_the_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(line.split())

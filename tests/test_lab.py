@@ -31,7 +31,7 @@ def test_lab_opens_a_copy_and_shows_the_repository(started: list[list[str]], tmp
     assert cli.main(["lab", "2"]) == 0
     (line,) = started
     assert line[:2] == [f"--ServerApp.root_dir={ROOT}", "--LabApp.default_url=/lab/tree/work/lab2_fine_tuning.ipynb"]
-    assert sorted(path.name for path in (tmp_path / "work").glob("*.ipynb")) == sorted(runner.LAB_NOTEBOOKS.values())
+    assert sorted(path.name for path in (tmp_path / "work").glob("*.ipynb")) == sorted(runner.EVERY_NOTEBOOK.values())
     assert os.environ.items() >= execution.KEEP_MEMORY.items()
     assert os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(JUPYTER_CONFIG)
 
@@ -51,7 +51,7 @@ def test_what_is_not_a_lab_is_for_jupyterlab(line: str, number: int, options: li
     assert lab.read_line(line.split()) == (number, options)
 
 
-@pytest.mark.parametrize("line", ["lab 4", "lab one", "lab 9999 -- --port 1"])
+@pytest.mark.parametrize("line", ["lab 5", "lab one", "lab 9999 -- --port 1"])
 def test_a_lab_that_does_not_exist_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(line.split())
@@ -74,7 +74,7 @@ def test_a_damaged_lab_does_not_keep_the_others_from_being_opened(
     started: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
-    for name in runner.LAB_NOTEBOOKS.values():
+    for name in runner.EVERY_NOTEBOOK.values():
         (tmp_path / name).write_text("{}" if "lab2" in name else '{"nbformat": 4, "nbformat_minor": 5, "cells": []}')
     assert cli.main(["lab", "3"]) == 0
     assert "lab2_fine_tuning.ipynb cannot be opened" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from nbval.plugin import get_sanitize_patterns
 
 from genai_labs.course.notebooks import WIDGET, clean, find_problems
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import EVERY_NOTEBOOK, LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS, ROOT
 
 
@@ -106,10 +106,10 @@ def test_cleaning_mends_what_can_be_mended() -> None:
     assert find_problems(made) == []
 
 
-def test_lab_1_is_there_and_every_notebook_is_a_lab() -> None:
+def test_lab_1_is_there_and_every_notebook_is_a_lab_or_a_companion() -> None:
     names = {path.name for path in NOTEBOOKS.glob("*.ipynb")}
     assert LAB_NOTEBOOKS[1] in names
-    assert names <= set(LAB_NOTEBOOKS.values())
+    assert names <= set(EVERY_NOTEBOOK.values())
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

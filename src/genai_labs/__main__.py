@@ -59,13 +59,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run labs without a browser and show what was measured")
-    run.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
+    run.add_argument(
+        "labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2, 3, or 4 for the companion (default: all)"
+    )
     run.add_argument("--profile", default="mini", metavar="NAME", help="what to load (default: %(default)s)")
     run.add_argument("--out", type=Path, default=BUILD, metavar="DIR", help="where to write (default: build/)")
     commands.add_parser("lab", add_help=False, help="open JupyterLab at your own copy of a lab")
     commands.add_parser("check", help="say whether this machine can run the labs")
     refresh = commands.add_parser("refresh", help="execute the notebooks and save them as they are committed")
-    refresh.add_argument("labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2 or 3 (default: all)")
+    refresh.add_argument(
+        "labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2, 3, or 4 for the companion (default: all)"
+    )
     commands.add_parser("handout", add_help=False, help="make versions of the labs for a class: students, slides ...")
     commands.add_parser("calibration", add_help=False, help="read the guesses of a class, and draw how good they were")
     commands.add_parser("build-world", add_help=False, help="write the corpus and train the small model")
@@ -83,8 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def lab_number(text: str) -> int:
     """A lab's number from the command line."""
-    if text not in ("1", "2", "3"):
-        raise argparse.ArgumentTypeError(f"{text} is not a lab: there are 1, 2 and 3")
+    if text not in ("1", "2", "3", "4"):
+        raise argparse.ArgumentTypeError(f"{text} is not a lab: there are 1, 2 and 3, and 4, the companion")
     return int(text)
 
 

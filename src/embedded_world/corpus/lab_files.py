@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded_world.corpus import lab_tasks, quarrels
+from embedded_world.corpus import companion_data, lab_tasks, quarrels
 from genai_labs.paths import DATA
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 from genai_labs.show.results import table
@@ -47,6 +47,25 @@ FILES: dict[str, dict[str, LabFile]] = {
             "Word problems with a worked solution and the answer, a whole number from 0 to 100, with numbers that no "
             "training has seen. In Lab 3 they are answered at once and step by step.",
         ),
+        "kinds.csv": LabFile(
+            ("seed", "kind", "story", "problem", "answer"),
+            companion_data.problems_of_each_kind,
+            "Word problems of several kinds, for the companion notebook: stories that pre-training knows, with numbers "
+            "it has not seen together in them, sums above 100, and stories that it does not know; some of these are "
+            "practised there, with other numbers.",
+        ),
+        "practice.csv": LabFile(
+            ("part", "story", "problem", "answer"),
+            companion_data.practice_problems,
+            "Word problems of new stories to practise on (part `practice`) and to choose settings by (`validation`), "
+            "with other numbers than those in `kinds.csv`.",
+        ),
+        "tools.csv": LabFile(
+            ("kind", "look up", "work out", "answer"),
+            companion_data.tool_questions,
+            "Questions for a model with tools: what is to be looked up in `data/retrieval/town.csv`, what is to be "
+            "worked out, or both, one after the other.",
+        ),
     },
     "retrieval": {
         "notes.csv": LabFile(
@@ -54,6 +73,13 @@ FILES: dict[str, dict[str, LabFile]] = {
             lab_tasks.notes,
             "Notes with facts that no training has seen, each with a question that it answers. No title occurs twice "
             "with one seed. In Lab 3 the note is looked up before the model answers.",
+        ),
+        "town.csv": LabFile(
+            ("part", "note", "question", "answer", "later", "later answer"),
+            companion_data.notes_of_a_town,
+            f"{companion_data.NOTES:,} notes to search in, no title twice, each with a question (part `there`), and "
+            f"{companion_data.ABSENT} that are kept out (`not there`), so that their questions have no answer. "
+            f"{companion_data.CHANGED} notes have a later one, by which the answer is another.",
         ),
     },
     "rlhf": {

@@ -251,9 +251,15 @@ def evaluate(expression: str, numbers: dict[str, int]) -> int:
     return value(ast.parse(expression, mode="eval"))
 
 
-def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINING) -> tuple[str, str, str]:
-    """A word problem, its worked reasoning and its answer (0 to 100)."""
+def make_problem(
+    raw: dict[str, Any],
+    rng: random.Random,
+    split: str = PRETRAINING,
+    belongs: Callable[[str], bool] | None = None,
+) -> tuple[str, str, str]:
+    """A word problem, its worked reasoning and its answer (0 to 100); ``belongs`` says which numbers may be drawn."""
     slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
+    belongs = belongs or (lambda signature: in_split(signature, split))
     tries = 0
     while True:
         tries = _counted(tries, raw["id"], split)
@@ -261,16 +267,36 @@ def make_problem(raw: dict[str, Any], rng: random.Random, split: str = PRETRAINI
         for name, expression in raw["let"].items():
             numbers[name] = evaluate(expression, numbers)
         fits = all(evaluate(c, numbers) for c in raw.get("require", []))
-        if fits and all(0 <= n <= 100 for n in numbers.values()) and in_split(f"{raw['id']}|{numbers}", split):
+        if fits and all(0 <= n <= 100 for n in numbers.values()) and belongs(f"{raw['id']}|{numbers}"):
             break
+    return _told(raw, slots, numbers, rng)
+
+
+def _told(
+    raw: dict[str, Any], slots: dict[str, Any], numbers: dict[str, int], rng: random.Random
+) -> tuple[str, str, str]:
     values = {n: rng.choice(options) for n, options in slots.items()} | {n: str(v) for n, v in numbers.items()}
     said = [sentence_case(articles(fill(rng.choice(raw[part]), values))) for part in ("problem", "reasoning")]
     return said[0], said[1], fill(raw["answer"], values)
 
 
+def tell_problem(raw: dict[str, Any], rng: random.Random, numbers: dict[str, int]) -> tuple[str, str]:
+    """A word problem with these numbers, of any size, and its answer."""
+    slots = {n: pools()[s] if isinstance(s, str) else s for n, s in raw["slots"].items()}
+    for name, expression in raw["let"].items():
+        numbers = numbers | {name: evaluate(expression, numbers)}
+    problem, _, answer = _told(raw, slots, numbers, rng)
+    return problem, answer
+
+
+def usable_problems(split: str = PRETRAINING) -> list[dict[str, Any]]:
+    """The templates of word problems of which some numbers fall into ``split``."""
+    return _usable(make_problem, _problems, split)
+
+
 def draw_problem(rng: random.Random, split: str = PRETRAINING) -> tuple[str, str, str]:
     """Any word problem, its worked reasoning and its answer."""
-    return make_problem(rng.choice(_usable(make_problem, _problems, split)), rng, split)
+    return make_problem(rng.choice(usable_problems(split)), rng, split)
 
 
 def word_problem(rng: random.Random, split: str = PRETRAINING, worked: bool | None = None) -> Example:

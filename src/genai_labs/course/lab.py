@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genai_labs.course.execution import KEEP_MEMORY, encryption
-from genai_labs.course.runner import LAB_NOTEBOOKS, find_notebooks
+from genai_labs.course.runner import EVERY_NOTEBOOK, find_notebooks
 from genai_labs.course.working_copy import WORK, update_copy
 from genai_labs.errors import LabError
 from genai_labs.paths import JUPYTER_CONFIG, ROOT
@@ -45,7 +45,7 @@ def read_line(argv: Sequence[str]) -> tuple[int, list[str]]:
         description="Opens JupyterLab at your own copy of a lab, in work/. Updates of the course keep what you wrote.",
         epilog="For example: lab 2 -- --port 9999 --no-browser. JupyterLab's options: python -m jupyterlab --help",
     )
-    parser.add_argument("lab", nargs="?", type=int, choices=sorted(LAB_NOTEBOOKS), default=1, metavar="LAB")
+    parser.add_argument("lab", nargs="?", type=int, choices=sorted(EVERY_NOTEBOOK), default=1, metavar="LAB")
     line = list(argv)
     ours = 1 if line and (not line[0].startswith("-") or line[0] in ("-h", "--help")) else 0
     options = line[ours:]
@@ -68,7 +68,7 @@ def server_options(number: int) -> list[str]:
     """Options for JupyterLab: the repository is what it shows, so that a lab's links open; the lab is opened in it."""
     return [
         f"--ServerApp.root_dir={ROOT}",
-        f"--LabApp.default_url=/lab/tree/{WORK.name}/{LAB_NOTEBOOKS[number]}",
+        f"--LabApp.default_url=/lab/tree/{WORK.name}/{EVERY_NOTEBOOK[number]}",
         f"--KernelManager.transport_encryption={encryption()}",
     ]
 

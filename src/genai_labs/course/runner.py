@@ -23,16 +23,18 @@ if TYPE_CHECKING:  # These take a second to import, and `--help` should not.
     from genai_labs.loading.profiles import Profile
 
 LAB_NOTEBOOKS = {1: "lab1_prompting.ipynb", 2: "lab2_fine_tuning.ipynb", 3: "lab3_ppo_detox.ipynb"}
+COMPANIONS = {4: "week3_reasoning_and_retrieval.ipynb"}  # run and checked like the labs, on the embedded world only
+EVERY_NOTEBOOK = LAB_NOTEBOOKS | COMPANIONS
 
 
 def run_labs(labs: list[int], profile: str, out: Path) -> int:
     """Execute labs in order; write `labN.ipynb`, `labN.html` and `lessons.json` to `out`; print the lessons.
 
-    `labs` are numbers from 1 to 3; an empty list means every lab that exists. What earlier runs of them trained in
-    `out` is removed, so that everything is trained now. Returns the exit status: 0, or 1 if a cell failed, a lesson
-    does not hold, or a lab recorded none. Raises LabError for an unknown profile, for a lab that does not exist or that
-    another process is running in `out`, where `out` cannot be written to, and for an older `lessons.json` that cannot
-    be read; Interrupted if it is told to stop.
+    `labs` are numbers from 1 to 4, the companion being 4; an empty list means all that exist. What earlier runs of
+    them trained in `out` is removed, so that everything is trained now. Returns the exit status: 0, or 1 if a cell
+    failed, a lesson does not hold, or a lab recorded none. Raises LabError for an unknown profile, for a lab that does
+    not exist or that another process is running in `out`, where `out` cannot be written to, and for an older
+    `lessons.json` that cannot be read; Interrupted if it is told to stop.
     """
     from genai_labs.loading.profiles import load_profile
 
@@ -93,8 +95,8 @@ def find_notebooks(labs: list[int]) -> dict[int, Path]:
     Raises LabError if a lab that was asked for by number does not exist, or if there is none at all.
     """
     found = {}
-    for lab in sorted(set(labs)) or LAB_NOTEBOOKS:
-        path = NOTEBOOKS / LAB_NOTEBOOKS.get(lab, f"lab{lab}.ipynb")
+    for lab in sorted(set(labs)) or EVERY_NOTEBOOK:
+        path = NOTEBOOKS / EVERY_NOTEBOOK.get(lab, f"lab{lab}.ipynb")
         if path.is_file():
             found[lab] = path
         elif labs:
@@ -108,8 +110,12 @@ def find_notebooks(labs: list[int]) -> dict[int, Path]:
 
 def can_run(notebooks: dict[int, Path], profile: Profile) -> dict[int, Path]:
     """Those of the notebooks that the profile's model can be run with here; says which are left out."""
-    left_out = sorted(set(notebooks) - set(profile.costs_here))
+    fit = set(profile.costs_here) | (set(COMPANIONS) if profile.name == "mini" else set())
+    left_out = sorted(set(notebooks) - fit)
     for lab in left_out:
+        if lab in COMPANIONS:
+            print(f"The companion ({lab}) is left out: its problems and notes are those of the embedded world (mini).")
+            continue
         print(
             f"Lab {lab} is left out: {profile.name} is too large for it on this machine. docs/real-models.md "
             "says what a profile can run; a smaller one runs all labs."
@@ -120,7 +126,7 @@ def can_run(notebooks: dict[int, Path], profile: Profile) -> dict[int, Path]:
 
 
 def _no_such_lab(lab: int, path: Path) -> str:
-    there = [str(number) for number, name in LAB_NOTEBOOKS.items() if (NOTEBOOKS / name).is_file()]
+    there = [str(number) for number, name in EVERY_NOTEBOOK.items() if (NOTEBOOKS / name).is_file()]
     return (
         f"There is no lab {lab}: {path.name} is not in {NOTEBOOKS.name}/.\n"
         f"Labs that exist: {', '.join(there) or 'none'}. To get lost ones back: git checkout -- notebooks"

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from genai_labs.course.execution import kernel_environment
-from genai_labs.course.runner import find_notebooks, run_lab
+from genai_labs.course.runner import COMPANIONS, find_notebooks, run_lab
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
@@ -25,17 +25,25 @@ from genai_labs.show.verdicts import ANSWERS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any."""
+    """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any.
+
+    The companion, 4, is written to ``companion_seeds.json`` and ``.md``.
+    """
     parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
-    parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3), default=1)
+    parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3, 4), default=1)
     parser.add_argument("--seeds", type=whole_number(0, 999_999_999), nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
     runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
     record = summarize(args.lab, runs)
-    write(record, as_markdown(record), args.out, f"lab{args.lab}_seeds")
-    draw_lessons(record, args.out / f"lab{args.lab}_lessons.png")
+    write(record, as_markdown(record), args.out, f"{stem(args.lab)}_seeds")
+    draw_lessons(record, args.out / f"{stem(args.lab)}_lessons.png")
     return int(any(lesson["holds_on"] < lesson["measured_on"] for lesson in claims(record)))
+
+
+def stem(lab: int) -> str:
+    """How the names of a lab's results begin."""
+    return "companion" if lab in COMPANIONS else f"lab{lab}"
 
 
 def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:

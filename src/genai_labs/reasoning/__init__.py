@@ -1,0 +1,1 @@
+"""The companion notebook: rewards that can be checked, tools, look-ups, smaller models."""

@@ -1,0 +1,154 @@
+"""The exercises of the companion notebook, checked: compared with the package's formulas and with PyTorch.
+
+Each check calls the learner's function on small inputs, prints one line ("Right: ..." or "Not yet: ..."), and gives
+back nothing. A usual mistake is named where it explains every number of every input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from genai_labs.errors import LabError
+from genai_labs.reasoning import mistakes
+from genai_labs.reasoning.calculator import calculate
+from genai_labs.reasoning.problems import pass_at_k
+from genai_labs.reasoning.town import recall_at
+from genai_labs.reasoning.verifiable import better_than_group
+from genai_labs.show.checking import Unanswered, answered, numbers, tell, wrong
+
+Cases = Sequence[tuple[Any, ...]]
+NEAR = 1e-4
+
+
+@tell("the advantages of a group", start="Begin with the mean of each row: rewards.mean(1, keepdim=True).")
+def check_group_advantages(answer: Any) -> str:
+    """answer: rewards [problems, group] to advantages [problems, group]: in standard deviations of the group."""
+    draw = torch.Generator().manual_seed(0)
+    cases: Cases = [
+        (torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]]),),
+        (torch.rand(5, 8, generator=draw) * 3,),
+    ]
+    _compare_all(answer, cases, better_than_group, mistakes.group_mistakes, "What is a group, a row or a column?")
+    same = torch.tensor([[1.0, 1, 1], [0, 0, 0]])
+    got = np.asarray(torch.as_tensor(answered(answer, same)).detach().double())
+    if not np.all(np.abs(got) < NEAR):
+        wrong("where all rewards of a group are the same, each advantage has to be 0. What is divided by what there?")
+    return "52 advantages in 8 groups are the package's, and a group that is right or wrong throughout gets 0"
+
+
+@tell(
+    "pass@k", start="Use math.comb: in how many ways can k of n attempts be drawn, in how many are all of them wrong?"
+)
+def check_pass_at_k(answer: Any) -> str:
+    """answer: (n attempts, c right ones, k) to the chance that one or more of k attempts are right, a number."""
+    cases: Cases = [(16, c, k) for c in (1, 3, 8, 14) for k in (1, 4, 16)] + [(8, 0, 4), (8, 8, 2), (5, 3, 4)]
+    _compare_all(
+        answer, cases, lambda n, c, k: pass_at_k([c], n, k)[0], mistakes.pass_mistakes, "When are all k of them wrong?"
+    )
+    return f"{len(cases)} cases, also those with none and with all attempts right, are as in Chen et al. 2021"
+
+
+@tell("recall at k", start="Is the right place among the first k that were found?")
+def check_recall(answer: Any) -> str:
+    """answer: (found, lists of places; places, the right one of each question; k) to the share of questions."""
+    found = [[4, 2, 9, 1], [7, 3, 0, 5], [1, 6, 2, 8], [5, 9, 3, 7], [0, 4, 8, 6]]
+    cases: Cases = [(found, [4, 5, 2, 0, 4], k) for k in (1, 2, 3, 4)] + [(found[:2], [9, 7], 3)]
+    _compare_all(
+        answer,
+        cases,
+        lambda f, p, k: recall_at(f, p, k).mean(),
+        mistakes.recall_mistakes,
+        "Which places count at k = 1?",
+    )
+    return f"{len(cases)} shares of questions are right, for k from 1 to 4"
+
+
+@tell(
+    "the calculator",
+    start="ast.parse(expression, mode='eval').body is a node: a Constant, or a BinOp with left, op, right.",
+)
+def check_calculator(answer: Any) -> str:
+    """answer: an expression (text) to its value, an int; ValueError (or LabError) for all but whole numbers, + - *."""
+    good = ("51 + 78", "7 * 8 - 6", "2 + 3 * 4", "(2 + 3) * 4", "100 - 30 - 20", "12")
+    got = [numbers(answered(answer, text), (), f"the value of {text!r}").item() for text in good]
+    want = [calculate(text) for text in good]
+    for said, values in mistakes.calculator_mistakes().items():
+        if got == values:
+            wrong(said)
+    for text, mine, right in zip(good, got, want, strict=True):
+        if mine != right:
+            wrong(f"{text} is {right}, and your function gives {mine:g}. Which part of the tree comes first?")
+    for text in ("__import__('os').getcwd()", "abs(5)", "'a' * 3", "1.5 + 1", "2 ** 9", "True + 1", "x + 1"):
+        _must_refuse(answer, text)
+    return f"{len(good)} expressions are worked out, and 7 others refused, among them a call that would have been run"
+
+
+@tell("int8", start="The scale first: the largest absolute weight is to become 127.")
+def check_int8(answer: Any) -> str:
+    """answer: weights (tensor) to (whole numbers from -127 to 127 of the same shape, scale), symmetric."""
+    draw = torch.Generator().manual_seed(1)
+    cases = [
+        torch.randn(6, 5, generator=draw),
+        torch.tensor([0.1, -0.9, 0.45, 0.0]),
+        -torch.rand(9, generator=draw) * 7,
+    ]
+    for weights in cases:
+        result = answered(answer, weights)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            wrong("two results are needed, the whole numbers and the scale. Write: return numbers, scale.")
+        whole, scale = (
+            numbers(result[0], tuple(weights.shape), "the whole numbers"),
+            numbers(result[1], None, "the scale"),
+        )
+        if scale.size != 1:
+            wrong(f"one scale for the whole matrix is asked for, and yours has the shape {scale.shape}.")
+        got, right_scale = float(scale.reshape(())), float(weights.abs().max()) / 127
+        right = np.round(weights.double().numpy() / right_scale)
+        if np.isclose(got, right_scale, rtol=1e-4) and np.array_equal(whole, right):
+            continue
+        for said, (others, other_scale) in mistakes.int8_mistakes(weights).items():
+            if (
+                np.isclose(got, other_scale, rtol=1e-4) and (np.abs(whole - others) > NEAR).sum() <= 1
+            ):  # one on the edge
+                wrong(said)
+        if not np.isclose(got, right_scale, rtol=1e-4):
+            wrong(f"the scale of these weights is {right_scale:.5f}, and yours is {got:.5f}. What becomes 127?")
+        wrong("the scale is right, and the numbers are not the weights divided by it and rounded.")
+    return "3 tensors are rounded to within half a step, and the largest weight of each is exact"
+
+
+def _compare_all(
+    answer: Any, cases: Cases, right: Callable[..., Any], usual: Callable[..., dict[str, Any]], look: str
+) -> None:
+    """Raises a sentence unless the answer is right in all cases: the mistake that explains all of them, or a number."""
+    wanted = [np.asarray(right(*case), dtype=np.float64) for case in cases]
+    got = [numbers(answered(answer, *case), want.shape) for case, want in zip(cases, wanted, strict=True)]
+    if all(np.allclose(mine, want, atol=NEAR) for mine, want in zip(got, wanted, strict=True)):
+        return
+    explained = [usual(*case) for case in cases]
+    for said in explained[0]:
+        others = [np.asarray(each[said], dtype=np.float64) for each in explained]
+        if all(np.allclose(mine, other, atol=NEAR) for mine, other in zip(got, others, strict=True)):
+            wrong(said)
+    for case, mine, want in zip(cases, got, wanted, strict=True):
+        if not np.allclose(mine, want, atol=NEAR):
+            place = np.unravel_index(np.abs(mine - want).argmax(), want.shape)
+            wrong(f"for {_shown(case)} a number is {mine[place]:.4g} and should be {want[place]:.4g}. {look}")
+
+
+def _shown(case: tuple[Any, ...]) -> str:
+    return ", ".join("a tensor" if isinstance(each, torch.Tensor) else str(each)[:60] for each in case)
+
+
+def _must_refuse(answer: Any, text: str) -> None:
+    try:
+        value = answer(text)
+    except (ValueError, LabError, Unanswered):
+        return
+    except Exception as error:
+        wrong(f"{text!r} is no arithmetic; raise a ValueError there. Yours stopped with {type(error).__name__}.")
+    wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. Did something run it?")
