@@ -1,0 +1,90 @@
+"""Weights as they travel to the browser: matrices as whole numbers of steps, all else in 16 bits, in one file.
+
+The page turns every number back into fp32 and computes with that: what is saved is bytes to load, and what it costs is
+one rounding of each weight, not of anything computed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 32_767  # steps from 0, either way
+ALIGNED = 4  # bytes; every part begins at a multiple
+
+Numbers = NDArray[np.float32]
+Part = dict[str, Any]
+
+
+class Rounded(NamedTuple):
+    """A tensor as whole numbers of steps, int16 of its shape."""
+
+    numbers: NDArray[np.int16]
+    step: float
+
+    def weights(self) -> Numbers:
+        """The weights as the page computes them, fp32."""
+        return (self.numbers * self.step).astype(np.float32)
+
+
+def rounded(weights: Numbers, step: float) -> Rounded:
+    """The nearest whole numbers of steps. Raises ValueError where a weight is more than MOST steps from 0."""
+    numbers = np.rint(weights / step)
+    if np.abs(numbers).max(initial=0) > MOST:
+        raise ValueError("the steps are too small for 16 bits")
+    return Rounded(numbers.astype(np.int16), step)
+
+
+def step_of(weights: Numbers, bits: float) -> float:
+    """A step in which weights that are normally distributed take so many bits each.
+
+    A normal distribution of standard deviation s, cut into steps of d, has an entropy of log2(s / d) + 2.05 bits.
+    """
+    return max(float(weights.std()) * 2 ** (2.05 - bits), 1e-12)
+
+
+class Pack:
+    """Collects tensors; each gets a place in the file and one in the memory that the page expands the file into."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.bytes = bytearray()
+        self.memory = 0  # bytes of fp32
+        self._known: dict[str, Part] = {}
+
+    def add(self, numbers: Numbers, stored: Rounded | None = None) -> Part:
+        """A tensor of a graph, in 16 bits or as it was ``stored``; the same tensor is kept once.
+
+        The part says where: ``memory``, bytes into the expanded fp32; ``start``, bytes into the file; ``count``
+        numbers; where it is stored in steps also ``high``, where the high bytes of its numbers start, and ``step``.
+        """
+        numbers = np.ascontiguousarray(numbers, np.float32)
+        own = hashlib.sha256(numbers.tobytes()).hexdigest()
+        if own not in self._known:
+            part = {"memory": self.memory, **self.store(numbers, stored)}
+            self.memory += 4 * numbers.size
+            self.parts.append(part)
+            self._known[own] = part
+        return self._known[own]
+
+    def store(self, numbers: Numbers, stored: Rounded | None = None) -> Part:
+        """A tensor that belongs to no graph, without a place in their memory; else as :meth:`add`."""
+        part: Part = {"count": numbers.size}
+        if stored is None:
+            return part | {"start": self._append(numbers.astype("<f2").tobytes())}
+        planes = stored.numbers.astype("<i2").reshape(-1).view(np.uint8).reshape(-1, 2)
+        starts = [self._append(planes[:, side].tobytes()) for side in (0, 1)]
+        return part | {"start": starts[0], "high": starts[1], "step": stored.step}
+
+    def _append(self, data: bytes) -> int:
+        start = len(self.bytes)
+        self.bytes += data + bytes(-len(data) % ALIGNED)
+        return start
+
+    def compressed(self) -> bytes:
+        """The file, gzipped; the same tensors give the same bytes."""
+        return gzip.compress(bytes(self.bytes), 9, mtime=0)
