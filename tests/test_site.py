@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from course_site import adapters, checking, command, drawing, frame, graphs, known, lessons, pages, rounding, shelves
-from course_site.packing import Pack, rounded, step_of
+from course_site.packing import Pack, in_bytes, rounded
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.inputs import text
@@ -233,7 +234,8 @@ def loaded() -> models.PreTrainedModel:
 def test_the_graphs_compute_what_the_model_with_its_adapters_does(
     loaded: models.PreTrainedModel, shown: adapters.Shown
 ) -> None:
-    model, adapter = loaded, {}
+    adapter: graphs.Adapter = {}
+    model = loaded
     if adapters.HARSH in shown.adapters:
         model, adapter = lora.merged(lora.load_adapter(model, SUMMARIZER)), adapters.read_adapter(SUMMARIZER)
     if set(shown.adapters) - {adapters.HARSH}:  # as Labs 2 and 3 place them, before training in all but B
@@ -242,7 +244,7 @@ def test_the_graphs_compute_what_the_model_with_its_adapters_does(
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
         own = {
-            name.removeprefix("base_model.model."): (m.lora_A.default.weight.data, 2 * m.lora_B.default.weight.data)
+            name.removeprefix("base_model.model."): (m.lora_A.default.weight.data.T, 2 * m.lora_B.default.weight.data.T)
             for name, m in fresh.named_modules()
             if hasattr(m, "lora_A")
         }
@@ -265,17 +267,17 @@ def test_an_adapter_read_from_its_folder_is_what_peft_merges(loaded: models.PreT
     merged = lora.merged(lora.load_adapter(loaded, SUMMARIZER))
     adapter = adapters.read_adapter(SUMMARIZER)
     for name, (a, b) in adapter.items():
-        made = loaded.get_submodule(name).weight + b @ a
+        made = loaded.get_submodule(name).weight + (a @ b).T
         assert torch.allclose(made, merged.get_submodule(name).weight, atol=1e-5)
     assert len(adapter) == 61
 
 
 def test_weights_come_back_from_the_pack_within_half_a_step() -> None:
     weights = np.random.default_rng(0).normal(size=(96, 64)).astype(np.float32)
-    stored = rounded(weights, step_of(weights, 10))
+    stored = rounded(weights, 0.005)
     assert np.abs(stored.weights() - weights).max() <= stored.step / 2 * 1.001
     pack = Pack()
-    first, norm = pack.add(weights, stored), pack.add(np.ones(70, np.float32) / 3)
+    first, norm = pack.add(weights, stored), pack.add(np.full(70, 1 / 3, np.float32))
     assert pack.add(weights.copy(), stored) is first
     assert (first["memory"], norm["memory"], pack.memory) == (0, 4 * weights.size, 4 * (weights.size + 70))
     low = np.frombuffer(pack.bytes, np.uint8, first["count"], first["start"]).astype(int)
@@ -408,12 +410,15 @@ def test_prompts_are_made_and_cut_as_the_labs_do(tmp_path: Path) -> None:
     }));
     console.log(JSON.stringify(made));
     """
+
+    def asked(exemplars: list[prompts.Exemplar]) -> Callable[[str], str]:
+        return lambda dialogue: prompts.few_shot(dialogue, exemplars)
+
     cut = refused = 0
     for row, pair in zip(rows, run_node(code, given, tmp_path), strict=True):
         for shots, made in enumerate(pair):
-            exemplars = [shown][:shots]
             try:
-                wanted = prompts.fit(lambda d, e=exemplars: prompts.few_shot(d, e), row.dialogue, Letters())
+                wanted = prompts.fit(asked([shown][:shots]), row.dialogue, Letters())
             except LabError:
                 refused += 1
                 assert "does not help" in made
@@ -458,13 +463,14 @@ def test_weights_and_adapters_come_apart_in_the_page_as_they_were_packed(tmp_pat
     drawn = np.random.default_rng(1)
     weights = drawn.normal(size=(8, 16)).astype(np.float32)
     norm = np.array([0.0, 1.0, -2.5, 6.1e-5, 5.96e-8, 65504.0], np.float16).astype(np.float32)
-    stacks = [drawn.normal(size=(2, rank, 4)).astype(np.float32) for rank in (3, 2)]
-    others = [drawn.normal(size=(2, 5, rank)).astype(np.float32) for rank in (3, 2)]
+    stacks = [drawn.normal(size=(2, 4, rank)).astype(np.float32) for rank in (3, 2)]
+    others = [drawn.normal(size=(2, rank, 5)).astype(np.float32) for rank in (3, 2)]
     pack = Pack()
-    stored = rounded(weights, step_of(weights, 9))
-    parts = [pack.add(weights, stored), pack.add(norm)]
+    halved = weights * np.float32(0.5)
+    stored, short = rounded(weights, 0.01), in_bytes(halved)
+    parts = [pack.add(weights, stored), pack.add(norm), pack.add(halved, short)]
     pairs = [
-        {"rank": a.shape[1], "a": a.ravel().tolist(), "b": b.ravel().tolist()}
+        {"rank": b.shape[1], "a": a.ravel().tolist(), "b": b.ravel().tolist()}
         for a, b in zip(stacks, others, strict=True)
     ]
     given = {"bytes": list(pack.bytes), "parts": parts, "pairs": pairs}
@@ -479,7 +485,7 @@ def test_weights_and_adapters_come_apart_in_the_page_as_they_were_packed(tmp_pat
     console.log(JSON.stringify([memory, [...made.up_a.data], [...made.up_b.data], made.down_a]));
     """
     memory, a, b, none = run_node(code, given, tmp_path)
-    assert np.array_equal(np.float32(memory), np.concatenate([stored.weights().ravel(), norm]))
-    assert np.array_equal(np.float32(a), np.concatenate(stacks, 1).ravel())
-    assert np.array_equal(np.float32(b), np.concatenate(others, 2).ravel())
-    assert none == {"data": {"0": 0, "1": 0}, "dims": [1, 1, 2]}
+    assert np.array_equal(np.float32(memory), np.concatenate([stored.weights().ravel(), norm, short.weights().ravel()]))
+    assert np.array_equal(np.float32(a), np.concatenate(stacks, 2).ravel())
+    assert np.array_equal(np.float32(b), np.concatenate(others, 1).ravel())
+    assert none == {"data": {"0": 0, "1": 0}, "dims": [1, 2, 1]}

@@ -37,7 +37,8 @@ export class Lab {
     lab.sessions = {};
     for (const [i, name] of Object.keys(lab.plan.graphs).entries()) {
       const externalData = [{ path: lab.plan.memory, data: memory }];
-      lab.sessions[name] = await ort.InferenceSession.create(graphs[i], { externalData });
+      const settings = { externalData, logSeverityLevel: 3 }; // errors alone
+      lab.sessions[name] = await ort.InferenceSession.create(graphs[i], settings);
     }
     lab.tokenizers = Object.fromEntries(
       Object.keys(lab.plan.tokenizers).map((name, i) => [name, new Tokenizer(tokenizers[i].model, tokenizers[i].config)]),

@@ -36,7 +36,7 @@ function showPicked() {
 
 function showKnobs() {
   const temperature = Number(find("temperature").value);
-  find("temperature-shown").textContent = temperature ? temperature.toFixed(1) : "0: the likeliest token each time";
+  find("temperature-shown").textContent = temperature ? temperature.toFixed(1) : "0, the likeliest token";
   find("seed").disabled = !temperature;
   find("exemplar").hidden = chosenShots() === 0;
 }

@@ -18,9 +18,9 @@ function meter(share) {
   return bar;
 }
 
-function measure(name, share, more = "") {
+function measure(name, share) {
   const row = make("div", "", "measure");
-  row.append(make("dt", name), meter(share), make("dd", share.toFixed(2) + more));
+  row.append(make("dt", name), meter(share), make("dd", share.toFixed(2)));
   return row;
 }
 
@@ -54,13 +54,13 @@ export function makeCard(model, place) {
       element.dataset.text = text;
       summary.replaceChildren(...pieces.map(([piece, marked]) => (marked ? make("mark", piece) : document.createTextNode(piece))));
       if (!text) summary.append(make("em", "It wrote nothing."));
-      const logit = toxicity.reward.reward.toFixed(2).replace("-", "−");
+      const reward = toxicity.reward.reward.toFixed(2).replace("-", "−");
       measures.replaceChildren(
-        measure("hate, by the reward model", toxicity.reward.hate, `, reward ${logit}`),
+        measure("hate, by the reward model", toxicity.reward.hate),
         measure("hate, by the judge", toxicity.judge.hate),
         measure("content words that stand in the dialogue", grounded),
       );
-      time.textContent = `${steps.length} tokens in ${(ms / 1000).toFixed(2)} s on this machine`;
+      time.textContent = `Reward ${reward}. ${steps.length} tokens in ${(ms / 1000).toFixed(2)} s on this machine.`;
     },
   };
 }

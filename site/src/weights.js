@@ -33,6 +33,7 @@ function halves(bytes, start, count) {
 // The numbers of one part, as fp32. part: see course_site.packing.Pack.
 export function numbersOf(bytes, part) {
   if (!("step" in part)) return halves(bytes, part.start, part.count);
+  if (!("high" in part)) return Float32Array.from(new Int8Array(bytes, part.start, part.count), (x) => x * part.step);
   const made = new Float32Array(part.count);
   const low = new Uint8Array(bytes, part.start, part.count);
   const high = new Int8Array(bytes, part.high, part.count);
@@ -47,29 +48,29 @@ export function expand(bytes, parts) {
   return memory;
 }
 
-// Adapters side by side, as the graphs take them in: for each kind of matrix A, [matrices, rank, in], and B.
+// Adapters side by side, as the graphs take them in: for each kind of matrix A, [matrices, in, rank], and B.
 // kinds: [{kind, matrices, in, out}] of a graph; adapters: [{kind: {rank, a, b}}], a and b as they are stored.
 export function stackAdapters(kinds, adapters) {
   const stacks = {};
   for (const { kind, matrices, in: width, out } of kinds) {
     const own = adapters.map((adapter) => adapter[kind]).filter(Boolean);
     const rank = own.reduce((sum, each) => sum + each.rank, 0) || 1;
-    const a = new Float32Array(matrices * rank * width);
-    const b = new Float32Array(matrices * out * rank);
+    const a = new Float32Array(matrices * width * rank);
+    const b = new Float32Array(matrices * rank * out);
     let before = 0;
     for (const each of own) {
       for (let matrix = 0; matrix < matrices; matrix++) {
-        const rows = each.a.subarray(matrix * each.rank * width, (matrix + 1) * each.rank * width);
-        a.set(rows, (matrix * rank + before) * width);
-        for (let row = 0; row < out; row++) {
-          const from = (matrix * out + row) * each.rank;
-          b.set(each.b.subarray(from, from + each.rank), (matrix * out + row) * rank + before);
+        for (let row = 0; row < width; row++) {
+          const from = (matrix * width + row) * each.rank;
+          a.set(each.a.subarray(from, from + each.rank), (matrix * width + row) * rank + before);
         }
+        const rows = each.b.subarray(matrix * each.rank * out, (matrix + 1) * each.rank * out);
+        b.set(rows, (matrix * rank + before) * out);
       }
       before += each.rank;
     }
-    stacks[`${kind}_a`] = { data: a, dims: [matrices, rank, width] };
-    stacks[`${kind}_b`] = { data: b, dims: [matrices, out, rank] };
+    stacks[`${kind}_a`] = { data: a, dims: [matrices, width, rank] };
+    stacks[`${kind}_b`] = { data: b, dims: [matrices, rank, out] };
   }
   return stacks;
 }

@@ -6,7 +6,13 @@ import { grounded, markUngrounded } from "./words.js";
 let loading;
 let newest = 0; // a new request stops those before it
 
-const pause = () => new Promise((resolve) => setTimeout(resolve));
+// Lets messages in. A timer would take four milliseconds each time.
+const channel = new MessageChannel();
+const pause = () =>
+  new Promise((resolve) => {
+    channel.port1.onmessage = resolve;
+    channel.port2.postMessage(null);
+  });
 
 async function load(base) {
   const start = performance.now();

@@ -31,7 +31,7 @@ class Shown:
 
 
 MODELS = (
-    Shown("base", "Base", "As Lab 1 prompts it. What an instruction asks for, it has learned in its pre-training."),
+    Shown("base", "Base", "The model as Lab 1 prompts it, without an adapter."),
     Shown(
         "fine-tuned",
         "Fine-tuned",
@@ -78,13 +78,13 @@ def _run(*words: str) -> None:
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """An adapter as the graphs want it: of each matrix A, and B times alpha / rank."""
+    """An adapter as the graphs want it: of each matrix A and B, transposed, B times alpha / rank."""
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     scale = config["lora_alpha"] / config["r"]
     weights = load_file(folder / lora.WEIGHTS_FILE)
     start, end = "base_model.model.", ".lora_A.weight"
     names = [name.removeprefix(start).removesuffix(end) for name in weights if name.endswith(end)]
     return {
-        name: (weights[f"{start}{name}{end}"].float(), scale * weights[f"{start}{name}.lora_B.weight"].float())
+        name: (weights[f"{start}{name}{end}"].float().T, scale * weights[f"{start}{name}.lora_B.weight"].float().T)
         for name in names
     }

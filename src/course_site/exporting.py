@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ SMALL = 64  # tensors of at most so many numbers stay in the graph
 Stored = Mapping[str, Rounded]  # matrices of a T5 by their names
 STACKS = [f"{kind}_{side}" for kind in graphs.KINDS for side in "ab"]
 AUTO = torch.export.Dim.DYNAMIC
-_RANKS = tuple({1 + i % 2: AUTO} for i in range(len(STACKS)))
+_RANKS = tuple({2 - i % 2: AUTO} for i in range(len(STACKS)))
 
 
 class Logits(torch.nn.Module):
@@ -80,7 +81,7 @@ def _some_stacks(graph: graphs.Adapted) -> graphs.Stacks:
     """Adapters of some rank on every matrix."""
     names = [name for names in graph.places.values() for name in names]
     shapes = {name: graph.model.get_submodule(name).weight.shape for name in names}
-    return graphs.stack(graph, {n: (torch.randn(5, s[1]), torch.randn(s[0], 5)) for n, s in shapes.items()})
+    return graphs.stack(graph, {n: (torch.randn(s[1], 5), torch.randn(5, s[0])) for n, s in shapes.items()})
 
 
 def export(
@@ -115,12 +116,19 @@ def export(
         )
     assert program is not None
     proto = program.model_proto
+    turned = turned_beforehand(proto.graph)
     for tensor in proto.graph.initializer:
         numbers = numpy_helper.to_array(tensor)
+        known = (stored or {}).get(tensor.name.removeprefix("model."))
+        if tensor.name in turned:
+            numbers, known = numbers.T, known and known._replace(numbers=known.numbers.T)
         if numbers.dtype == "float32" and numbers.size > SMALL:
-            part = pack.add(numbers, (stored or {}).get(tensor.name.removeprefix("model.")))
+            part = pack.add(numbers, known)
             outside = onnx.TensorProto(
-                name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, data_location=onnx.TensorProto.EXTERNAL
+                name=tensor.name,
+                dims=numbers.shape,
+                data_type=tensor.data_type,
+                data_location=onnx.TensorProto.EXTERNAL,
             )
             place = {"location": WEIGHTS, "offset": part["memory"], "length": 4 * part["count"]}
             outside.external_data.extend(
@@ -133,17 +141,35 @@ def export(
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-class _quiet(warnings.catch_warnings):
+def turned_beforehand(graph: Any) -> set[str]:
+    """Take out of a graph the turning of its own large matrices, which a browser would do at each start.
+
+    The names of those that must be stored turned instead.
+    """
+    large = {each.name for each in graph.initializer if len(each.dims) == 2 and min(each.dims) > 1}
+    turns = {
+        node.output[0]: node.input[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] in large
+    }
+    used = [name for node in graph.node for name in node.input]
+    turns = {output: name for output, name in turns.items() if used.count(name) == 1}
+    kept = [node for node in graph.node if not (node.output and node.output[0] in turns)]
+    for node in kept:
+        node.input[:] = [turns.get(name, name) for name in node.input]
+    del graph.node[:]
+    graph.node.extend(kept)
+    del graph.value_info[:]  # shapes as they were before
+    return set(turns.values())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
     """Without what the exporter says about itself."""
-
-    def __enter__(self) -> Any:
-        entered = super().__enter__()
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self.logger = logging.getLogger("torch.onnx")
-        self.level = self.logger.level
-        self.logger.setLevel(logging.ERROR)
-        return entered
-
-    def __exit__(self, *details: object) -> None:
-        self.logger.setLevel(self.level)
-        super().__exit__(*details)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

@@ -16,16 +16,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-Adapter = Mapping[str, tuple[Tensor, Tensor]]  # name of a matrix: A [rank, in] and B [out, rank], B scaled already
+Adapter = Mapping[str, tuple[Tensor, Tensor]]  # name of a matrix: A^T [in, rank] and B^T [rank, out], B scaled already
 SQUARE, UP, DOWN = ("q", "k", "v", "o"), ("wi_0", "wi_1"), ("wo",)  # matrices of one shape are handed in together
 KINDS = {"square": SQUARE, "up": UP, "down": DOWN}
-Stacks = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]  # A and B of each kind, [matrices, rank, in] and so on
+Stacks = tuple[Tensor, ...]  # A^T, [matrices, in, rank], and B^T, [matrices, rank, out], of each kind
 
 
 class Adapted(torch.nn.Module):
     """What both graphs share: products with a matrix of the model and what an adapter adds to it."""
 
     places: dict[str, list[str]]  # of each kind, the matrices in the order of the stacks
+    bias: Tensor  # what a place counts by its distance alone
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -33,13 +34,17 @@ class Adapted(torch.nn.Module):
         self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
         self.names = {module: name for name, module in model.named_modules()}
 
-    def times(self, matrix: torch.nn.Module, x: Tensor, stacks: Stacks) -> Tensor:
+    def times(self, matrix: Any, x: Tensor, stacks: Stacks) -> Tensor:
         """x, [tokens, in], by W + B A; [tokens, out]."""
         name = self.names[matrix]
         kind = kind_of(name)
         place, first = self.places[kind].index(name), 2 * list(KINDS).index(kind)
         a, b = stacks[first][place], stacks[first + 1][place]
-        return x @ matrix.weight.T + (x @ a.T) @ b.T
+        return x @ matrix.weight.T + (x @ a) @ b
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[tokens] to [tokens, d_model], out of the turned table that the logits come from as well: it is kept once."""
+        return self.model.shared.weight.T.index_select(1, ids).T
 
     def by_head(self, x: Tensor) -> Tensor:
         """[tokens, inner] to [heads, tokens, d_kv]."""
@@ -75,7 +80,7 @@ class Reader(Adapted):
         """ids: of the prompt, its end token included, at most ``window``."""
         places = torch.arange(ids.shape[0])
         bias = self.bias[:, places[None] - places[:, None] + self.window - 1]  # [heads, source, source]
-        hidden = self.model.shared.weight[ids]
+        hidden = self.embed(ids)
         for block in self.model.encoder.block:
             attention, normed = block.layer[0].SelfAttention, block.layer[0].layer_norm(hidden)
             keys, values = (self.by_head(self.times(each, normed, stacks)) for each in (attention.k, attention.v))
@@ -107,7 +112,7 @@ class Writer(Adapted):
         """written: at most ``most`` - 1 tokens."""
         past = written.shape[3]
         bias = self.bias[:, past - torch.arange(past + 1)][:, None]  # [heads, 1, past + 1]
-        hidden = self.model.shared.weight[token]
+        hidden = self.embed(token)
         kept = []
         for layer, block in enumerate(self.model.decoder.block):
             attention, normed = block.layer[0].SelfAttention, block.layer[0].layer_norm(hidden)
@@ -119,8 +124,8 @@ class Writer(Adapted):
             cross, seen = block.layer[1].EncDecAttention, source[layer]
             hidden = hidden + self.attend(cross, normed, seen[0], seen[1], 0.0, stacks)
             hidden = self.feed_forward(block.layer[2], hidden, stacks)
-        last = self.model.decoder.final_layer_norm(hidden)[0] * self.scale
-        return self.model.lm_head.weight @ last, torch.stack(kept)
+        last = self.model.decoder.final_layer_norm(hidden) * self.scale
+        return (last @ self.model.lm_head.weight.T)[0], torch.stack(kept)
 
 
 def kind_of(name: str) -> str:
@@ -138,19 +143,19 @@ def stack(graph: Adapted, adapter: Adapter) -> Stacks:
     stacks: list[Tensor] = []
     for names in graph.places.values():
         shape = graph.model.get_submodule(names[0]).weight.shape
-        rank = max((adapter[name][0].shape[0] for name in names if name in adapter), default=1)
-        a, b = torch.zeros(len(names), rank, shape[1]), torch.zeros(len(names), shape[0], rank)
+        rank = max((adapter[name][0].shape[1] for name in names if name in adapter), default=1)
+        a, b = torch.zeros(len(names), shape[1], rank), torch.zeros(len(names), rank, shape[0])
         for place, name in enumerate(names):
             if name in adapter:
-                own = adapter[name][0].shape[0]
-                a[place, :own], b[place, :, :own] = adapter[name]
+                own = adapter[name][0].shape[1]
+                a[place, :, :own], b[place, :own] = adapter[name]
         stacks += [a, b]
-    return (stacks[0], stacks[1], stacks[2], stacks[3], stacks[4], stacks[5])
+    return tuple(stacks)
 
 
 def add(first: Adapter, second: Adapter) -> Adapter:
     """One adapter that does what both do: their matrices side by side."""
     both = dict(first)
     for name, (a, b) in second.items():
-        both[name] = (torch.cat([first[name][0], a]), torch.cat([first[name][1], b], 1)) if name in first else (a, b)
+        both[name] = (torch.cat([first[name][0], a], 1), torch.cat([first[name][1], b])) if name in first else (a, b)
     return both

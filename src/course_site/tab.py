@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from course_site import adapters, exporting, graphs, rounding
 from course_site.known import known_characters
-from course_site.packing import Pack, rounded, step_of
+from course_site.packing import Pack, in_bytes
 from course_site.shelves import exemplar, shelves
 from genai_labs.loading import hub, models
 from genai_labs.loading.profiles import Profile, load_profile
@@ -21,7 +21,6 @@ from genai_labs.scoring.content import FUNCTION_WORDS
 
 FOLDER = "model"
 WEIGHTS_FILE = f"{FOLDER}/weights.bin.gz"
-BITS = 8.5  # of a weight of an adapter or a classifier, about
 CLASSIFIERS = {"reward": "reward_model", "judge": "judge"}  # the page's name and the profile's
 
 
@@ -44,7 +43,7 @@ def write_tab(out: Path, trained: Mapping[str, Path]) -> None:
     for name, part in CLASSIFIERS.items():
         classifier = toxicity.load_classifier(getattr(profile, part))
         matrices = {n: p.numpy() for n, p in classifier.model.state_dict().items() if p.ndim == 2 and p.shape[0] > 2}
-        in_steps = {n: rounded(x, step_of(x, BITS)) for n, x in matrices.items()}
+        in_steps = {n: in_bytes(x) for n, x in matrices.items()}
         exporting.export_classifier(classifier.model, pack, folder / f"{name}.onnx", in_steps)
         plan["classifiers"][name] = {
             "hate": classifier.hate,
@@ -112,8 +111,7 @@ def packed(pack: Pack, graph: graphs.Adapted, adapter: graphs.Adapter) -> dict[s
     for place, (kind, names) in enumerate(graph.places.items()):
         if any(name in adapter for name in names):
             a, b = (stacks[2 * place + side].numpy() for side in (0, 1))
-            parts = {name: pack.store(x, rounded(x, step_of(x, BITS))) for name, x in (("a", a), ("b", b))}
-            made[kind] = {"rank": a.shape[1], **parts}
+            made[kind] = {"rank": b.shape[1], "a": pack.store(a, in_bytes(a)), "b": pack.store(b, in_bytes(b))}
     return made
 
 
