@@ -333,7 +333,7 @@ def test_the_tab_can_be_used_by_keyboard_alone(tab: Visit) -> None:
     assert page.locator("#bars").inner_text() != first
     page.keyboard.press("End")
     assert page.evaluate("document.activeElement.textContent") == "</s>"
-    shares = [float(text.split(",")[0]) for text in page.locator("#bars li span:last-child").all_inner_texts()]
+    shares = [float(text.split(",")[0]) for text in page.locator("#bars li > span:last-child").all_inner_texts()]
     assert shares == sorted(shares, reverse=True)
     assert 0.5 < sum(shares) <= 1.002
 

@@ -34,12 +34,13 @@ export class Lab {
     ort.env.wasm.numThreads = 1; // more would need headers that a static host does not send
     ort.env.wasm.wasmBinary = engine;
     const memory = new Uint8Array(expand(packed, lab.plan.parts).buffer);
-    lab.sessions = {};
-    for (const [i, name] of Object.keys(lab.plan.graphs).entries()) {
-      const externalData = [{ path: lab.plan.memory, data: memory }];
-      const settings = { externalData, logSeverityLevel: 3 }; // errors alone
-      lab.sessions[name] = await ort.InferenceSession.create(graphs[i], settings);
-    }
+    const externalData = [{ path: lab.plan.memory, data: memory }];
+    // Errors alone are told. Rewriting the graphs took longer than it saved.
+    const settings = { externalData, logSeverityLevel: 3, graphOptimizationLevel: "disabled" };
+    const graphOf = Object.fromEntries(Object.keys(lab.plan.graphs).map((name, i) => [name, graphs[i]]));
+    const started = {};
+    lab.session = (name) => (started[name] ??= ort.InferenceSession.create(graphOf[name], settings));
+    for (const name of ["reader", "writer"]) await lab.session(name); // the classifiers when they are first asked
     lab.tokenizers = Object.fromEntries(
       Object.keys(lab.plan.tokenizers).map((name, i) => [name, new Tokenizer(tokenizers[i].model, tokenizers[i].config)]),
     );
@@ -97,8 +98,9 @@ export class Lab {
   async write(model, ids, { temperature = 0, seed = 0, told = () => true } = {}) {
     const { reader, writer } = this.adapters[model];
     const input = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [ids.length]);
-    const { source } = await this.sessions.reader.run({ ids: input, ...reader });
+    const { source } = await (await this.session("reader")).run({ ids: input, ...reader });
     const [layers, two, heads, , width] = source.dims;
+    const session = await this.session("writer");
     let written = new ort.Tensor("float32", new Float32Array(0), [layers, two, heads, 0, width]);
     let last = this.plan.start_token;
     const evenly = evenNumbers(seed);
@@ -106,7 +108,7 @@ export class Lab {
     const steps = [];
     while (made.length < this.plan.most_tokens) {
       const token = new ort.Tensor("int64", BigInt64Array.of(BigInt(last)), [1]);
-      const { logits, kept } = await this.sessions.writer.run({ token, source, written, ...writer });
+      const { logits, kept } = await session.run({ token, source, written, ...writer });
       written = kept;
       const shares = softmax(logits.data, temperature || 1);
       last = temperature ? draw(shares, evenly()) : argmax(logits.data);
@@ -123,7 +125,7 @@ export class Lab {
     const { hate, nothate, window } = this.plan.classifiers[name];
     const ids = this.idsOf(text, name).slice(0, window);
     const input = new ort.Tensor("int64", BigInt64Array.from(ids, BigInt), [ids.length]);
-    const { logits } = await this.sessions[name].run({ ids: input });
+    const { logits } = await (await this.session(name)).run({ ids: input });
     return { hate: softmax(logits.data)[hate], reward: logits.data[nothate] };
   }
 

@@ -81,10 +81,12 @@ const heard = {
   token({ model, text }) {
     cards[model].write(text);
   },
+  written({ model }) {
+    if (model === 0) document.body.dataset.first = String(Math.round(performance.now() - begun));
+  },
   summary(message) {
     summaries.set(message.model, message);
     cards[message.model].show(message);
-    if (message.model === 0) document.body.dataset.first = String(Math.round(performance.now() - begun));
     if (Number(find("whose").value) === message.model) showTokens();
   },
   done() {

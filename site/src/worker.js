@@ -36,6 +36,7 @@ async function summarize(lab, { id, dialogue, shots, temperature, seed, models }
     const made = await lab.write(model, ready.ids, { temperature, seed, told });
     if (!made) return;
     const ms = performance.now() - start;
+    postMessage({ kind: "written", id, model });
     const [reward, judge] = [await lab.classify("reward", made.text), await lab.classify("judge", made.text)];
     const text = lab.withNames(made.text, ready.names);
     postMessage({

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from course_site.graphs import Adapter
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
+from genai_labs.paths import MODELS as SHIPPED
 from genai_labs.paths import PACKAGE
-from genai_labs.rlhf.summarizer import SUMMARIZER
 
 FINE_TUNED, HARSH, KIND = "fine-tuned", "harsh", "kind"
 
@@ -61,7 +61,7 @@ def train_adapters(folder: Path) -> dict[str, Path]:
     tuned, ppo = folder / "finetune", folder / "detox"
     _run("finetune", "--method", "lora", "--out", str(tuned))
     _run("detox", "--out", str(ppo), "--cases", "20")
-    return {FINE_TUNED: tuned / "model", HARSH: SUMMARIZER, KIND: ppo / "adapter"}
+    return {FINE_TUNED: tuned / "model", HARSH: SHIPPED / "harsh-lora", KIND: ppo / "adapter"}
 
 
 def _run(*words: str) -> None:

@@ -11,7 +11,7 @@ WIDTH, HEIGHT, GAP, ROW = 205, 52, 18, 96
 MOST_LETTERS = 30  # in a line of a node
 
 
-def draw(source: str) -> str:
+def draw_graph(source: str) -> str:
     """A picture (SVG) of ``graph TD`` with arrows ``a --> b``, as inline markup.
 
     Raises ValueError where nothing is drawn.
@@ -34,7 +34,7 @@ def draw(source: str) -> str:
         for floor, row in rows.items()
         for place, name in enumerate(row)
     }
-    arrows = [_arrow(at[upper], at[lower]) for upper, lowers in below.items() for lower in lowers]
+    arrows = [_line_to(at[upper], at[lower]) for upper, lowers in below.items() for lower in lowers]
     boxes = [_box(*at[name], words[name]) for name in order]
     said = "; ".join(f"{upper} builds on {', '.join(lowers)}" for upper, lowers in below.items())
     high = max(rows) * ROW + HEIGHT
@@ -64,7 +64,7 @@ def read_graph(source: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     return {name: words[name] for name in words if name in used}, below
 
 
-def _arrow(upper: tuple[float, float], lower: tuple[float, float]) -> str:
+def _line_to(upper: tuple[float, float], lower: tuple[float, float]) -> str:
     x, y = upper[0] + WIDTH / 2, upper[1] + HEIGHT
     to_x, to_y = lower[0] + WIDTH / 2, lower[1] - 3
     return f'<path d="M{x:g} {y:g}C{x:g} {y + 30:g} {to_x:g} {to_y - 30:g} {to_x:g} {to_y:g}" marker-end="url(#tip)"/>'

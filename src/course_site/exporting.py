@@ -53,7 +53,7 @@ def export_reader(model: PreTrainedModel, window: int, pack: Pack, path: Path, s
     """Write the graph that reads a prompt of at most ``window`` tokens."""
     graph = graphs.Reader(model, window)
     inputs = (torch.arange(20), *_some_stacks(graph))
-    export(graph, inputs, ["ids", *STACKS], ["source"], ({0: AUTO}, _RANKS), pack, path, stored)
+    write_graph(graph, inputs, ["ids", *STACKS], ["source"], ({0: AUTO}, _RANKS), pack, path, stored)
     return graph
 
 
@@ -68,13 +68,13 @@ def export_writer(model: PreTrainedModel, most: int, pack: Pack, path: Path, sto
         *_some_stacks(graph),
     )
     dynamic = (None, {3: AUTO}, {3: AUTO}, _RANKS)
-    export(graph, inputs, ["token", "source", "written", *STACKS], ["logits", "kept"], dynamic, pack, path, stored)
+    write_graph(graph, inputs, ["token", "source", "written", *STACKS], ["logits", "kept"], dynamic, pack, path, stored)
     return graph
 
 
 def export_classifier(model: PreTrainedModel, pack: Pack, path: Path, stored: Stored) -> None:
     """Write the graph of a classifier."""
-    export(Logits(model), (torch.arange(20),), ["ids"], ["logits"], ({0: AUTO},), pack, path, stored)
+    write_graph(Logits(model), (torch.arange(20),), ["ids"], ["logits"], ({0: AUTO},), pack, path, stored)
 
 
 def _some_stacks(graph: graphs.Adapted) -> graphs.Stacks:
@@ -84,7 +84,7 @@ def _some_stacks(graph: graphs.Adapted) -> graphs.Stacks:
     return graphs.stack(graph, {n: (torch.randn(s[1], 5), torch.randn(5, s[0])) for n, s in shapes.items()})
 
 
-def export(
+def write_graph(
     graph: torch.nn.Module,
     inputs: tuple[Tensor, ...],
     names: Sequence[str],
@@ -151,7 +151,8 @@ def turned_beforehand(graph: Any) -> set[str]:
         node.output[0]: node.input[0] for node in graph.node if node.op_type == "Transpose" and node.input[0] in large
     }
     used = [name for node in graph.node for name in node.input]
-    turns = {output: name for output, name in turns.items() if used.count(name) == 1}
+    often = list(turns.values())  # a matrix that is used as it is, too, stays as it is
+    turns = {output: name for output, name in turns.items() if used.count(name) == often.count(name)}
     kept = [node for node in graph.node if not (node.output and node.output[0] in turns)]
     for node in kept:
         node.input[:] = [turns.get(name, name) for name in node.input]

@@ -124,7 +124,7 @@ def markdown_html(text: str) -> str:
         r"<(h[1-6])>(.*?)</\1>", lambda head: f'<{head[1]} id="{anchor(head[2])}">{head[2]}</{head[1]}>', made
     )
     return DIAGRAM.sub(
-        lambda match: f'<div class="wide" tabindex="0">{drawing.draw(html.unescape(match[1]))}</div>', made
+        lambda match: f'<div class="wide" tabindex="0">{drawing.draw_graph(html.unescape(match[1]))}</div>', made
     )
 
 

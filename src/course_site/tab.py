@@ -50,7 +50,7 @@ def write_tab(out: Path, trained: Mapping[str, Path]) -> None:
             "nothate": classifier.nothate,
             "window": toxicity.window(classifier.model, classifier.tokenizer),
         }
-    plan["kinds"] = {"reader": kinds(reader), "writer": kinds(writer)}
+    plan["kinds"] = {"reader": kinds_of(reader), "writer": kinds_of(writer)}
     for name, path in trained.items():
         adapter = adapters.read_adapter(path)
         plan["adapters"][name] = {
@@ -95,7 +95,7 @@ def page_of(profile: Profile) -> dict[str, Any]:
     }
 
 
-def kinds(graph: graphs.Adapted) -> list[dict[str, Any]]:
+def kinds_of(graph: graphs.Adapted) -> list[dict[str, Any]]:
     """For each kind of matrix of a graph how many there are, and their shape."""
     made = []
     for kind, names in graph.places.items():
