@@ -35,9 +35,14 @@ export function numbersOf(bytes, part) {
   if (!("step" in part)) return halves(bytes, part.start, part.count);
   if (!("high" in part)) return Float32Array.from(new Int8Array(bytes, part.start, part.count), (x) => x * part.step);
   const made = new Float32Array(part.count);
-  const low = new Uint8Array(bytes, part.start, part.count);
+  const low = new Uint8Array(bytes, part.start); // six bits of each number, four numbers in three bytes
   const high = new Int8Array(bytes, part.high, part.count);
-  for (let place = 0; place < made.length; place++) made[place] = (high[place] * 256 + low[place]) * part.step;
+  for (let place = 0, byte = 0; place < made.length; byte += 3) {
+    let four = low[byte] | (low[byte + 1] << 8) | (low[byte + 2] << 16);
+    for (const end = Math.min(place + 4, made.length); place < end; place++, four >>= 6) {
+      made[place] = (high[place] * 64 + (four & 63)) * part.step;
+    }
+  }
   return made;
 }
 

@@ -30,6 +30,7 @@ VENDORED = {
 }
 COPIED = ("icon.svg", "licences.txt", *(f"src/{path.name}" for path in sorted((frame.SOURCE / "src").glob("*.js"))))
 LOADED = ("index.html", "styles.css", "icon.svg", "sw.js", "vendor/", "model/", "src/")  # by a first visit to the tab
+MADE = ("index.html", "pages.html", "sw.js")  # by which a site is known
 FEWEST_PAGES = 12  # of a site that may be published
 CARDS = {
     "notebooks/lab1_prompting.html": "Ask a model without an instruction, with one, with solved examples.",
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Build the site and check it; what is in the folder is replaced only by a whole site."""
     args = make_parser().parse_args(argv)
     out = (args.out or BUILD / "site").resolve()
+    check_replaceable(out)
     with files.faults_in_words(out), TemporaryDirectory(prefix="site-") as made:
         new = Path(made) / "site"
         write_pages(new, args.repository)
@@ -71,6 +73,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repository", metavar="URL", help="where the code is, for links to files that are no pages")
     parser.add_argument("--pages-only", action="store_true", help="without the models, which need npm and ten minutes")
     return parser
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise LabError where the folder holds anything but a site that this command made."""
+    if out.is_dir() and any(out.iterdir()) and not all((out / name).is_file() for name in MADE):
+        raise LabError(
+            f"The site would take the place of all that is in {out}, and that is no site that this command made. "
+            "Nothing was changed. Name a folder that is new or empty: --out DIR"
+        )
 
 
 def write_pages(out: Path, repository: str | None = None) -> None:

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 
 NODE = re.compile(r'(\w+)(?:\(?\["(.*)"\]\)?)?$')
 WIDTH, HEIGHT, GAP, ROW = 205, 52, 18, 96
-MOST_LETTERS = 30  # in a line of a node
+MOST_LETTERS = 28  # in a line of a node
 
 
 def draw_graph(source: str) -> str:

@@ -14,8 +14,9 @@ from genai_labs.paths import RESULTS
 WIDTH, MARGIN, LINE = 400, 8, 9  # of a drawing; LINE: from one seed to the next
 ABOUT = (
     "Every claim of the labs is a lesson: it is measured in front of whoever runs the notebook. Here each has its "
-    "effect with a 95 % interval, on five seeds, one line each, seed 0 on top; the upright line is 0. Other seeds "
-    "train anew, draw other exemplars and samples, and measure on half of the test dialogues."
+    "effect with a 95 % interval, on five seeds, one line each, seed 0 on top; the upright line is 0, and every "
+    "lesson has a scale of its own. Other seeds train anew, draw other exemplars and samples, and measure on half of "
+    "the test dialogues."
 )
 
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST, BYTE = 32_767, 127  # steps from 0, either way, in two bytes and in one
+LOW = 6  # bits of a number that are as good as random, and are stored as they are; the others are compressed
+MOST, BYTE = 127 << LOW, 127  # steps from 0, either way: of all numbers, and of those that fit into one byte
 ALIGNED = 4  # bytes; every part begins at a multiple
 
 Numbers = NDArray[np.float32]
@@ -35,13 +36,21 @@ def rounded(weights: Numbers, step: float) -> Rounded:
     """The nearest whole numbers of steps. Raises ValueError where a weight is more than MOST steps from 0."""
     numbers = np.rint(weights / step)
     if np.abs(numbers).max(initial=0) > MOST:
-        raise ValueError("the steps are too small for 16 bits")
+        raise ValueError("the steps are too small to be stored")
     return Rounded(numbers.astype(np.int16), step)
 
 
-def in_bytes(weights: Numbers) -> Rounded:
-    """The weights in the smallest steps in which each fits into one byte."""
-    return rounded(weights, max(float(np.abs(weights).max()) / BYTE, 1e-12))
+def in_bytes(weights: Numbers, most: int = BYTE) -> Rounded:
+    """The weights in the smallest steps of which ``most`` reach the largest; at most BYTE, which fit into one byte."""
+    return rounded(weights, max(float(np.abs(weights).max()) / most, 1e-12))
+
+
+def low_bits(numbers: NDArray[np.int16]) -> bytes:
+    """The LOW lowest bits of each number, four numbers in three bytes."""
+    bits = (numbers.reshape(-1) & ((1 << LOW) - 1)).astype(np.uint32)
+    fours = np.append(bits, np.zeros(-len(bits) % 4, np.uint32)).reshape(-1, 4)
+    whole = fours[:, 0] | fours[:, 1] << 6 | fours[:, 2] << 12 | fours[:, 3] << 18
+    return whole.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
 
 
 class Pack:
@@ -57,8 +66,8 @@ class Pack:
         """A tensor of a graph, in 16 bits or as it was ``stored``; the same tensor is kept once.
 
         The part says where: ``memory``, bytes into the expanded fp32; ``start``, bytes into the file; ``count``
-        numbers; where it is stored in steps also ``step``, and ``high``, where the high bytes of its numbers start if
-        one byte is not enough.
+        numbers; where it is stored in steps also ``step``, and ``high``, where the bits above LOW of its numbers
+        start if one byte is not enough.
         """
         numbers = np.ascontiguousarray(numbers, np.float32)
         own = hashlib.sha256(numbers.tobytes()).hexdigest()
@@ -76,9 +85,9 @@ class Pack:
             return part | {"start": self._append(numbers.astype("<f2").tobytes())}
         if np.abs(stored.numbers).max(initial=0) <= BYTE:
             return part | {"start": self._append(stored.numbers.astype(np.int8).tobytes()), "step": stored.step}
-        planes = stored.numbers.astype("<i2").reshape(-1).view(np.uint8).reshape(-1, 2)
-        starts = [self._append(planes[:, side].tobytes()) for side in (0, 1)]
-        return part | {"start": starts[0], "high": starts[1], "step": stored.step}
+        start = self._append(low_bits(stored.numbers))
+        high = self._append((stored.numbers >> LOW).astype(np.int8).tobytes())
+        return part | {"start": start, "high": high, "step": stored.step}
 
     def _append(self, data: bytes) -> int:
         start = len(self.bytes)

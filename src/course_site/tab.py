@@ -21,6 +21,7 @@ from genai_labs.scoring.content import FUNCTION_WORDS
 
 FOLDER = "model"
 WEIGHTS_FILE = f"{FOLDER}/weights.bin.gz"
+CLASSIFIER_STEPS = 63  # from 0 to the largest weight of a matrix
 CLASSIFIERS = {"reward": "reward_model", "judge": "judge"}  # the page's name and the profile's
 
 
@@ -43,7 +44,7 @@ def write_tab(out: Path, trained: Mapping[str, Path]) -> None:
     for name, part in CLASSIFIERS.items():
         classifier = toxicity.load_classifier(getattr(profile, part))
         matrices = {n: p.numpy() for n, p in classifier.model.state_dict().items() if p.ndim == 2 and p.shape[0] > 2}
-        in_steps = {n: in_bytes(x) for n, x in matrices.items()}
+        in_steps = {n: in_bytes(x, CLASSIFIER_STEPS) for n, x in matrices.items()}
         exporting.export_classifier(classifier.model, pack, folder / f"{name}.onnx", in_steps)
         plan["classifiers"][name] = {
             "hate": classifier.hate,
