@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 # Plays a processor without AVX-512 and bf16, with one thread.
 OLD_CPU := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OMP_NUM_THREADS=1
 
-.PHONY: help env labs lab test test-all mutants lint build-world clean
+.PHONY: help env labs lab site test test-all mutants lint build-world clean
 
 help:
 	@echo "make labs         run the labs, write build/, and show what was measured"
 	@echo "make lab          open JupyterLab at your copy of Lab 1; Lab 2 at port 9999: make lab ARGS=\"2 -- --port 9999\""
+	@echo "make site         the course as a site, with its models in a browser tab, in build/site (needs Node.js)"
 	@echo "make test         all checks and tests but the slow ones"
 	@echo "make test-all     the slow ones too, and make mutants"
 	@echo "make mutants      how many small mistakes the tests notice"
@@ -36,6 +37,13 @@ labs: env
 
 lab: env
 	$(BIN)/python -m genai_labs lab $(ARGS)
+
+# Node.js is asked for first: what comes before it takes minutes.
+site: env
+	@command -v npm >/dev/null || { echo "The site needs npm, which comes with Node.js (https://nodejs.org), and npm is not \
+	installed. To build what there is to read alone: $(BIN)/python -m genai_labs site --pages-only" >&2; exit 2; }
+	$(BIN)/python -m pip install --disable-pip-version-check -q -r site/requirements.txt
+	$(BIN)/python -m genai_labs site $(ARGS)
 
 lint: env
 	$(BIN)/python -m ruff check .

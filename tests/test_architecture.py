@@ -16,7 +16,7 @@ from genai_labs.course.runner import COMPANIONS, EVERY_NOTEBOOK, LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS, PACKAGE, ROOT
 
 SOURCE = PACKAGE.parent
-PACKAGES = ("genai_labs", "embedded_world", "benchmarks")
+PACKAGES = ("genai_labs", "embedded_world", "benchmarks", "course_site")
 MOST_FLOORS = 10
 MOST_LINES = 400
 MOST_LINES_BEHIND_THE_LABS = 9865
@@ -28,13 +28,13 @@ COMMANDS = {"main", "make_parser"}  # by convention, a module that is a command 
 
 @cache
 def modules() -> dict[str, Path]:
-    """Every module of the three packages: its name, as an import writes it, and its file."""
+    """Every module of the four packages: its name, as an import writes it, and its file."""
     files = (path for package in PACKAGES for path in (SOURCE / package).rglob("*.py"))
     return {".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
 def imported(code: str) -> set[str]:
-    """What some code imports of the three packages, wherever in it the import stands."""
+    """What some code imports of the four packages, wherever in it the import stands."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -79,7 +79,7 @@ def lines(name: str) -> int:
 
 
 def foreign(names: Iterable[str]) -> set[str]:
-    """Those of the generator and of the benchmarks."""
+    """Those of the generator, of the benchmarks and of the site."""
     return {name for name in names if name.split(".")[0] != "genai_labs"}
 
 

@@ -24,6 +24,7 @@ MODULES = {
     "lab": "genai_labs.course.lab",
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
+    "site": "course_site.command",
     "summarize": "genai_labs.course.summarize",
     "sweep": "genai_labs.finetuning.sweep_command",
 }
@@ -81,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
+    commands.add_parser("site", add_help=False, help="build the site: the labs to read, their models in a browser tab")
     commands.add_parser("bench", add_help=False, help="measure how fast train, eval and ppo are, and how that grows")
     return parser
 
