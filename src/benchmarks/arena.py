@@ -174,7 +174,7 @@ RIVALS = {
 }
 
 
-def trained(contest: Contest, rival: Rival, settings: ppo.Settings) -> tuple[ppo.Policy, dict[str, float]]:
+def train_rival(contest: Contest, rival: Rival, settings: ppo.Settings) -> tuple[ppo.Policy, dict[str, float]]:
     """A policy trained by a method, and what it cost; seconds are those that one core worked."""
     policy = ppo.Policy(contest.summarizer, settings)
     start, wall = time.process_time(), time.perf_counter()
@@ -187,7 +187,7 @@ def trained(contest: Contest, rival: Rival, settings: ppo.Settings) -> tuple[ppo
 
 
 @torch.no_grad()
-def write(
+def sampled_summaries(
     contest: Contest, policy: ppo.Policy, cases: Sequence[Case], seed: int, count: int = 1
 ) -> tuple[list[list[str]], list[float]]:
     """``count`` sampled summaries of each dialogue, and the KL of the first against the reference, nats."""
@@ -213,7 +213,9 @@ def write(
     return texts, kl
 
 
-def scores(texts: Sequence[str], kl: Sequence[float], cases: Sequence[Case], readers: Mapping[str, Any]) -> Scores:
+def scores_by_kind(
+    texts: Sequence[str], kl: Sequence[float], cases: Sequence[Case], readers: Mapping[str, Any]
+) -> Scores:
     """All that is measured of one summary a dialogue; "hostile" and "polite" are apart."""
     named = measure.scored(texts, cases, readers) | {
         "content F1": content_f1(texts, [list(case.references) for case in cases]),
@@ -237,7 +239,7 @@ def kept(path: Path, plan: Mapping[str, Any], make: Callable[[], dict[str, Any]]
     return record
 
 
-def run(contest: Contest, name: str, changes: Changes, seed: int, tuning: bool) -> dict[str, Any]:
+def contend(contest: Contest, name: str, changes: Changes, seed: int, tuning: bool) -> dict[str, Any]:
     """One training and what came of it: on test dialogues, or on validation dialogues, which the judge does not see."""
     rival = RIVALS[name]
     settings = rival.make(changes, seed)
@@ -246,9 +248,9 @@ def run(contest: Contest, name: str, changes: Changes, seed: int, tuning: bool) 
     readers |= {} if tuning else {"judge": contest.judge.probabilities}
 
     def make() -> dict[str, Any]:
-        policy, cost = trained(contest, rival, settings)
-        texts, kl = write(contest, policy, cases, seed)
-        return {"cost": cost, "scores": scores([each[0] for each in texts], kl, cases, readers)}
+        policy, cost = train_rival(contest, rival, settings)
+        texts, kl = sampled_summaries(contest, policy, cases, seed)
+        return {"cost": cost, "scores": scores_by_kind([each[0] for each in texts], kl, cases, readers)}
 
     part = f"try{rival.tries.index(changes)}" if tuning else "test"
     path = contest.folder / f"{name}-{part}-seed{seed}.json"
@@ -265,14 +267,14 @@ def untrained(contest: Contest, seed: int, tuning: bool) -> dict[str, dict[str, 
     def make() -> dict[str, Any]:
         start = time.process_time()
         policy = ppo.Policy(contest.summarizer, ppo.Settings(seed=seed))
-        texts, kl = write(contest, policy, cases, seed, count)
+        texts, kl = sampled_summaries(contest, policy, cases, seed, count)
         rewards = contest.hate.rewards([text for several in texts for text in several]).reshape(len(cases), count)
         best = [several[place] for several, place in zip(texts, rewards.argmax(1), strict=True)]
         none = {"samples": 0, "passes": 0, "prompts": 0, "seconds": 0.0, "wall_seconds": 0.0}
         drawn = {"drawn_for_each_summary": count, "writing_seconds": time.process_time() - start}
         return {
-            BEFORE: {"cost": none, "scores": scores([each[0] for each in texts], kl, cases, readers)},
-            BEST: {"cost": none | drawn, "scores": scores(best, kl, cases, readers)},
+            BEFORE: {"cost": none, "scores": scores_by_kind([each[0] for each in texts], kl, cases, readers)},
+            BEST: {"cost": none | drawn, "scores": scores_by_kind(best, kl, cases, readers)},
         }
 
     path = contest.folder / f"untrained-{'validation' if tuning else 'test'}-seed{seed}.json"
@@ -286,7 +288,7 @@ def tune(contest: Contest, names: Sequence[str]) -> dict[str, list[dict[str, Any
     for name in names:
         rows: list[dict[str, Any]] = []
         for changes in RIVALS[name].tries:
-            rows.append({"settings": changes} | summary_of(run(contest, name, changes, TUNING_SEED, tuning=True)))
+            rows.append({"settings": changes} | summary_of(contend(contest, name, changes, TUNING_SEED, tuning=True)))
         tried[name] = [{**row, "chosen": place == choose(rows, before)} for place, row in enumerate(rows)]
     return {BEFORE: [before], **tried}
 
@@ -328,7 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in (BEFORE, *RIVALS, BEST)}
     for seed in range(args.seeds):
         for name in RIVALS:
-            runs[name].append(run(contest, name, taken[name], seed, tuning=False))
+            runs[name].append(contend(contest, name, taken[name], seed, tuning=False))
         for name, record in untrained(contest, seed, tuning=False).items():
             if name in runs:
                 runs[name].append(record)

@@ -66,7 +66,7 @@ def against(first: str, runs: Runs, others: Sequence[str], clusters: Mapping[str
     rows: list[dict[str, Any]] = []
     for name in others:
         for key in SHOWN:
-            if key[1] == "KL" and not trained(runs[name]):
+            if key[1] == "KL" and not has_trained(runs[name]):
                 continue
             a, b = matrix(runs[name], key), matrix(runs[first], key)
             estimate = Estimate(a.mean(0), b.mean(0), clusters=clusters[key[0]])
@@ -86,7 +86,7 @@ def against(first: str, runs: Runs, others: Sequence[str], clusters: Mapping[str
     return rows
 
 
-def trained(records: Sequence[Mapping[str, Any]]) -> bool:
+def has_trained(records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the method trains anything, so that it has a KL of its own."""
     return records[0]["cost"]["passes"] > 0
 
@@ -105,7 +105,7 @@ def make_record(
         methods[name] = {
             "settings": taken.get(name, {}),
             "cost": costs,
-            "measures": measures_of(records, clusters, set() if trained(records) else {"KL"}),
+            "measures": measures_of(records, clusters, set() if has_trained(records) else {"KL"}),
             "toxicity fallen by": {
                 "interval": [round(x, 4) for x in fall],
                 "seeds": (1 - b.mean(1) / a.mean(1)).round(4).tolist(),

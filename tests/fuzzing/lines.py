@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from hypothesis import strategies as st
 
-from benchmarks import common, on_paper
+from benchmarks import arena, common, on_paper
 from benchmarks import evaluation as bench_eval
 from benchmarks import ppo as bench_ppo
 from benchmarks import training as bench
@@ -59,6 +59,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "detox": {"--rows": WHOLE, "--prompts": WHOLE, "--cases": WHOLE, "--updates": WHOLE, "--batch-size": WHOLE,
               "--minibatch": WHOLE, "--epochs": WHOLE, "--learning-rate": RATE, "--kl-coef": RATE, "--target-kl": RATE,
               "--seed": SEED, "--summarizer": ANY, "--profile": PROFILE, "--fresh": SWITCH},
+    "arena": {"--seeds": (("2", "5"), ("0", "1", "6", "x", ""))},
     "sweep": {"--seed": SEED, "--dialogues": WHOLE, "--profile": PROFILE},
     "scale": {"--out": ANY},
     "seeds": {"": (("1", "3"), ("0", "x", "9")), "--seeds": SEED},
@@ -147,7 +148,7 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (on_paper, sweep_command, seeds, common, finetune, detox, cli, build):
+        for owner in (arena, on_paper, sweep_command, seeds, common, finetune, detox, cli, build):
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))

@@ -12,44 +12,17 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
-from genai_labs.inputs.allowed import above
 from genai_labs.rlhf import ppo
 from genai_labs.rlhf.checks import ReferenceCheck, check_mask, check_plan, check_ratio, check_start
-from genai_labs.rlhf.policy import Policy, Reward, Rollout
-from genai_labs.rlhf.settings import GroupedSettings, setting
+from genai_labs.rlhf.policy import Pairs, Policy, Reward
+from genai_labs.rlhf.settings import PairSettings
 from genai_labs.system import processes, progress
-
-
-@dataclass(frozen=True)
-class PairSettings(GroupedSettings):
-    """Those of PPO that sampling and steps need, the size of a group, and beta; of each group two responses are kept.
-
-    updates: batches that are sampled, all of them before the first step. epochs: how often the pairs are gone through.
-    """
-
-    beta: float = setting(0.1, above(0))
-    """What a nat of difference to the reference counts in the loss: the larger, the nearer the policy stays."""
-
-    @property
-    def name(self) -> str:
-        """What the training is called in its bar."""
-        return "DPO"
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A batch of prompts, with a better and a worse response to each."""
-
-    chosen: Rollout  # of [pairs] responses
-    rejected: Rollout  # likewise, to the same prompts in the same order
-    prompts: list[str]
 
 
 def whole_logprobs(logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -109,7 +82,7 @@ def learn_from_pairs(policy: Policy, pairs: Sequence[Pairs], settings: PairSetti
                 new.append(whole_logprobs(logprobs, side.mask))  # [pairs]
                 ref.append(whole_logprobs(side.ref_logprobs, side.mask))  # [pairs]
             loss = dpo_loss(new[0], new[1], ref[0], ref[1], settings.beta)
-            ppo.step(optimizer, loss, list(policy.trained().values()), settings)
+            ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             losses.append(float(loss.detach()))
             steps += 1
         reference.check(policy, weights_too=epoch == settings.epochs - 1)

@@ -111,7 +111,7 @@ def learn_from_groups(
                 known |= {"ref_logprobs": old.ref_logprobs, "kl_coef": settings.kl_coef}
             formula: Any = {"grpo": grpo_loss, "rloo": rloo_loss}[settings.method]
             loss = formula(logprobs, old.mask, clip=settings.clip, **known)
-            length = ppo.step(optimizer, loss, list(policy.trained().values()), settings)
+            length = ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             steps.append((float(loss.detach()), float(length)))
     mean, gradient = torch.tensor(steps).mean(0).tolist()
     return {"policy_loss": mean, "gradient": gradient, "update_s": time.perf_counter() - start}

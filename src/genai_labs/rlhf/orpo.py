@@ -17,9 +17,9 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
-from genai_labs.rlhf.dpo import Pairs, PairSettings
-from genai_labs.rlhf.policy import Policy
+from genai_labs.rlhf.policy import Pairs, Policy
 from genai_labs.rlhf.reward_model import Moved
+from genai_labs.rlhf.settings import PairSettings
 from genai_labs.system import progress
 from genai_labs.system.devices import best_device
 

@@ -240,12 +240,14 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
                 settings=settings,
             )
             logged = {name: processes.total(x * weight) for name, x in logged.items()}
-            steps.append(logged | {"gradient": step(optimizer, loss * weight, parameters, settings)})
+            steps.append(logged | {"gradient": take_step(optimizer, loss * weight, parameters, settings)})
     means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
     return means | {"update_s": time.perf_counter() - start}
 
 
-def step(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor], settings: Settings) -> Tensor:
+def take_step(
+    optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor], settings: Settings
+) -> Tensor:
     """One step against the gradient of a loss; the length of the gradient before it is cut (detail 11), a scalar."""
     optimizer.zero_grad()
     loss.backward()

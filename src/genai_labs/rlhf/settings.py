@@ -106,3 +106,19 @@ class GroupedSettings(Settings):
                 f"A batch of {self.batch_size} responses cannot be cut into a group of {self.group} for each prompt. "
                 "Choose a batch size that is a multiple of the group."
             )
+
+
+@dataclass(frozen=True)
+class PairSettings(GroupedSettings):
+    """Those of PPO that sampling and steps need, the size of a group, and beta; of each group two responses are kept.
+
+    updates: batches that are sampled, all of them before the first step. epochs: how often the pairs are gone through.
+    """
+
+    beta: float = setting(0.1, above(0))
+    """What a nat of difference to the reference counts in the loss: the larger, the nearer the policy stays."""
+
+    @property
+    def name(self) -> str:
+        """What the training is called in its bar."""
+        return "DPO"

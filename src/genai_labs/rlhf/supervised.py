@@ -64,7 +64,7 @@ def train_on_references(
             tokens = target_tokens(tokenizer, [told[p] for p in batch], settings.max_new_tokens).to(policy.device)
             logprobs, _, _ = policy(states, source_mask, tokens)  # [minibatch, time]
             loss = reference_loss(logprobs, ppo.response_mask(tokens, tokenizer.eos_token_id))
-            ppo.step(optimizer, loss, list(policy.trained().values()), settings)
+            ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             losses.append(float(loss.detach()))
             steps += 1
         rows.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "update_s": time.perf_counter() - start})
