@@ -24,7 +24,7 @@ SHOWN: dict[tuple[str, str], str] = {
     ("polite", "conflict reported"): "quarrels invented, polite",
     ("hostile", "KL"): "KL (nats)",
 }
-DRAWN = tuple(SHOWN)[0::2][:2] + (("polite", "content F1"),)
+DRAWN = (("hostile", "toxicity, judge"), ("hostile", "right speaker"), ("polite", "content F1"))
 
 
 def read_arena() -> dict[str, Any]:
