@@ -113,7 +113,7 @@ def make_record(
         }
     others = [name for name in runs if name not in (first, before)]
     return {
-        "command": "python -m genai_labs arena",
+        "command": f"python -m genai_labs arena --seeds {len(runs[first])}",
         "versions": versions(),
         "machine": machine(),
         "seeds": len(runs[first]),
@@ -171,7 +171,8 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         "## How the settings were chosen",
         "Three tries for each method, with a seed that is not tested, on 100 hostile and 100 polite validation "
         "dialogues. Of those that lose at most 0.02 of the polite content F1, the one with the least toxicity by the "
-        "reward model was taken; where all lose more, the one that loses least.",
+        "reward model was taken; where all lose more, the one that loses least. Numbers are those of the validation "
+        "dialogues, from one training each: another seed might choose otherwise.",
         try_table(record),
     ]
     return "\n\n".join(parts) + "\n"

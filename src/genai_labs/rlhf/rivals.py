@@ -33,7 +33,7 @@ def read_arena() -> dict[str, Any]:
     if not found or "methods" not in found:
         raise LabError(
             f"{FILE}.json is missing or damaged. The lab reads it from results. Restore it with: git checkout -- "
-            "results, or measure it again with: python -m genai_labs arena (an hour)."
+            "results, or measure it again with: python -m genai_labs arena (an hour or more)."
         )
     return found
 
