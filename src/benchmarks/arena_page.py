@@ -52,9 +52,9 @@ def measures_of(
     for key in MEASURED:
         if key[1] not in skip:
             scores = matrix(records, key)
-            interval = paired_bootstrap(scores.mean(0), clusters=clusters[key[0]])
-            seeds = scores.mean(1).round(4).tolist()
-            found[": ".join(key)] = {"interval": [round(x, 4) for x in interval], "seeds": seeds}
+            mean, low, high, n = paired_bootstrap(scores.mean(0), clusters=clusters[key[0]])
+            interval = [round(x, 4) for x in (mean, max(low, 0.0), high, n)]  # no measure can be below 0
+            found[": ".join(key)] = {"interval": interval, "seeds": scores.mean(1).round(4).tolist()}
     return found
 
 
@@ -172,7 +172,8 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         "Three tries for each method, with a seed that is not tested, on 100 hostile and 100 polite validation "
         "dialogues. Of those that lose at most 0.02 of the polite content F1, the one with the least toxicity by the "
         "reward model was taken; where all lose more, the one that loses least. Numbers are those of the validation "
-        "dialogues, from one training each: another seed might choose otherwise.",
+        "dialogues, from one training each: another seed might choose otherwise, and a method may do better with "
+        f"settings that were not tried. {lost_more(record)} What is not named is as in Lab 3's PPO.",
         try_table(record),
     ]
     return "\n\n".join(parts) + "\n"
@@ -185,7 +186,14 @@ def cost_table(record: Mapping[str, Any]) -> str:
     for name, method in record["methods"].items():
         cost, settings = method["cost"], ", ".join(f"{k} {v}" for k, v in method["settings"].items())
         counts = (f"{cost.get(k, 0):.0f}" for k in ("samples", "passes", "prompts", "pairs"))
-        rows.append((name, f"{cost['seconds']:.0f}", *counts, settings or "standard"))
+        rows.append(
+            (
+                name,
+                f"{cost['seconds']:.0f}",
+                *counts,
+                settings,
+            )
+        )
     return table(head, rows)
 
 
@@ -216,6 +224,17 @@ def against_table(record: Mapping[str, Any], first: str) -> str:
         shown = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
         rows.append((row["method"], name, shown, f"{row['holm']:.2g}", row["verdict"]))
     return table(("method", "measure", "difference", "Holm's p", ""), rows)
+
+
+def lost_more(record: Mapping[str, Any]) -> str:
+    """A sentence that names the methods of which no try kept the content."""
+    (before, *_), *tried = record["tries"].values()
+    names = [
+        name
+        for name, rows in zip(list(record["tries"])[1:], tried, strict=True)
+        if all(row["content F1, polite"] < before["content F1, polite"] - 0.02 for row in rows)
+    ]
+    return f"All three tries lost more than 0.02: {', '.join(names)}." if names else "Of each one try or more did not."
 
 
 def try_table(record: Mapping[str, Any]) -> str:
