@@ -186,14 +186,7 @@ def cost_table(record: Mapping[str, Any]) -> str:
     for name, method in record["methods"].items():
         cost, settings = method["cost"], ", ".join(f"{k} {v}" for k, v in method["settings"].items())
         counts = (f"{cost.get(k, 0):.0f}" for k in ("samples", "passes", "prompts", "pairs"))
-        rows.append(
-            (
-                name,
-                f"{cost['seconds']:.0f}",
-                *counts,
-                settings,
-            )
-        )
+        rows.append((name, f"{cost['seconds']:.0f}", *counts, settings))
     return table(head, rows)
 
 

@@ -44,7 +44,7 @@ def arena_table(record: dict[str, Any]) -> list[dict[str, Any]]:
     for name, method in record["methods"].items():
         measured = {words: method["measures"].get(": ".join(key)) for key, words in SHOWN.items()}
         shown = {words: found["interval"][0] if found else "" for words, found in measured.items()}
-        rows.append({"method": name} | shown | {"seconds": method["cost"]["seconds"]})
+        rows.append({"method": name} | shown | {"seconds": round(method["cost"]["seconds"])})
     return rows
 
 
