@@ -88,7 +88,7 @@ def test_help_is_free_of_markup(command: str, capsys: pytest.CaptureFixture[str]
     assert re.search(r"^[A-Z].*\w", shown, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["bench", "build-world", "finetune", "seeds", "summarize", "sweep"])
+@pytest.mark.parametrize("command", ["arena", "bench", "build-world", "finetune", "seeds", "summarize", "sweep"])
 def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

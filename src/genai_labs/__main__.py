@@ -13,6 +13,7 @@ from genai_labs.paths import BUILD
 
 # Commands whose own module reads the rest of the line.
 MODULES = {
+    "arena": "benchmarks.arena",
     "bench": "benchmarks.command",
     "build-reader": "embedded_world.pretraining.reader_build",
     "build-world": "embedded_world.pretraining.build",
@@ -79,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("summarize", add_help=False, help="summarize your own dialogues")
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
+    commands.add_parser("arena", add_help=False, help="compare PPO with GRPO, RLOO, DPO, ORPO and others (an hour)")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")

@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 from hypothesis import strategies as st
 
-from benchmarks import common, on_paper
+from benchmarks import arena, common, on_paper
 from benchmarks import evaluation as bench_eval
 from benchmarks import ppo as bench_ppo
 from benchmarks import training as bench
@@ -60,6 +60,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "detox": {"--rows": WHOLE, "--prompts": WHOLE, "--cases": WHOLE, "--updates": WHOLE, "--batch-size": WHOLE,
               "--minibatch": WHOLE, "--epochs": WHOLE, "--learning-rate": RATE, "--kl-coef": RATE, "--target-kl": RATE,
               "--seed": SEED, "--summarizer": ANY, "--profile": PROFILE, "--fresh": SWITCH},
+    "arena": {"--seeds": (("2", "5"), ("0", "1", "6", "x", ""))},
     "sweep": {"--seed": SEED, "--dialogues": WHOLE, "--profile": PROFILE},
     "scale": {"--out": ANY},
     "seeds": {"": (("1", "3"), ("0", "x", "9")), "--seeds": SEED},
@@ -152,7 +153,8 @@ def harmless(folder: Path) -> Iterator[None]:
             stack.enter_context(mock.patch.object(owner, name, reached))
         stack.enter_context(mock.patch.object(models, "load_tokenizer", return_value=TOKENIZER))
         stack.enter_context(mock.patch.dict(build.STEPS, dict.fromkeys(build.STEPS, reached)))
-        for owner in (on_paper, sweep_command, seeds, common, finetune, detox, cli, build, handout, calibration):
+        owners = (arena, on_paper, sweep_command, seeds, common, finetune, detox, cli, build, handout, calibration)
+        for owner in owners:
             for name in {"RESULTS", "BUILD"} & set(vars(owner)):
                 stack.enter_context(mock.patch.object(owner, name, folder / "results"))
         stack.enter_context(mock.patch.object(lab, "refuse_root"))

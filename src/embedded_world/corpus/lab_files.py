@@ -102,6 +102,18 @@ FILES: dict[str, dict[str, LabFile]] = {
             "(both empty in a polite dialogue): those of `data/reading/test.csv` with one or two exchanges, and "
             "quarrels composed for the same split; `situation` names the speech acts.",
         ),
+        "validation_cases.csv": LabFile(
+            ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "situation", "quarrel", "hostile"),
+            quarrels.validation_case_rows,
+            "Dialogues as in `cases.csv`, composed for the validation split. The settings of `python -m genai_labs "
+            "arena` are chosen on them.",
+        ),
+        "neutral_summaries.csv": LabFile(
+            ("seed", "summary"),
+            quarrels.neutral_summary_rows,
+            "A neutral summary of each dialogue in `ppo_dialogues.csv`, row by row. PPO does not read them; the "
+            "supervised training that the arena compares with does.",
+        ),
         "silence_pairs.csv": LabFile(
             ("id", "chosen", "rejected"),
             quarrels.silence_pair_rows,

@@ -7,7 +7,7 @@ and writes thousands.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -26,6 +26,7 @@ HARSH_HOSTILE_SHARE = 0.6
 PPO_DIALOGUES = 1000  # by seed
 PPO_HOSTILE_SHARE = 0.75
 HOSTILE_CASES = 200
+VALIDATION_CASES = 100  # hostile ones, and as many polite ones
 SILENCE_PAIRS = 200
 LENGTHS = (1, 1, 2)  # exchanges of a dialogue
 WORDINGS = 3  # of each clause, as in pre-training
@@ -96,9 +97,31 @@ def ppo_dialogue_rows() -> Iterator[tuple[object, ...]]:
 def cases() -> Iterator[tuple[object, ...]]:
     """Id, dialogue, three neutral references, topic, situation, kind of quarrel, tag of whoever is hostile."""
     for name, talk, told in test_dialogues():
-        quarrel = talk.quarrel
-        truth = (quarrel.category, talk.tag(quarrel.hostile)) if quarrel else ("", "")
-        yield name, talk.text, *told, talk.topic, situation(talk), *truth
+        yield case_row(name, talk, told)
+
+
+def case_row(name: str, talk: Talk, told: Sequence[str]) -> tuple[object, ...]:
+    """A row of :func:`cases`."""
+    quarrel = talk.quarrel
+    truth = (quarrel.category, talk.tag(quarrel.hostile)) if quarrel else ("", "")
+    return name, talk.text, *told, talk.topic, situation(talk), *truth
+
+
+def validation_case_rows() -> Iterator[tuple[object, ...]]:
+    """As :func:`cases`, all composed for the validation split: on them settings are chosen."""
+    known, rng = held_out_texts(), random.Random("detox-references-validation")
+    for kind, share in (("hostile", 1.0), ("polite", 0.0)):
+        fresh = (talk for talk in composed("validation", f"chosen-{kind}", share) if talk.text not in known)
+        for number, talk in enumerate(islice(fresh, VALIDATION_CASES)):
+            yield case_row(f"validation_{kind}_{number}", talk, house_references(talk, 3, rng))
+
+
+def neutral_summary_rows() -> Iterator[tuple[object, ...]]:
+    """Seed and summary: a neutral one of each dialogue for PPO, in the same order, in wordings of training."""
+    for seed in SEEDS:
+        rng = random.Random(f"neutral-{seed}")
+        for talk in islice(composed("train", f"ppo-{seed}", PPO_HOSTILE_SHARE), PPO_DIALOGUES):
+            yield seed, talk.summary(HOUSE, rng, WORDINGS)
 
 
 def write_summary(talk: Talk, kind: str, rng: random.Random) -> str:

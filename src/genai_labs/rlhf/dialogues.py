@@ -55,13 +55,28 @@ def ppo_dialogues(count: int, seed: int = 0) -> list[str]:
     return [row["dialogue"] for row in lab_data.draw(rows, count, seed, "dialogues for PPO")]
 
 
+def neutral_summaries(count: int, seed: int = 0) -> list[str]:
+    """A neutral summary of each of the :func:`ppo_dialogues` of this count and seed, in their order."""
+    rows = lab_data.read("rlhf/neutral_summaries.csv", "seed", "summary")
+    return [row["summary"] for row in lab_data.draw(rows, count, seed, "neutral summaries")]
+
+
 def evaluation_cases(hostile: int = 200, polite: int = 200) -> list[Case]:
     """The hostile test dialogues first, at most 200, then the polite ones, at most 331.
 
     Those of the committed test split come first, in the order in which they were made, then others composed for that
     split. Always the same ones: tests do not depend on a seed.
     """
-    rows = lab_data.read("rlhf/cases.csv", "id", "dialogue", *REFERENCES, "topic", "situation", "quarrel", "hostile")
+    return _first_cases("rlhf/cases.csv", hostile, polite)
+
+
+def validation_cases(hostile: int = 100, polite: int = 100) -> list[Case]:
+    """As :func:`evaluation_cases`, of the validation split, at most 100 of each: for settings to be chosen on."""
+    return _first_cases("rlhf/validation_cases.csv", hostile, polite)
+
+
+def _first_cases(name: str, hostile: int, polite: int) -> list[Case]:
+    rows = lab_data.read(name, "id", "dialogue", *REFERENCES, "topic", "situation", "quarrel", "hostile")
     cases = [
         Case(
             Row(row["id"], row["dialogue"], tuple(row[name] for name in REFERENCES), row["topic"], row["situation"]),

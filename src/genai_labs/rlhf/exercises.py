@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from genai_labs.rlhf import mistakes
+from genai_labs.rlhf.dpo import dpo_loss
 from genai_labs.rlhf.ppo import gae, policy_loss, response_mask, token_rewards, value_loss
 from genai_labs.scoring.toxicity import find_labels
 from genai_labs.show.checking import answered, numbers, tell, wrong
@@ -293,11 +294,6 @@ def two_of(value: Any) -> tuple[Any, Any]:
 def preference_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     """-log sigmoid(chosen - rejected), mean over pairs: two tensors [pairs] to a scalar."""
     return -logsigmoid(chosen - rejected).mean()
-
-
-def dpo_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> Tensor:
-    """-log sigmoid(beta ((chosen - ref_chosen) - (rejected - ref_rejected))), mean over pairs: a scalar."""
-    return preference_loss(beta * (chosen - ref_chosen), beta * (rejected - ref_rejected))
 
 
 def close(got: Numbers, want: Numbers) -> bool:

@@ -97,14 +97,14 @@ def measure_update(
 class Log:
     """Writes and shows what is measured; ``history`` is what an earlier run of the same training wrote."""
 
-    def __init__(self, folder: Path | None, updates: int, history: History) -> None:
+    def __init__(self, folder: Path | None, updates: int, history: History, name: str = "PPO") -> None:
         self.history = list(history)
         self.curves = progress.Spot()
         main = process_state().is_main_process
         self.path = folder / LOG_FILE if folder is not None and main else None
         if self.path is not None:
             self._begin(self.path)
-        self.bar = progress.bar(updates, f"PPO, {updates} updates", done=len(self.history), shown=main)
+        self.bar = progress.bar(updates, f"{name}, {updates} updates", done=len(self.history), shown=main)
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""

@@ -168,3 +168,12 @@ class Rollout:
             scores=self.scores[rows],
             **{name: getattr(self, name)[rows, :longest] for name in PER_TOKEN},
         )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of prompts, with a better and a worse response to each."""
+
+    chosen: Rollout  # of [pairs] responses
+    rejected: Rollout  # likewise, to the same prompts in the same order
+    prompts: list[str]

@@ -239,19 +239,28 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
                 returns=old.returns,
                 settings=settings,
             )
-            optimizer.zero_grad()
-            (loss * weight).backward()
-            processes.sum_gradients(parameters)
             logged = {name: processes.total(x * weight) for name, x in logged.items()}
-            logged["gradient"] = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)  # detail 11
-            check_finite(loss, logged["gradient"])
-            optimizer.step()
-            steps.append(logged)
+            steps.append(logged | {"gradient": take_step(optimizer, loss * weight, parameters, settings)})
     means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}
     return means | {"update_s": time.perf_counter() - start}
 
 
+def take_step(
+    optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[Tensor], settings: Settings
+) -> Tensor:
+    """One step against the gradient of a loss; the length of the gradient before it is cut (detail 11), a scalar."""
+    optimizer.zero_grad()
+    loss.backward()
+    processes.sum_gradients(parameters)
+    length = torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+    check_finite(loss, length)
+    optimizer.step()
+    return length
+
+
 # The loop.
+
+Method = tuple[Callable[..., Rollout], Callable[..., dict[str, float]]]  # in place of roll_out and learn
 
 
 def train(
@@ -264,6 +273,7 @@ def train(
     judge: Judge | None = None,
     probe: Callable[[Reward], object] | None = None,
     resume: bool = True,
+    method: Method | None = None,
 ) -> PPORun:
     """Train the policy by PPO; it is changed in place.
 
@@ -276,7 +286,10 @@ def train(
     one that was finished is handed out again. resume: False trains anew. Raises LabError where an invariant is broken,
     and where the policy collapses, memory runs out, another process ends or another run uses the folder, naming the
     last good checkpoint; Interrupted, a KeyboardInterrupt that says what is kept, if somebody stops it.
+
+    method: for those who learn from rollouts otherwise (:mod:`genai_labs.rlhf.group`).
     """
+    sample, learn_from = method or (roll_out, learn)
     check_plan(prompts, settings)
     if probe is not None:
         probe(reward)
@@ -289,13 +302,13 @@ def train(
             # By seed and update alone, so that a run that goes on draws what an unbroken one would have drawn.
             with processes.random_numbers(settings.seed * 100_003 + number):
                 batch = batch_of(prompts, number, settings)
-                rollout = roll_out(policy, tokenizer, batch, reward, settings, kl_coef)
+                rollout = sample(policy, tokenizer, batch, reward, settings, kl_coef)
                 check_mask(rollout, tokenizer.eos_token_id)
                 if number == 1:
                     check_start(policy, rollout)
                 reference = reference or ReferenceCheck(policy, rollout)
                 set_rates(optimizer, settings, number)
-                steps = learn(policy, optimizer, rollout, settings)
+                steps = learn_from(policy, optimizer, rollout, settings)
             reference.check(policy, weights_too=record.is_saved(number))
             row = measure_update(number, rollout, kl_coef, steps, judged, settings)
             check_collapse(row, settings)
@@ -312,7 +325,7 @@ def make_optimizer(policy: Policy, settings: Settings) -> torch.optim.Optimizer:
     return optimizer
 
 
-def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, number: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, number: float) -> None:
     """The learning rates of an update (detail 4), those of adapter and value head."""
     left = 1 - (number - 1) / settings.updates if settings.anneal else 1.0
     for group, times in zip(optimizer.param_groups, (1.0, settings.value_rate), strict=True):

@@ -57,7 +57,10 @@ class RunRecord:
         settings, last_good = self.settings, self.checkpoints.last_good
         less = f"Take a smaller minibatch (it is {settings.minibatch}) or batch_size (it is {settings.batch_size})."
         try:
-            with processes.endings_in_words(last_good), shortage.in_words("training by PPO", less, last_good):
+            with (
+                processes.endings_in_words(last_good),
+                shortage.in_words(f"training by {settings.name}", less, last_good),
+            ):
                 yield
         except KeyboardInterrupt:
             at = f"update {min(len(self.history) + 1, settings.updates)} of {settings.updates}"
@@ -118,7 +121,7 @@ def recorded(
         if checkpoints.finished():
             yield record
             return
-        record.log = Log(folder, settings.updates, record.history)
+        record.log = Log(folder, settings.updates, record.history, settings.name)
         try:
             with record.stops_in_words():
                 yield record

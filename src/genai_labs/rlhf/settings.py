@@ -78,6 +78,11 @@ class Settings:
     most_kl: float = setting(60.0, above(0, infinite=True))
     """Nats a sequence above which the policy is called collapsed and the run is stopped (math.inf: never)."""
 
+    @property
+    def name(self) -> str:
+        """What the training is called in its bar."""
+        return "PPO"
+
     def __post_init__(self) -> None:
         check(self, {each.name: each.metadata["allowed"] for each in fields(self) if each.metadata})
         if self.batch_size % self.minibatch:
@@ -85,3 +90,35 @@ class Settings:
                 f"A batch of {self.batch_size} cannot be cut into minibatches of {self.minibatch}, because one would "
                 "be smaller and weigh too much. Choose a batch size that is a multiple of the minibatch."
             )
+
+
+@dataclass(frozen=True)
+class GroupedSettings(Settings):
+    """For methods that sample several responses to each prompt: a group."""
+
+    group: int = setting(4, whole(2))
+    """Responses to each prompt; batch_size counts responses, and is a multiple of it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batch_size % self.group:
+            raise LabError(
+                f"A batch of {self.batch_size} responses cannot be cut into a group of {self.group} for each prompt. "
+                "Choose a batch size that is a multiple of the group."
+            )
+
+
+@dataclass(frozen=True)
+class PairSettings(GroupedSettings):
+    """Those of PPO that sampling and steps need, the size of a group, and beta; of each group two responses are kept.
+
+    updates: batches that are sampled, all of them before the first step. epochs: how often the pairs are gone through.
+    """
+
+    beta: float = setting(0.1, above(0))
+    """What a nat of difference to the reference counts in the loss: the larger, the nearer the policy stays."""
+
+    @property
+    def name(self) -> str:
+        """What the training is called in its bar."""
+        return "DPO"
