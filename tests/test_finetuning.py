@@ -478,7 +478,7 @@ def test_as_many_as_were_asked_for_are_few_enough(loaded: Loaded, made: list[Fea
 
 
 def test_a_method_that_is_no_text_is_refused_in_words() -> None:
-    with pytest.raises(LabError, match="The methods are full and lora"):
+    with pytest.raises(LabError, match="The methods are full, lora and prompt"):
         Plan(method=torch.zeros(2, 0).numpy())  # type: ignore[arg-type]
 
 
