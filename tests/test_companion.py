@@ -15,6 +15,7 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import prompts
 from genai_labs.reasoning import acting, calculator, deployment, problems, town, verifiable
+from genai_labs.rlhf.group import group_advantages
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_pass_at_k_is_the_mean_over_all_draws() -> None:
 
 
 def test_a_group_that_agrees_teaches_nothing() -> None:
-    advantages = verifiable.better_than_group(torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0]]))
+    advantages = group_advantages(torch.tensor([1.0, 1, 1, 1, 1, 0, 0, 0]), 4).view(2, 4)
     assert advantages[0].tolist() == [0] * 4
     assert advantages[1].tolist() == pytest.approx([1.5, -0.5, -0.5, -0.5], abs=1e-3)
 

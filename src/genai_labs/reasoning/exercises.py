@@ -17,7 +17,7 @@ from genai_labs.reasoning import mistakes
 from genai_labs.reasoning.calculator import calculate
 from genai_labs.reasoning.problems import pass_at_k
 from genai_labs.reasoning.town import recall_at
-from genai_labs.reasoning.verifiable import better_than_group
+from genai_labs.rlhf.group import group_advantages
 from genai_labs.show.checking import Unanswered, answered, numbers, tell, wrong
 
 Cases = Sequence[tuple[Any, ...]]
@@ -32,7 +32,11 @@ def check_group_advantages(answer: Any) -> str:
         (torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]]),),
         (torch.rand(5, 8, generator=draw) * 3,),
     ]
-    _compare_all(answer, cases, better_than_group, mistakes.group_mistakes, "What is a group, a row or a column?")
+
+    def ours(rewards: torch.Tensor) -> torch.Tensor:
+        return group_advantages(rewards.flatten(), rewards.shape[1]).view_as(rewards)
+
+    _compare_all(answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column?")
     same = torch.tensor([[1.0, 1, 1], [0, 0, 0]])
     got = np.asarray(torch.as_tensor(answered(answer, same)).detach().double())
     if not np.all(np.abs(got) < NEAR):

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.loading.lab_data import Example
+from genai_labs.rlhf.group import group_advantages
 from genai_labs.rlhf.policy import Policy
 from genai_labs.rlhf.ppo import policy_loss, response_mask
 from genai_labs.rlhf.settings import Settings
@@ -42,16 +43,6 @@ class Practice:
     targets: tuple[str, ...] = ("wi_0", "wi_1", "wo")
     max_new_tokens: int = 40
     seed: int = 0
-
-
-def better_than_group(rewards: Tensor) -> Tensor:
-    """How much better each solution did than its group; [problems, group] both.
-
-    The reward minus the group's mean, divided by the group's standard deviation (GRPO, section 4.1.2; Liu et
-    al. 2025, https://arxiv.org/abs/2503.20783, leave that out). 0 in a group whose rewards are all the same.
-    """
-    centered = rewards - rewards.mean(1, keepdim=True)
-    return centered / (rewards.std(1, keepdim=True) + 1e-4)
 
 
 def practise(
@@ -105,8 +96,7 @@ def _practise_once(
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     wanted = [each.target for each in drawn for _ in range(practice.group)]
     rewards = torch.tensor([float(checked(text, right)) for text, right in zip(texts, wanted, strict=True)])
-    groups = rewards.view(-1, practice.group)
-    advantages = better_than_group(groups).flatten()
+    advantages = group_advantages(rewards, practice.group)
     tells = advantages.abs() > 1e-3  # a group that is right or wrong throughout moves nothing
     measured = {"right": float(rewards.mean()), "mixed": float(tells.float().mean())}
     if not tells.any():
