@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.rlhf.policy import Pairs, Policy
-from genai_labs.rlhf.reward_model import Moved
+from genai_labs.rlhf.reward_model import PLAINLY, Moved
 from genai_labs.rlhf.settings import PairSettings
 from genai_labs.system import progress
 from genai_labs.system.devices import best_device
@@ -61,14 +61,9 @@ def train_by_orpo(
             max_length=tokenizer.model_max_length,
             max_completion_length=settings.max_new_tokens,
             remove_unused_columns=False,
-            gradient_checkpointing=False,
-            bf16=False,
             use_cpu=best_device().type == "cpu",
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
             seed=settings.seed,
+            **PLAINLY,
         )
         trainer = ORPOTrainer(
             model=policy.model,
