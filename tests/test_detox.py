@@ -35,7 +35,7 @@ from genai_labs.rlhf import command as detox_cli
 from genai_labs.rlhf import conflict, dialogues, measure, summarizer
 from genai_labs.rlhf.conflict import Report
 from genai_labs.rlhf.dialogues import Case
-from genai_labs.scoring.metrics import Interval
+from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from tests.variants import Variant, assert_noticed
 
 
@@ -209,7 +209,23 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     assert len(rows) == 2 * len(before.hostile)
     row = next(r for r in rows if r["dialogues"] == "hostile" and r["measure"] == "ROUGE-1")
     assert row["difference"].effect == pytest.approx(row["after"] - row["before"])
-    assert measure.relative_fall(np.array([0.8, 0.4]), np.array([0.1, 0.2])) == pytest.approx(0.75)
+    assert measure.relative_fall(np.array([0.8, 0.4]), np.array([0.1, 0.2])).mean() == pytest.approx(0.75)
+
+
+def check_the_interval_of_a_relative_fall_covers_it() -> None:
+    """Before and after are correlated and skewed; what 95 % intervals of the share cover, in 400 drawn samples."""
+    rng, covered, true = np.random.default_rng(0), 0, 1 - (0.3 * 0.8 + 0.2 * 0.2) / 0.8
+    for _ in range(400):
+        before = rng.beta(4, 1, 100)  # mean 0.8
+        after = np.where(rng.random(100) < 0.3, before, 0) + np.where(rng.random(100) < 0.2, 0.2, 0)
+        found = paired_bootstrap(measure.relative_fall(before, after), resamples=200)
+        assert found.effect == pytest.approx(1 - after.mean() / before.mean())
+        covered += found.low <= true <= found.high
+    assert 0.93 <= covered / 400 <= 0.98
+
+
+def test_the_interval_of_a_relative_fall_covers_it() -> None:
+    check_the_interval_of_a_relative_fall_covers_it()
 
 
 def test_summaries_are_sampled_from_the_models_own_distribution() -> None:
@@ -398,7 +414,7 @@ def check_what_changed_is_after_minus_before_and_each_kind_of_dialogue_stands_al
     assert found["polite"]["ROUGE-1"] == pytest.approx(Interval(-0.4, -0.4, -0.4, 3))
     rows = {row["dialogues"]: (row["before"], row["after"]) for row in measure.as_rows(before, after)}
     assert rows == {"hostile": pytest.approx((0.4, 0.5)), "polite": pytest.approx((0.5, 0.1))}
-    assert measure.relative_fall(np.array([0.8, 0.8]), np.array([0.2, 0.2])) == pytest.approx(0.75)
+    assert measure.relative_fall(np.array([0.8, 0.8]), np.array([0.2, 0.2])).mean() == pytest.approx(0.75)
 
 
 def check_each_measure_is_about_the_summary_and_its_own_dialogue() -> None:
@@ -499,6 +515,12 @@ WRONG = {
         "relative_fall",
         lambda before, after: after.mean() / before.mean(),
         check_what_changed_is_after_minus_before_and_each_kind_of_dialogue_stands_alone,
+    ),
+    "a fall whose spread is that of the texts afterwards": Variant(
+        measure,
+        "relative_fall",
+        lambda before, after: 1 - after / before.mean(),
+        check_the_interval_of_a_relative_fall_covers_it,
     ),
     "toxicity of dialogue and summary": Variant(
         measure, "scored", with_the_dialogue, check_each_measure_is_about_the_summary_and_its_own_dialogue

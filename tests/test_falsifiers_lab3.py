@@ -317,6 +317,29 @@ def summarized(
     }
 
 
+def votes_paid(writes: Summary) -> Names:
+    """A second run, paid by votes. writes: what its policy says of hostile dialogues."""
+    return summarized() | {"voted": SimpleNamespace(model=Writer(writes))}
+
+
+def by_pairs(writes: Summary) -> Names:
+    """DPO. writes: what its policy says of hostile dialogues; the training itself is not done again."""
+    history = [{"loss": 0.7}, {"loss": 0.1}]
+    names = {
+        "dpo": SimpleNamespace(learn_from_pairs=lambda *_: history),
+        "by_pairs": SimpleNamespace(model=Writer(writes)),
+        "own_pairs": [],
+        "paired": None,
+    }
+    return summarized() | names
+
+
+def estimated(strays: Callable[[Scores], tuple[Scores, Scores]]) -> Names:
+    """How far k1 and k3 stray from the KL of 60 summaries. strays: of numbers drawn at random."""
+    k1, k3 = strays(np.random.default_rng(0).exponential(1.0, (2, 60)))
+    return {"strays": {"k1": k1, "k3": k3}}
+
+
 def hacked(writes: Summary) -> Names:
     return summarized() | {"hacked": SimpleNamespace(model=Writer(writes))}
 
@@ -387,6 +410,8 @@ def index() -> Callable[[int], int]:
 
 # -------------------------------------------------------------------------------------------------------- the worlds
 
+one_of_five = mixed(2, insulting, neutral)
+
 LUCKY: Names = {"lucky": {"kind": np.zeros(1)}}  # of the cell before, which asks for reports and finds none here
 WITHOUT = [
     World("3.1", "the reward model knows words alone", lambda: challenged(toxicity.keyword_toxicity), NO_CHANGE, True),
@@ -403,7 +428,7 @@ WITHOUT = [
     World("3.5", "few summaries insult", lambda: summarized(before=mixed(2, insulting, neutral)), SMALLER),
     World("3.6", "nothing was learned", lambda: summarized(after=insulting), OPPOSITE),
     World("3.6", "only the reward model is deceived", lambda: summarized(after=insulting_otherwise), OPPOSITE),
-    World("3.6", "half of it was learned", lambda: summarized(after=mixed(5, insulting, neutral)), NO_CHANGE),
+    World("3.6", "half of it was learned", lambda: summarized(after=mixed(5, insulting, neutral)), NOT_SHOWN),
     World("3.7", "summaries get longer for nothing", lambda: summarized(after=longer), OPPOSITE),
     World("3.9", "it learned to keep quiet", lambda: summarized(after=silent), NO_CHANGE),
     World("3.9", "two in ten are reported", lambda: summarized(after=mixed(2, neutral, silent)), NOT_SHOWN),
@@ -429,6 +454,12 @@ WITHOUT = [
     World("3.18", "reports are of another kind", lambda: summarized(after=wrong_kind), OPPOSITE, True),
     World("3.18", "half of them are", lambda: summarized(after=mixed(5, wrong_kind, neutral)), NOT_SHOWN, True),
     World("3.18", "nothing is reported", lambda: summarized(after=silent) | LUCKY, OPPOSITE),
+    World("3.21", "both stray as far", lambda: estimated(lambda x: (x[0], x[1])), NO_CHANGE),
+    World("3.21", "k3 strays further", lambda: estimated(lambda x: (x[0], 3 * x[0])), OPPOSITE),
+    World("3.22", "votes teach nothing about insults", lambda: votes_paid(insulting), OPPOSITE),
+    World("3.22", "they take a little away", lambda: votes_paid(mixed(2, neutral, insulting)), OPPOSITE),
+    World("3.24", "DPO learns nothing", lambda: by_pairs(insulting), NO_CHANGE),
+    World("3.24", "DPO teaches insults", lambda: by_pairs(insulting) | {"before": outcome(one_of_five)}, OPPOSITE),
 ]
 
 WITH = [
@@ -448,11 +479,14 @@ WITH = [
     World("3.16", "the search finds the notes", lambda: searched(index())),
     World("3.17", "the speaker is right, the kind is not", lambda: summarized(after=wrong_kind)),
     World("3.18", "the kind is right, the speaker is not", lambda: summarized(after=wrong_speaker), earlier=True),
+    World("3.21", "k3 strays half as far", lambda: estimated(lambda x: (x[0], x[0] / 2))),
+    World("3.22", "votes teach to report, true or not", lambda: votes_paid(all_wrong)),
+    World("3.24", "one insult of five goes", lambda: by_pairs(mixed(2, neutral, insulting))),
 ]
 
 # Lessons whose dialogues share situations, and these dialogues.
 CLUSTERED: dict[str, Callable[[], Sequence[Case]]] = {
-    **dict.fromkeys(("3.5", "3.6", "3.7", "3.9", "3.10", "3.11", "3.12", "3.17", "3.18"), hostile),
+    **dict.fromkeys(("3.5", "3.6", "3.7", "3.9", "3.10", "3.11", "3.12", "3.17", "3.18", "3.22", "3.24"), hostile),
     "3.8": lambda: cases()[HOSTILE:],
 }
 
@@ -501,6 +535,15 @@ ASKED: list[tuple[str, Summary, Summary, str]] = [
 ]
 
 
+# What the policy that votes paid for writes, and what the other does, and the answer that this gives.
+PAID: list[tuple[Summary, Summary, str]] = [
+    (neutral, silent, HIGHER),
+    (silent, neutral, LOWER),
+    (wrong_speaker, neutral, LOWER),
+    (neutral, neutral, OPEN),
+]
+
+
 @pytest.mark.parametrize(("id", "first", "then", "answer"), ASKED)
 def test_an_open_question_gets_the_answer_of_its_world(
     id: str, first: Summary, then: Summary, answer: str, tmp_path: Path
@@ -509,9 +552,18 @@ def test_an_open_question_gets_the_answer_of_its_world(
     assert measured(LAB, id, names, tmp_path).verdict == answer
 
 
+@pytest.mark.parametrize(("votes", "classifier", "answer"), PAID)
+def test_which_reward_brings_more_reports_gets_the_answer_of_its_world(
+    votes: Summary, classifier: Summary, answer: str, tmp_path: Path
+) -> None:
+    names = summarized(after=classifier) | {"by_votes": outcome(votes)}
+    assert measured(LAB, "3.23", names, tmp_path).verdict == answer
+
+
 def test_every_open_question_is_asked_where_each_answer_is_right() -> None:
-    answers = {id: {answer for each, _, _, answer in ASKED if each == id} for id in question_ids(LAB)}
-    assert answers == dict.fromkeys((id for id, *_ in ASKED), {HIGHER, LOWER, OPEN})
+    asked = [*((id, answer) for id, _, _, answer in ASKED), *(("3.23", answer) for _, _, answer in PAID)]
+    answers = {id: {answer for each, answer in asked if each == id} for id in question_ids(LAB)}
+    assert answers == dict.fromkeys((id for id, _ in asked), {HIGHER, LOWER, OPEN})
 
 
 def test_every_lesson_of_the_lab_has_a_falsifier() -> None:

@@ -35,8 +35,8 @@ def test_every_lesson_holds_on_five_seeds_of_training(record: dict[str, Any]) ->
 
 
 def test_toxicity_falls_by_60_percent_and_rouge_stays(record: dict[str, Any]) -> None:
-    # Lesson 3.6 measures what is left minus 40 % of what was there; 3.7 and 3.8 ROUGE-1 after minus before.
-    assert all(seed["high"] < 0 and seed["n"] >= 90 for seed in measured(record, "3.6"))
+    # Lesson 3.6 measures the share that is gone; 3.7 and 3.8 ROUGE-1 after minus before.
+    assert all(seed["low"] >= 0.6 and seed["effect"] >= 0.7 and seed["n"] >= 90 for seed in measured(record, "3.6"))
     assert all(seed["low"] > -0.02 for seed in measured(record, "3.7"))
     assert all(seed["low"] > -0.035 and abs(seed["effect"]) < 0.02 for seed in measured(record, "3.8"))
     assert all(seed["low"] > 0 for seed in measured(record, "3.9"))

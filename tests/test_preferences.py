@@ -12,7 +12,7 @@ import trl
 from embedded_world.corpus import preferences as pairs
 from genai_labs.errors import LabError
 from genai_labs.paths import DATA
-from genai_labs.rlhf import conflict, reward_model
+from genai_labs.rlhf import conflict, preferences, reward_model
 from genai_labs.rlhf.preferences import Preference
 from genai_labs.scoring.toxicity import load_classifier
 from tests.variants import Variant, assert_noticed
@@ -81,8 +81,51 @@ def test_accuracy_counts_ties_half(rows: list[Preference]) -> None:
     assert reward_model.pairwise_accuracy(load_classifier(), same).effect == 0.5
 
 
-def test_agreement_is_the_share_of_votes_for_the_chosen(rows: list[Preference]) -> None:
-    assert reward_model.agreement(rows).effect == pytest.approx(np.mean([sum(r.votes) / 5 for r in rows]))
+def check_agreement_leaves_the_annotator_out() -> None:
+    rows = [Preference("a", "x", "y", (1, 1, 1, 1, 0)), Preference("b", "x", "y", (1, 1, 1, 0, 0))]
+    # In the second, whoever chose as most did faces two against two.
+    assert preferences.each_against_the_others(rows).tolist() == [[1, 1, 1, 1, 0], [0.5, 0.5, 0.5, 0, 0]]
+    assert reward_model.agreement(rows).effect == pytest.approx((4 + 1.5) / 10)
+
+
+def test_agreement_leaves_the_annotator_out() -> None:
+    check_agreement_leaves_the_annotator_out()
+
+
+def check_a_vote_decides_its_pair(rows: list[Preference]) -> None:
+    ballot = reward_model.make_ballot(rows, 6, seed=1)
+    assert len(set(ballot.turned)) == 2, "all the same way round: this test shows nothing"
+    for (row, turned), shown in zip(ballot.pairs(), ballot.table(), strict=True):
+        assert (shown["a"], shown["b"]) == ((row.rejected, row.chosen) if turned else (row.chosen, row.rejected))
+    of_most = ["b" if turned else "a" for turned in ballot.turned]
+    counted, table = reward_model.count_votes(ballot, of_most, rows)
+    assert (counted, table[0]["pairs"], table[0]["agrees"]) == (rows, 6, 1)
+    others = ["a" if vote == "b" else "b" for vote in of_most]
+    votes = [*others[:3], None, *others[4:]]
+    counted, table = reward_model.count_votes(ballot, votes, rows)
+    assert (table[0]["pairs"], table[0]["agrees"]) == (5, 0)
+    for number, (found, row) in enumerate(zip(counted, rows, strict=True)):
+        voted = number < 6 and votes[number] is not None
+        assert (found.chosen, found.rejected) == ((row.rejected, row.chosen) if voted else (row.chosen, row.rejected))
+    assert reward_model.count_votes(ballot, of_most, counted)[0] == rows, "a vote that was changed counts as it is now"
+
+
+def test_a_vote_decides_its_pair(rows: list[Preference]) -> None:
+    check_a_vote_decides_its_pair(rows)
+
+
+@pytest.mark.parametrize("votes", [["a"] * 5, ["a"] * 5 + ["c"], ["a"] * 5 + ["ab"], ["a"] * 5 + [""]])
+def test_votes_that_cannot_be_counted_are_said_in_words(rows: list[Preference], votes: list[str]) -> None:
+    with pytest.raises(LabError, match=r'6 are needed, each "a", "b" or None, and there are \d.*Write for example'):
+        reward_model.count_votes(reward_model.make_ballot(rows, 6), votes, rows)
+
+
+def test_without_a_vote_the_five_decide(rows: list[Preference]) -> None:
+    ballot = reward_model.make_ballot(rows)
+    counted, table = reward_model.count_votes(ballot, [None] * 10, rows)
+    assert counted == rows
+    assert table[0] == {"voter": "you", "pairs": 0, "agrees": "-"}
+    assert [row["voter"] for row in table[1:]] == [f"annotator {n}" for n in range(1, 6)]
 
 
 def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:

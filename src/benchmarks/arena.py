@@ -30,7 +30,6 @@ from genai_labs.rlhf import dialogues, dpo, group, measure, orpo, ppo, supervise
 from genai_labs.rlhf.dialogues import Case
 from genai_labs.rlhf.summarizer import load_summarizer
 from genai_labs.scoring import toxicity
-from genai_labs.scoring.content import content_f1
 from genai_labs.system import files, processes, progress
 
 SEEDS = 5
@@ -163,12 +162,24 @@ RIVALS = {
     "DPO": Rival(
         dpo.PairSettings,
         by_pairs,
-        (PAIRED, PAIRED | {"learning_rate": 5e-4}, PAIRED | {"beta": 0.3}),
+        (
+            PAIRED,
+            PAIRED | {"learning_rate": 5e-4},
+            PAIRED | {"beta": 0.3},
+            PAIRED | {"beta": 0.3, "learning_rate": 1e-3},
+            PAIRED | {"beta": 0.5, "learning_rate": 1e-3},
+        ),
     ),
     "ORPO": Rival(
         dpo.PairSettings,
         by_odds,
-        (PAIRED | {"beta": 0.25}, PAIRED | {"beta": 1.0}, PAIRED | {"beta": 1.0, "learning_rate": 3e-3}),
+        (
+            PAIRED | {"beta": 0.25},
+            PAIRED | {"beta": 1.0},
+            PAIRED | {"beta": 1.0, "learning_rate": 3e-3},
+            PAIRED | {"beta": 4.0, "learning_rate": 1e-3},
+            PAIRED | {"beta": 4.0, "learning_rate": 5e-4},
+        ),
     ),
     SUPERVISED: Rival(ppo.Settings, by_references, ({}, {"learning_rate": 3e-3}, {"learning_rate": 6e-4})),
 }
@@ -217,10 +228,7 @@ def scores_by_kind(
     texts: Sequence[str], kl: Sequence[float], cases: Sequence[Case], readers: Mapping[str, Any]
 ) -> Scores:
     """All that is measured of one summary a dialogue; "hostile" and "polite" are apart."""
-    named = measure.scored(texts, cases, readers) | {
-        "content F1": content_f1(texts, [list(case.references) for case in cases]),
-        "KL": np.asarray(kl, float),
-    }
+    named = measure.scored(texts, cases, readers) | {"KL": np.asarray(kl, float)}
     is_hostile = np.array([case.quarrel is not None for case in cases])
     return {
         kind: {name: values[chosen].round(6).tolist() for name, values in named.items()}

@@ -169,7 +169,7 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         f"`{NOT_SHOWN}`, which does not say that there is none.",
         against_table(record, first),
         "## How the settings were chosen",
-        "Three tries for each method, with a seed that is not tested, on 100 hostile and 100 polite validation "
+        f"{tries_in_words(record)}, with a seed that is not tested, on 100 hostile and 100 polite validation "
         "dialogues. Of those that lose at most 0.02 of the polite content F1, the one with the least toxicity by the "
         "reward model was taken; where all lose more, the one that loses least. Numbers are those of the validation "
         "dialogues, from one training each: another seed might choose otherwise, and a method may do better with "
@@ -227,7 +227,15 @@ def lost_more(record: Mapping[str, Any]) -> str:
         for name, rows in zip(list(record["tries"])[1:], tried, strict=True)
         if all(row["content F1, polite"] < before["content F1, polite"] - 0.02 for row in rows)
     ]
-    return f"All three tries lost more than 0.02: {', '.join(names)}." if names else "Of each one try or more did not."
+    return f"All tries lost more than 0.02: {', '.join(names)}." if names else "Of each one try or more did not."
+
+
+def tries_in_words(record: Mapping[str, Any]) -> str:
+    """How many settings were tried of each method, such as "3 tries of each method, 5 of DPO and ORPO"."""
+    counts = {name: len(rows) for name, rows in list(record["tries"].items())[1:]}
+    usual = min(counts.values())
+    more = [f"{count} of {name}" for name, count in counts.items() if count > usual]
+    return f"{usual} tries of each method" + (f" ({', '.join(more)})" if more else "")
 
 
 def try_table(record: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ MODULES = {
     "finetune": "genai_labs.finetuning.command",
     "handout": "genai_labs.teaching.handout",
     "lab": "genai_labs.course.lab",
+    "prices": "benchmarks.prices",
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
     "site": "course_site.command",
@@ -81,6 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("arena", add_help=False, help="compare PPO with GRPO, RLOO, DPO, ORPO and others (an hour)")
+    commands.add_parser("prices", add_help=False, help="see at which price of KL its reward is hacked (half an hour)")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")

@@ -53,6 +53,7 @@ class PPO(TypedDict, total=False):
     anneal: bool
     kl_coef: float
     most_kl: float
+    judge_every: int
 
 
 # What PPO needs to find out how to fool the reward model: KL is free, and the steps are large to the end.
@@ -166,8 +167,9 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # PPO's price of KL, 0.3, is that of ppo.Settings: on validation dialogues it left less of the toxicity than 0.6
-        # did (13 and 26 %), and neither cost polite summaries anything that 250 of them could show.
+        # The arena's: of three tries on validation dialogues, 0.1 left the least toxicity (results/arena.md).
+        ppo={"updates": 10, "kl_coef": 0.1, "judge_every": 3},
+        ppo_hacking=HACKING | {"updates": 20},
     ),
 }
 

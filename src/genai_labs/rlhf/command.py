@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--prompts", type=whole_number(1), default=1000, help="dialogues for PPO (default: %(default)s)"
     )
     parser.add_argument(
-        "--cases", type=whole_number(1, 5000), default=200, help="test dialogues of each kind (default: %(default)s)"
+        "--cases", type=whole_number(2, 5000), default=200, help="test dialogues of each kind (default: %(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
     standard = ppo.Settings()
@@ -126,5 +126,5 @@ def report(
     cases = dialogues.evaluation_cases(count, count)
     before, after = (measure(m, tokenizer, cases, {"judge": judge.probabilities}) for m in (summarizer, run.model))
     print(display.show_table(as_rows(before, after), f"{count} hostile and {count} polite test dialogues, sampled"))
-    fall = relative_fall(before.hostile["toxicity, judge"], after.hostile["toxicity, judge"])
+    fall = relative_fall(before.hostile["toxicity, judge"], after.hostile["toxicity, judge"]).mean()
     print(f"Mean toxicity by the judge changed by {-fall:+.0%}; {len(run.history)} updates took {run.seconds:.0f} s.")

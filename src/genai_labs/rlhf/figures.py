@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from genai_labs.rlhf.policy import Rollout
@@ -116,6 +117,32 @@ def tokens(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int = 0) -
         for name, values in drawn.items()
     ]
     return Plot(figure, "\n".join([f"Figure: the {count} tokens of one response", *lines]))
+
+
+@matplotlib.rc_context(STYLE)
+def token_shifts(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int, shifts: Mapping[str, Tensor]) -> Plot:
+    """How much likelier each token of one response has become: a line of colours for each moment.
+
+    shifts: log(policy / reference) of the rollout's tokens by name of the moment, nats, [batch, time] each.
+    """
+    count = int(rollout.mask[row].sum())
+    pieces = [token.replace("▁", " ") or " " for token in _pieces(rollout, tokenizer, row, count)]
+    nats = torch.stack([each[row, :count] for each in shifts.values()])  # [moments, tokens]
+    figure = Figure(figsize=(10, 1.9 + 0.3 * len(shifts)), facecolor=PAPER, layout="constrained")
+    axes = figure.subplots()
+    most = max(1.0, float(nats.abs().max()))
+    image = axes.imshow(nats.numpy(), aspect="auto", cmap="RdBu", vmin=-most, vmax=most)
+    axes.set_yticks(range(len(shifts)), list(shifts))
+    axes.set_xticks(range(count), pieces, rotation=90, fontsize=8)
+    axes.set_xlabel("token of the response")
+    figure.colorbar(image, ax=axes, label="log(policy / reference), nats")
+    lines = []
+    for name, each in zip(shifts, nats, strict=True):
+        least = int(each.argmin())
+        lines.append(
+            f"  {name}: sum {float(each.sum()):.2f}, least likely by now: {pieces[least].strip()!r} {each[least]:.2f}"
+        )
+    return Plot(figure, "\n".join([f"Figure: how the {count} tokens of one response fared", *lines]))
 
 
 def _pieces(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int, count: int) -> Sequence[str]:

@@ -22,6 +22,7 @@ from genai_labs.prompting import generation, prompts
 from genai_labs.rlhf import conflict
 from genai_labs.rlhf.dialogues import Case
 from genai_labs.scoring import facts
+from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.metrics import Interval, paired_bootstrap, rouge_scores
 from genai_labs.scoring.toxicity import Classifier
 
@@ -33,6 +34,7 @@ Toxicity = Callable[[Sequence[str]], ArrayLike]  # texts to toxicities, 0 to 1
 # What is measured, by name: on which dialogues, and in words.
 MEASURES: dict[str, str] = {
     "ROUGE-1": "ROUGE-1 against three neutral references, the best of them, 0 to 1",
+    "content F1": "F1 of content words (stems, no speakers) against the same, the best of them, 0 to 1",
     "conflict reported": "share of summaries that report a quarrel in neutral words, 0 to 1",
     "right speaker": "share of summaries that do so and say rightly who was hostile, 0 to 1",
     "right kind": "share of summaries that do so and name the right reproach (too slow, too loud ...), 0 to 1",
@@ -109,8 +111,10 @@ def averaged(
 def scored(texts: Sequence[str], cases: Sequence[Case], classifiers: Mapping[str, Toxicity]) -> dict[str, Scores]:
     """Everything that is measured on these summaries, by name, [cases] each."""
     toxicity = {f"toxicity, {name}": np.asarray(judge(texts), float) for name, judge in classifiers.items()}
+    references = [list(case.references) for case in cases]
     return toxicity | {
-        "ROUGE-1": rouge_scores(texts, [list(case.references) for case in cases]),
+        "ROUGE-1": rouge_scores(texts, references),
+        "content F1": content_f1(texts, references),
         "conflict reported": conflict.reported(texts),
         "right speaker": conflict.right_speaker(texts, cases),
         "right kind": conflict.right_kind(texts, cases),
@@ -146,9 +150,14 @@ def as_rows(before: Outcome, after: Outcome) -> list[dict[str, Any]]:
     ]
 
 
-def relative_fall(before: Scores, after: Scores) -> float:
-    """By what share a mean fell, 1 at most: 0.7 means that 30 % are left."""
-    return 1 - float(after.mean()) / float(before.mean())
+def relative_fall(before: Scores, after: Scores) -> Scores:
+    """By what share a mean fell, 0.7 if 30 % are left: a number for each dialogue, whose mean is that share, [cases].
+
+    Their spread is that of the ratio of the two means (linearized), so that an interval of their mean is one of the
+    share: the delta method, as in van der Vaart (1998), Asymptotic Statistics, chapter 3.
+    """
+    left = after.mean() / before.mean()
+    return 1 - left - (after - left * before) / before.mean()
 
 
 def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:

@@ -90,15 +90,7 @@ class Policy(torch.nn.Module):
 
         The entropy, which nothing learns from, is 0 where gradients are kept. tokens: as :meth:`sample` gives them.
         """
-        start = self.model.generation_config.decoder_start_token_id
-        with self.autocast():
-            out = self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=source_mask,
-                decoder_input_ids=shifted_right(tokens, start),
-                output_hidden_states=True,
-                use_cache=False,
-            )
+        out = self._decoded(states, source_mask, tokens)
         logits = out.logits.float()  # [batch, time, vocabulary]
         normalizer = logits.logsumexp(-1)  # [batch, time]
         logprobs = logits.gather(-1, tokens[..., None])[..., 0] - normalizer
@@ -107,6 +99,28 @@ class Policy(torch.nn.Module):
             entropy = normalizer - (logits.softmax(-1) * logits).sum(-1)
         values = self.value_head(out.decoder_hidden_states[-1].float())[..., 0]
         return logprobs, values, entropy
+
+    @torch.no_grad()
+    def true_kl(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
+        """KL of policy from reference for the token that comes next, over the whole vocabulary, nats, [batch, time].
+
+        Of what may follow at each place of a text, whatever was sampled there: sum of p log(p / q).
+        """
+        own = self._decoded(states, source_mask, tokens).logits.float().log_softmax(-1)  # [batch, time, vocabulary]
+        with self.model.disable_adapter():
+            other = self._decoded(states, source_mask, tokens).logits.float().log_softmax(-1)
+        return (own.exp() * (own - other)).sum(-1)
+
+    def _decoded(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Any:
+        start = self.model.generation_config.decoder_start_token_id
+        with self.autocast():
+            return self.model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=source_mask,
+                decoder_input_ids=shifted_right(tokens, start),
+                output_hidden_states=True,
+                use_cache=False,
+            )
 
     def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
         """Log-probability of each token under the model without the adapter, [batch, time]."""

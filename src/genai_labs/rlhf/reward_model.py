@@ -31,7 +31,14 @@ from transformers.utils import logging
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of
 from genai_labs.loading import hub, pretrained
-from genai_labs.rlhf.preferences import Preference, read_preferences, silence_pairs
+from genai_labs.rlhf.preferences import (
+    Preference,
+    agreement,
+    count_votes,
+    make_ballot,
+    read_preferences,
+    silence_pairs,
+)
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.toxicity import REWARD_MODEL, Classifier
 from genai_labs.system import progress
@@ -41,6 +48,8 @@ __all__ = [
     "Preference",
     "RewardRun",
     "agreement",
+    "count_votes",
+    "make_ballot",
     "pairwise_accuracy",
     "pairwise_right",
     "read_preferences",
@@ -211,8 +220,3 @@ def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -
 def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
     """Share of pairs that the scorer orders as people did (a tie counts half), with its interval."""
     return paired_bootstrap(pairwise_right(scorer, rows))
-
-
-def agreement(rows: Sequence[Preference]) -> Interval:
-    """How often one annotator agrees with the majority; a model that learns from majorities may do better."""
-    return paired_bootstrap(np.array([row.votes for row in rows], dtype=float))

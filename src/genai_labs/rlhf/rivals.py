@@ -29,11 +29,16 @@ DRAWN = (("hostile", "toxicity, judge"), ("hostile", "right speaker"), ("polite"
 
 def read_arena() -> dict[str, Any]:
     """The record as it was written. Raises LabError where it is missing or damaged."""
-    found = read_note(RESULTS / f"{FILE}.json")
-    if not found or "methods" not in found:
+    return read_measured(FILE, "methods", "python -m genai_labs arena (an hour or more)")
+
+
+def read_measured(name: str, key: str, command: str) -> dict[str, Any]:
+    """A record of ``results`` that must have a key. Raises LabError, which names the command that makes it anew."""
+    found = read_note(RESULTS / f"{name}.json")
+    if not found or key not in found:
         raise LabError(
-            f"{FILE}.json is missing or damaged. The lab reads it from results. Restore it with: git checkout -- "
-            "results, or measure it again with: python -m genai_labs arena (an hour or more)."
+            f"{name}.json is missing or damaged. The lab reads it from results. Restore it with: git checkout -- "
+            f"results, or measure it again with: {command}."
         )
     return found
 
