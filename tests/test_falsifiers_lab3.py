@@ -334,12 +334,6 @@ def by_pairs(writes: Summary) -> Names:
     return summarized() | names
 
 
-def estimated(strays: Callable[[Scores], tuple[Scores, Scores]]) -> Names:
-    """How far k1 and k3 stray from the KL of 60 summaries. strays: of numbers drawn at random."""
-    k1, k3 = strays(np.random.default_rng(0).exponential(1.0, (2, 60)))
-    return {"strays": {"k1": k1, "k3": k3}}
-
-
 def hacked(writes: Summary) -> Names:
     return summarized() | {"hacked": SimpleNamespace(model=Writer(writes))}
 
@@ -454,8 +448,6 @@ WITHOUT = [
     World("3.18", "reports are of another kind", lambda: summarized(after=wrong_kind), OPPOSITE, True),
     World("3.18", "half of them are", lambda: summarized(after=mixed(5, wrong_kind, neutral)), NOT_SHOWN, True),
     World("3.18", "nothing is reported", lambda: summarized(after=silent) | LUCKY, OPPOSITE),
-    World("3.21", "both stray as far", lambda: estimated(lambda x: (x[0], x[1])), NO_CHANGE),
-    World("3.21", "k3 strays further", lambda: estimated(lambda x: (x[0], 3 * x[0])), OPPOSITE),
     World("3.22", "votes teach nothing about insults", lambda: votes_paid(insulting), OPPOSITE),
     World("3.22", "they take a little away", lambda: votes_paid(mixed(2, neutral, insulting)), OPPOSITE),
     World("3.24", "DPO learns nothing", lambda: by_pairs(insulting), NO_CHANGE),
@@ -479,7 +471,6 @@ WITH = [
     World("3.16", "the search finds the notes", lambda: searched(index())),
     World("3.17", "the speaker is right, the kind is not", lambda: summarized(after=wrong_kind)),
     World("3.18", "the kind is right, the speaker is not", lambda: summarized(after=wrong_speaker), earlier=True),
-    World("3.21", "k3 strays half as far", lambda: estimated(lambda x: (x[0], x[0] / 2))),
     World("3.22", "votes teach to report, true or not", lambda: votes_paid(all_wrong)),
     World("3.24", "one insult of five goes", lambda: by_pairs(mixed(2, neutral, insulting))),
 ]
@@ -560,8 +551,20 @@ def test_which_reward_brings_more_reports_gets_the_answer_of_its_world(
     assert measured(LAB, "3.23", names, tmp_path).verdict == answer
 
 
+# How far k3 strays, as a multiple of how far k1 does, and the answer that this gives; 0: of another summary.
+STRAYED: list[tuple[float, str]] = [(0.5, HIGHER), (2.0, LOWER), (0.0, OPEN)]
+
+
+@pytest.mark.parametrize(("times", "answer"), STRAYED)
+def test_which_estimate_is_nearer_gets_the_answer_of_its_world(times: float, answer: str, tmp_path: Path) -> None:
+    k1, other = np.random.default_rng(0).exponential(1.0, (2, 60))
+    names = {"strays": {"k1": k1, "k3": times * k1 if times else other}}
+    assert measured(LAB, "3.21", names, tmp_path).verdict == answer
+
+
 def test_every_open_question_is_asked_where_each_answer_is_right() -> None:
     asked = [*((id, answer) for id, _, _, answer in ASKED), *(("3.23", answer) for _, _, answer in PAID)]
+    asked += [("3.21", answer) for _, answer in STRAYED]
     answers = {id: {answer for each, answer in asked if each == id} for id in question_ids(LAB)}
     assert answers == dict.fromkeys((id for id, _ in asked), {HIGHER, LOWER, OPEN})
 

@@ -7,6 +7,7 @@ summary does.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,6 +159,23 @@ def relative_fall(before: Scores, after: Scores) -> Scores:
     """
     left = after.mean() / before.mean()
     return 1 - left - (after - left * before) / before.mean()
+
+
+def stock_phrase(texts: Sequence[str], words: int = 4) -> tuple[str, float]:
+    """The run of so many words that stands in most of the texts, and the share of the texts that hold it, 0 to 1.
+
+    Of several the first in the alphabet. Raises LabError where no text has so many words.
+    """
+    held: Counter[str] = Counter()
+    for each in as_texts(texts, "texts"):
+        split = each.split()
+        held.update({" ".join(split[place : place + words]) for place in range(len(split) - words + 1)})
+    if not held:
+        raise LabError(
+            f"There is no phrase to count: none of the {len(texts)} texts has {words} words. Give longer ones."
+        )
+    phrase, count = min(held.items(), key=lambda found: (-found[1], found[0]))
+    return phrase, count / len(texts)
 
 
 def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
