@@ -45,17 +45,16 @@ def record() -> dict[str, Any]:
     }
 
 
-def test_nothing_but_the_price_differs_from_the_lab() -> None:
-    profile = load_profile("mini")
-    lab = ppo.Settings(**profile.ppo, seed=4)
-    for price in command.PRICES:
-        own = asdict(command.settings_of(price, prices.STEPS[0], 4))
-        differs = {name for name, value in asdict(lab).items() if own[name] != value}
-        assert differs <= {"kl_coef", "updates", "most_kl"}
-        assert own["kl_coef"] == price
-    hacking = command.settings_of(0.0, prices.STEPS[1], 4)
-    assert asdict(hacking) == asdict(ppo.Settings(**profile.ppo | profile.ppo_hacking, seed=4))
-    assert command.settings_of(1.0, prices.STEPS[1], 4).learning_rate == hacking.learning_rate > lab.learning_rate
+def test_nothing_but_the_price_differs() -> None:
+    for steps in prices.STEPS:
+        for price in command.PRICES:
+            own, first = (asdict(command.settings_of(each, steps, 4)) for each in (price, command.PRICES[0]))
+            assert own == first | {"kl_coef": price}
+    small = asdict(command.settings_of(0.3, prices.STEPS[0], 4))
+    assert small == asdict(ppo.Settings(seed=4)) | {"updates": small["updates"], "most_kl": float("inf")}
+    hacking = load_profile("mini").ppo_hacking
+    assert asdict(command.settings_of(0.0, prices.STEPS[1], 4)) == asdict(ppo.Settings(**hacking, seed=4))
+    assert hacking["learning_rate"] > small["learning_rate"]
 
 
 def test_each_number_stands_in_its_row_and_column() -> None:

@@ -1,7 +1,7 @@
 """``python -m genai_labs prices``: PPO at several prices of KL, to see where the reward model is fooled.
 
-Lab 3's training, with nothing changed but the KL coefficient; and the same once more with the large steps of the lab's
-hacking run. Each policy is measured on validation dialogues: by the reward that it learned from, and by what nobody
+The standard settings with nothing changed but the KL coefficient; and the same once more with the large steps of the
+hacking run of Lab 3. Each policy is measured on validation dialogues: by the reward that it learned from, and by what nobody
 paid it for. Nothing is chosen by that. Each finished run is kept in build/prices and not done again.
 """
 
@@ -33,11 +33,10 @@ SHOWN_TEXTS = 4
 
 
 def settings_of(price: float, steps: str, seed: int) -> ppo.Settings:
-    """Lab 3's settings at a price. steps: the lab's own, or those of its hacking run."""
-    profile = load_profile("mini")
-    plain_settings = ppo.Settings(**profile.ppo, seed=seed)
-    changes = dict(profile.ppo_hacking) if steps == STEPS[1] else {"updates": profile.ppo_hacking["updates"]}
-    return replace(plain_settings, **changes | {"kl_coef": price, "most_kl": float("inf")})
+    """The standard settings of PPO at a price. steps: small, as they are there, or those of the hacking run."""
+    hacking = load_profile("mini").ppo_hacking
+    changes = dict(hacking) if steps == STEPS[1] else {"updates": hacking["updates"]}
+    return replace(ppo.Settings(seed=seed), **changes | {"kl_coef": price, "most_kl": float("inf")})
 
 
 def train_at(contest: Contest, settings: ppo.Settings) -> dict[str, Any]:
@@ -87,9 +86,9 @@ def prices_page(record: Mapping[str, Any]) -> str:
                 "# What KL may cost: PPO at several prices",
                 f"Made by `{record['command']}` ({facts}). Lab 3's summarizer that repeats insults, trained by PPO for "
                 f"{record['updates']} updates; *price* is the KL coefficient, in units of the reward a nat. "
-                f"`{STEPS[0]}`: everything else as in the lab. `{STEPS[1]}`: the learning rate of the lab's hacking "
-                f"run, {record['rates'][1] / record['rates'][0]:.1f} times as high, which does not fall. One sampled "
-                f"summary of each validation dialogue ({record['dialogues']['hostile']} hostile, "
+                f"`{STEPS[0]}`: a learning rate of {record['rates'][0]:g} that falls to 0, the standard one. "
+                f"`{STEPS[1]}`: that of the lab's hacking run, {record['rates'][1]:g}, which does not fall. One "
+                f"sampled summary of each validation dialogue ({record['dialogues']['hostile']} hostile, "
                 f"{record['dialogues']['polite']} polite); means over "
                 f"{record['seeds']} training seed(s) with 95 % intervals over dialogues, and in brackets the "
                 "seeds. `reward` is what was paid; all else nobody paid for. KL: log(policy / reference) "

@@ -167,8 +167,8 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # The arena's: of three tries on validation dialogues, 0.1 left the least toxicity (results/arena.md).
-        ppo={"updates": 10, "kl_coef": 0.1, "judge_every": 3},
+        # Chosen on validation dialogues with another seed than those of the labs: PPO-CHOICE
+        ppo={"updates": 10, "learning_rate": 1e-3, "kl_coef": 0.1, "judge_every": 3},
         ppo_hacking=HACKING | {"updates": 20},
     ),
 }

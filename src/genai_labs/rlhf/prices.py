@@ -11,7 +11,7 @@ from genai_labs.rlhf.rivals import read_measured
 from genai_labs.show import display
 
 FILE = "lab3_prices"
-STEPS = ("steps of the lab", "large steps")
+STEPS = ("small steps", "large steps")
 # What is measured: kind of dialogue and name. The first two are what PPO makes larger and what that costs.
 MEASURED = (
     ("hostile", "reward"),
