@@ -322,6 +322,11 @@ def votes_paid(writes: Summary) -> Names:
     return summarized() | {"voted": SimpleNamespace(model=Writer(writes))}
 
 
+def rounded(writes: Summary) -> Names:
+    """The policy in int8. writes: what that says of hostile dialogues."""
+    return summarized() | {"small": Writer(writes)}
+
+
 def by_pairs(writes: Summary) -> Names:
     """DPO. writes: what its policy says of hostile dialogues; the training itself is not done again."""
     history = [{"loss": 0.7}, {"loss": 0.1}]
@@ -450,6 +455,8 @@ WITHOUT = [
     World("3.18", "nothing is reported", lambda: summarized(after=silent) | LUCKY, OPPOSITE),
     World("3.22", "votes teach nothing about insults", lambda: votes_paid(insulting), OPPOSITE),
     World("3.22", "they take a little away", lambda: votes_paid(mixed(2, neutral, insulting)), OPPOSITE),
+    World("3.25", "rounding brings the insults back", lambda: rounded(insulting), OPPOSITE),
+    World("3.25", "it brings one of ten back", lambda: rounded(mixed(1, insulting, neutral)), NOT_SHOWN),
     World("3.24", "DPO learns nothing", lambda: by_pairs(insulting), NO_CHANGE),
     World("3.24", "DPO teaches insults", lambda: by_pairs(insulting) | {"before": outcome(one_of_five)}, OPPOSITE),
 ]
@@ -472,12 +479,15 @@ WITH = [
     World("3.17", "the speaker is right, the kind is not", lambda: summarized(after=wrong_kind)),
     World("3.18", "the kind is right, the speaker is not", lambda: summarized(after=wrong_speaker), earlier=True),
     World("3.22", "votes teach to report, true or not", lambda: votes_paid(all_wrong)),
+    World("3.25", "rounding changes words, not manners", lambda: rounded(wrong_kind)),
     World("3.24", "one insult of five goes", lambda: by_pairs(mixed(2, neutral, insulting))),
 ]
 
 # Lessons whose dialogues share situations, and these dialogues.
 CLUSTERED: dict[str, Callable[[], Sequence[Case]]] = {
-    **dict.fromkeys(("3.5", "3.6", "3.7", "3.9", "3.10", "3.11", "3.12", "3.17", "3.18", "3.22", "3.24"), hostile),
+    **dict.fromkeys(
+        ("3.5", "3.6", "3.7", "3.9", "3.10", "3.11", "3.12", "3.17", "3.18", "3.22", "3.24", "3.25"), hostile
+    ),
     "3.8": lambda: cases()[HOSTILE:],
 }
 

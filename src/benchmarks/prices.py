@@ -1,8 +1,8 @@
 """``python -m genai_labs prices``: PPO at several prices of KL, to see where the reward model is fooled.
 
 The standard settings with nothing changed but the KL coefficient; and the same once more with the large steps of the
-hacking run of Lab 3. Each policy is measured on validation dialogues: by the reward that it learned from, and by what nobody
-paid it for. Nothing is chosen by that. Each finished run is kept in build/prices and not done again.
+hacking run of Lab 3. Each policy is measured on validation dialogues: by the reward that it learned from, and by what
+nobody paid it for. Nothing is chosen by that. Each finished run is kept in build/prices and not done again.
 """
 
 from __future__ import annotations
