@@ -48,8 +48,8 @@ def shell() -> Iterator[InteractiveShell]:
 
 
 def made(shift: float, id: str = "1.1", **settings: Any) -> Lesson:
-    settings = {"metric": "content F1", "at_least": 0.05} | settings
-    return lesson(id, CLAIM, BASE + shift + NOISE, BASE, show=False, **settings)
+    chosen: dict[str, Any] = {"metric": "content F1", "at_least": 0.05} | settings
+    return lesson(id, CLAIM, BASE + shift + NOISE, BASE, show=False, **chosen)
 
 
 def asked(shift: float) -> Lesson:

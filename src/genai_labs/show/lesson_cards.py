@@ -161,9 +161,13 @@ def _html_card(lesson: Lesson) -> str:
     )
 
 
+def _guessed(lesson: Lesson) -> list[float]:
+    return lesson.guess.numbers if lesson.guess else []
+
+
 def on_scale(lesson: Lesson) -> list[float]:
     """All numbers to be seen on the scale, rounded as they are shown, so that the HTML is as stable as they are."""
-    numbers = [*lesson.interval[:3], *([lesson.guess.value] if lesson.guess else []), *dict(lesson.beside).values()]
+    numbers = [*lesson.interval[:3], *_guessed(lesson), *dict(lesson.beside).values()]
     return [*(round(number, lesson.digits) for number in numbers), *lesson.expectation.marks()]
 
 
@@ -177,9 +181,8 @@ def html_strip(lesson: Lesson, place: Callable[[float], int]) -> str:
     lines = [(mark, "dashed" if mark else "solid") for mark in lesson.expectation.marks()]
     lines += [(round(number, lesson.digits), "dotted") for _, number in lesson.beside]
     diamond = f"margin-left:-7px;top:4px;width:10px;height:10px;border:2px solid {TEXT};transform:rotate(45deg);"
-    guessed = [round(lesson.guess.value, lesson.digits)] if lesson.guess else []
     styles = [
-        *(f"left:{place(guess)}%;{diamond}" for guess in guessed),
+        *(f"left:{place(round(guess, lesson.digits))}%;{diamond}" for guess in _guessed(lesson)),
         *(f"left:{place(number)}%;top:0;height:22px;border-left:2px {line} {TEXT};" for number, line in lines),
         f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
         f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
@@ -194,7 +197,7 @@ def _html_scale(lesson: Lesson) -> str:
     scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
     key = [f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in lesson.expectation.marks().items()]
     key += [f"dotted line: {name}" for name, _ in lesson.beside]
-    key += [f"diamond: guess {round(lesson.guess.value, lesson.digits):g}"] if lesson.guess else []
+    key += [f"diamond: guess {round(guess, lesson.digits):g}" for guess in _guessed(lesson)]
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
     return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape("; ".join(key))}</div>'

@@ -45,7 +45,9 @@ def show_with_cell(lesson: Lesson) -> None:
 
 
 def _show_waiting() -> None:
-    get_ipython().events.unregister("post_execute", _show_waiting)
+    shell = get_ipython()
+    assert shell is not None  # who else calls this?
+    shell.events.unregister("post_execute", _show_waiting)
     measured = list(_waiting)
     _waiting.clear()
     display(lessons_card(measured))
@@ -69,7 +71,11 @@ def lessons_card(measured: Sequence[Lesson]) -> Card:
 def _signs(lesson: Lesson) -> set[str]:
     """The footnotes that a lesson needs."""
     signs = {"dashed" if mark else "solid" for mark in lesson.expectation.marks()}
-    return signs | ({"diamond"} if lesson.guess else set()) | ({ABOUT} if lesson.varies else set())
+    return (
+        signs
+        | ({"diamond"} if lesson.guess and lesson.guess.numbers else set())
+        | ({ABOUT} if lesson.varies else set())
+    )
 
 
 def _text_of_unit(unit: str, those: Sequence[Lesson]) -> str:
