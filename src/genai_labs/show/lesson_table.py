@@ -84,11 +84,13 @@ def _text_of_unit(unit: str, those: Sequence[Lesson]) -> str:
         effect, both, certainty, count = measured_in_words(lesson)
         lines += [f"{lesson.name}: {lesson.verdict}", f"  {lesson.claim}"]
         lines += [f"  {effect}{f' ({both})' if both else ''}, 95 % interval {certainty}, {count}"]
-        lines += [f"  {words}" for words in (_said(lesson, unit), lesson.reason, guess_in_words(lesson)) if words]
+        lines += [
+            f"  {words}" for words in (_more_of_metric(lesson, unit), lesson.reason, guess_in_words(lesson)) if words
+        ]
     return "\n".join(lines)
 
 
-def _said(lesson: Lesson, unit: str) -> str:
+def _more_of_metric(lesson: Lesson, unit: str) -> str:
     """What the head of the table does not say of the metric, and what is known of the scale."""
     metric = f"{lesson.metric}. " if lesson.metric != unit else ""
     return (metric + scale_in_words(lesson)).strip()
@@ -103,38 +105,41 @@ def _table_of_unit(unit: str, those: Sequence[Lesson]) -> str:
         return round(4 + 92 * (number - ticks[0]) / (ticks[-1] - ticks[0]))
 
     varies = any(lesson.varies for lesson in those)
-    grid = "".join(_at(place(tick), f"top:0;height:22px;border-left:1px solid {LINE};") for tick in ticks)
+    grid = "".join(_placed(place(tick), f"top:0;height:22px;border-left:1px solid {LINE};") for tick in ticks)
     labels = "".join(
-        _at(place(tick), "width:60px;margin-left:-30px;text-align:center;", f"{tick:zg}") for tick in map(_plain, ticks)
+        _placed(place(tick), "width:60px;margin-left:-30px;text-align:center;", f"{tick:zg}")
+        for tick in map(_rounded_tick, ticks)
     )
-    rows = [_row(lesson, unit, _marked(grid + html_strip(lesson, place), varies)) for lesson in those]
-    axis = f'<div style="{NOTE}{STRIP}margin:0;">{_marked(labels, varies)}</div>{_axis_name(unit)}'
-    rows.append([_cell("", 0), _cell("", 1), _cell(axis, 2), _cell("", 3)])
+    rows = [_row_of_lesson(lesson, unit, _passed_over(grid + html_strip(lesson, place), varies)) for lesson in those]
+    axis = f'<div style="{NOTE}{STRIP}margin:0;">{_passed_over(labels, varies)}</div>{_axis_name(unit)}'
+    rows.append([_column("", 0), _column("", 1), _column(axis, 2), _column("", 3)])
     heads = ["lesson", "effect", "95 % interval", "verdict"]
     return html_table(heads, rows, [False] * 4, "width:100%;min-width:720px;")
 
 
-def _row(lesson: Lesson, unit: str, strip: str) -> list[str]:
+def _row_of_lesson(lesson: Lesson, unit: str, strip: str) -> list[str]:
     effect, both, certainty, count = measured_in_words(lesson)
-    notes = " ".join(words for words in (f"{count}.", _said(lesson, unit)) if words)
-    asked = _note(guess_in_words(lesson)) if lesson.guess else ""
-    sides = "".join(_note(each, whole=True) for each in both.replace(" against ", "|against ").split("|") if each)
+    notes = " ".join(words for words in (f"{count}.", _more_of_metric(lesson, unit)) if words)
+    asked = _small_print(guess_in_words(lesson)) if lesson.guess else ""
+    sides = "".join(
+        _small_print(each, whole=True) for each in both.replace(" against ", "|against ").split("|") if each
+    )
     badge = f"<!--?-->{html_badge(lesson)}<!--/?-->" if lesson.expectation.answers else html_badge(lesson)
     return [
-        _cell(f"<b>{escape(lesson.name)}</b><br>{escape(lesson.claim)}{_note(notes)}", 0),
-        _cell(f'<b style="font-size:16px;white-space:nowrap;">{escape(effect)}</b>{sides}', 1),
-        _cell(f'<div style="{STRIP}">{strip}</div>{_note(certainty, whole=True)}', 2),
-        _cell(f"{badge}{_note(lesson.reason)}{asked}", 3),
+        _column(f"<b>{escape(lesson.name)}</b><br>{escape(lesson.claim)}{_small_print(notes)}", 0),
+        _column(f'<b style="font-size:16px;white-space:nowrap;">{escape(effect)}</b>{sides}', 1),
+        _column(f'<div style="{STRIP}">{strip}</div>{_small_print(certainty, whole=True)}', 2),
+        _column(f"{badge}{_small_print(lesson.reason)}{asked}", 3),
     ]
 
 
-def _cell(content: str, column: int) -> str:
+def _column(content: str, column: int) -> str:
     return f'<td style="{CELL}width:{WIDTHS[column]};text-align:left;">{content}</td>'
 
 
-def _note(words: str, whole: bool = False) -> str:
+def _small_print(words: str, whole: bool = False) -> str:
     """Small print, without the sign that stands at the effect already. whole: never broken over lines."""
-    text = re.sub(rf"{ABOUT}([-+]?[\d,.]*\d)", lambda number: _marked(number[1], True), escape(words))
+    text = re.sub(rf"{ABOUT}([-+]?[\d,.]*\d)", lambda number: _passed_over(number[1], True), escape(words))
     return f'<div style="{NOTE}margin-top:2px;{"white-space:nowrap;" if whole else ""}">{text}</div>'
 
 
@@ -142,14 +147,14 @@ def _axis_name(unit: str) -> str:
     return f'<div style="{NOTE}margin-top:0;text-align:center;">{escape(unit)}</div>'
 
 
-def _at(percent: int, style: str, text: str = "") -> str:
+def _placed(percent: int, style: str, text: str = "") -> str:
     return f'<div style="position:absolute;left:{percent}%;{style}">{text}</div>'
 
 
-def _marked(html: str, varies: bool) -> str:
+def _passed_over(html: str, varies: bool) -> str:
     """HTML that the comparison of saved outputs passes over, where its numbers depend on the machine."""
     return f"<!--{ABOUT}-->{html}<!--/{ABOUT}-->" if varies else html
 
 
-def _plain(tick: float) -> float:
+def _rounded_tick(tick: float) -> float:
     return round(float(tick), 6) + 0.0
