@@ -159,6 +159,54 @@ def test_code_of_a_learner_is_never_run(tmp_path: Path) -> None:
     assert not mark.exists()
 
 
+CHOOSE = (
+    'predict("1.18", "They help", choices=("They help", "They distract", "no difference shown"), naive="They help")'
+)
+
+
+def chosen(path: Path, run: bool) -> Path:
+    """A learner's notebook with a choice and a number, and, if it was run, the real table at its end."""
+    cells = [new_code_cell(CHOOSE), new_code_cell('predict("1.1", 0.3, naive=0.1)')]
+    if run:
+        exec("\n".join(cell.source for cell in cells), {"predict": predict})
+        for id in ("1.1", "1.18"):
+            scores = 0.3 + np.random.default_rng(0).normal(0, 0.05, 60)
+            lesson(id, "It is so", scores, metric="a score", show=False)
+        cells.append(
+            new_code_cell(outputs=[new_output("execute_result", data={"text/plain": predictions_table().text})])
+        )
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.mark.parametrize("run", [True, False])
+def test_choices_are_read_from_notebooks(run: bool, tmp_path: Path) -> None:
+    rows = {row.lesson: row for row in read_file(chosen(tmp_path / "anna.ipynb", run))}
+    assert (rows["1.1"].guess, rows["1.1"].guess_was) == (0.3, None)
+    assert rows["1.18"].guess == "They help"
+    low, high = rows["1.18"].low, rows["1.18"].high
+    assert rows["1.18"].guess_was == ("as measured" if low > 0 else "not as measured")
+    assert (0.27 < low < high < 0.33) is run
+
+
+def test_choices_are_read_from_lessons_json_and_the_command_counts_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen(tmp_path / "anna.ipynb", run=True)
+    capsys.readouterr()
+    assert main(["calibration", str(tmp_path / "build" / "lessons.json"), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "Lessons with choices" in shown
+    assert "of these as measured" in shown
+    assert "They help" in (tmp_path / "out" / "guesses.csv").read_text(encoding="utf-8")
+
+
+def test_a_learner_who_only_chose_is_counted_too() -> None:
+    (row,) = command.by_learner([ClassGuess("anna", "1.18", "They help", 0.1, 0.2, OWN, "as measured")])
+    assert (row["guesses"], row["choices"], row["of these as measured"]) == (0, 1, 1)
+    assert command.draw_learners([ClassGuess("anna", "1.18", "They help", 0.1, 0.2, OWN, "as measured")])
+
+
 def class_of_three() -> list[ClassGuess]:
     def row(learner: str, lesson: str, guess: float) -> ClassGuess:
         return ClassGuess(learner, lesson, guess, 1.0, 2.0, OWN)

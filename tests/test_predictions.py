@@ -11,7 +11,7 @@ import pytest
 from genai_labs.errors import LabError
 from genai_labs.show import predictions
 from genai_labs.show.lessons import lesson
-from genai_labs.show.predictions import calibration, predict, predictions_table
+from genai_labs.show.predictions import calibration, choices_met, predict, predictions_table
 from genai_labs.show.record import read_lessons
 
 
@@ -84,6 +84,58 @@ def test_the_table_counts_where_guesses_lie() -> None:
     text = predictions_table().text
     assert "4 guesses, 3 of them yours: 1 in the interval, 2 too low, 1 too high" in text
     assert text.index("1.4") < text.index("1.10")
+
+
+CHOICES = ("higher", "lower", "no change")
+
+
+@pytest.mark.parametrize(("effect", "right"), [(0.3, "higher"), (-0.3, "lower"), (0.0, "no change")])
+def test_a_choice_is_met_by_the_side_on_which_the_interval_lies(effect: float, right: str) -> None:
+    for number, choice in enumerate(CHOICES):
+        predict(f"1.{number}", choice, naive="lower", choices=CHOICES)
+        card = measure(f"1.{number}", effect).card
+        was = "as measured" if choice == right else "not as measured"
+        assert f"Your guess: {choice}, {was}." in card.text
+        assert f"Your guess: {choice}, {was}." in card.html
+        assert "diamond" not in card.html
+    assert [row["guess_was"] for row in read_lessons()].count("as measured") == 1
+    assert "3 guesses, 3 of them yours: 0 in the interval" in predictions_table().text
+    assert "of 3 choices, 1 as measured" in predictions_table().text
+
+
+def test_a_choice_can_be_about_a_level_and_two_choices_leave_the_middle_out() -> None:
+    for number, level in enumerate((0.2, 0.3, 0.4)):
+        predict(f"1.{number}", "more", naive="less", choices=("more", "less"), level=level)
+        measure(f"1.{number}", 0.3)
+    assert [row["guess_was"] for row in read_lessons()] == ["as measured", "not as measured", "not as measured"]
+
+
+def test_a_naive_choice_stands_in_and_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("1.4", None, naive="higher", choices=CHOICES)
+    assert "You did not guess: higher, the guess of a naive reader" in capsys.readouterr().out
+    assert "The guess of a naive reader: higher, as measured." in measure("1.4", 0.3).card.text
+    predict("1.4", "lower", naive="higher", choices=CHOICES)
+    assert "not counted" in capsys.readouterr().out
+
+
+def test_a_guess_that_is_none_of_the_choices_is_told_in_words() -> None:
+    for bad in ("Higher", 0.1, True, ["higher"]):
+        with pytest.raises(LabError, match=r"none of the choices.*higher, lower, no change"):
+            predict("1.4", bad, naive="lower", choices=CHOICES)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="no number"):
+        predict("1.4", "higher", naive=0.1)
+    for odd in ("higher", ("higher",), ("a", "a"), ("a", 1), ("a", " "), ("a", "b", "c", "d"), 3):
+        with pytest.raises(LabError, match="two or three different texts"):
+            predict("1.4", None, naive="a", choices=odd)  # type: ignore[arg-type]
+
+
+def test_choices_and_numbers_are_counted_apart() -> None:
+    predict("1.1", 0.3, naive=0.0)
+    predict("1.2", "lower", naive="lower", choices=CHOICES)
+    for id in ("1.1", "1.2"):
+        measure(id, 0.3)
+    assert calibration(read_lessons())["guesses"] == 1
+    assert choices_met(read_lessons()) == (1, 0)
 
 
 def test_before_any_lesson_the_table_says_what_to_do() -> None:

@@ -22,6 +22,7 @@ MODULES = {
     "fetch": "genai_labs.loading.fetching",
     "finetune": "genai_labs.finetuning.command",
     "handout": "genai_labs.teaching.handout",
+    "instructions": "benchmarks.instruction_tuning",
     "lab": "genai_labs.course.lab",
     "prices": "benchmarks.prices",
     "scale": "benchmarks.on_paper",
@@ -84,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("arena", add_help=False, help="compare PPO with GRPO, RLOO, DPO, ORPO and others (an hour)")
     commands.add_parser("prices", add_help=False, help="see at which price of KL its reward is hacked (half an hour)")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
+    commands.add_parser("instructions", add_help=False, help="tune the pre-trained model on 1, 4 and 8 tasks (25 min)")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")
     commands.add_parser("seeds", add_help=False, help="measure the lessons again with several seeds")
     commands.add_parser("site", add_help=False, help="build the site: the labs to read, their models in a browser tab")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,8 +98,8 @@ def cell_run() -> str | None:
     return str(shell.execution_count)
 
 
-def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
-    """The effect with its unit, and how sure it is."""
+def measured_in_words(lesson: Lesson) -> tuple[str, str, str, str]:
+    """The effect, both sides of it (empty for a single score), its 95 % interval, and how many were scored."""
     sign = "" if lesson.expectation.level else "+"
     mark = ABOUT if lesson.varies else ""
     effect, low, high = (f"{mark}{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
@@ -106,81 +107,97 @@ def _measured_in_words(lesson: Lesson) -> tuple[str, str]:
     count += f" of {lesson.clusters} situations" if lesson.clusters < lesson.interval.n else ""
     shown = f"{mark}{lesson.smallest_effect:.{lesson.digits}f}"
     count += f", could have shown {shown} or more" if lesson.smallest_effect and not lesson.expectation.level else ""
-    certainty = f"95 % interval [{low}, {high}], {count}"
-    both = ""
-    if lesson.sides is not None:
-        both = " ({} against {})".format(*(f"{mark}{number:z.{lesson.digits}f}" for number in lesson.sides))
-    return f"{effect} {lesson.unit or lesson.metric}{both}", certainty
+    both = " against ".join(f"{mark}{number:z.{lesson.digits}f}" for number in lesson.sides or ())
+    return effect, both, f"[{low}, {high}]", count
 
 
-def _scale_in_words(lesson: Lesson) -> str:
+def scale_in_words(lesson: Lesson) -> str:
     """What is known of the scale; nothing where nothing is."""
     known = ", ".join(f"{name} {number:.{lesson.digits}f}" for name, number in lesson.beside)
     return f"For comparison: {known}. " if known else ""
 
 
-def _guess_in_words(lesson: Lesson) -> str:
+def guess_in_words(lesson: Lesson) -> str:
     """The guess and where it lies; nothing without one."""
     if lesson.guess is None:
         return ""
     return beside_measured(lesson.guess, lesson.interval.low, lesson.interval.high, lesson.digits)
 
 
+def html_badge(lesson: Lesson) -> str:
+    """The verdict as white words on its colour."""
+    sign, color = LOOKS[lesson.verdict]
+    badge = f"background:{color};color:#ffffff;border-radius:10px;padding:2px 10px;font-weight:bold;"
+    return f'<span style="{badge}">{escape(sign)} {lesson.verdict}</span>'
+
+
+def _effect_and_certainty(lesson: Lesson) -> tuple[str, str]:
+    """The effect with its unit and both sides, and how sure it is."""
+    effect, both, interval, count = measured_in_words(lesson)
+    unit = lesson.unit or lesson.metric
+    return f"{effect} {unit}{f' ({both})' if both else ''}", f"95 % interval {interval}, {count}"
+
+
 def _text_card(lesson: Lesson) -> str:
-    effect, certainty = _measured_in_words(lesson)
-    guess = f"\n  {words}" if (words := _guess_in_words(lesson)) else ""
+    effect, certainty = _effect_and_certainty(lesson)
+    guess = f"\n  {words}" if (words := guess_in_words(lesson)) else ""
     return (
         f"{lesson.name}: {lesson.verdict}\n  {lesson.claim}\n  {effect}, {certainty}\n"
-        f"  {lesson.metric}. {_scale_in_words(lesson)}{lesson.reason}{guess}"
+        f"  {lesson.metric}. {scale_in_words(lesson)}{lesson.reason}{guess}"
     )
 
 
 def _html_card(lesson: Lesson) -> str:
-    sign, color = LOOKS[lesson.verdict]
-    effect, certainty = _measured_in_words(lesson)
-    badge = f"background:{color};color:#ffffff;border-radius:10px;padding:2px 10px;font-weight:bold;"
-    verdict = f'<span style="{badge}">{escape(sign)} {lesson.verdict}</span>'
+    color = LOOKS[lesson.verdict][1]
+    effect, certainty = _effect_and_certainty(lesson)
     return box(
-        f"<div><b>{escape(lesson.name)}</b> &nbsp; {verdict}</div>",
+        f"<div><b>{escape(lesson.name)}</b> &nbsp; {html_badge(lesson)}</div>",
         f'<div style="font-size:16px;margin:6px 0;">{escape(lesson.claim)}</div>',
         f'<div><b style="font-size:18px;">{escape(effect)}</b> &nbsp; {escape(certainty)}</div>',
-        _html_scale(lesson, color),
-        f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(_scale_in_words(lesson) + lesson.reason)}</div>',
-        f'<div style="{NOTE}">{escape(_guess_in_words(lesson))}</div>' if lesson.guess else "",
+        _html_scale(lesson),
+        f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(scale_in_words(lesson) + lesson.reason)}</div>',
+        f'<div style="{NOTE}">{escape(guess_in_words(lesson))}</div>' if lesson.guess else "",
         style=f"border-left:6px solid {color};max-width:720px;",
     )
 
 
-def _html_scale(lesson: Lesson, color: str) -> str:
-    """The interval as a bar with a dot on a scale, and the numbers that matter as upright lines."""
-    marks = lesson.expectation.marks()
-    beside = [round(number, lesson.digits) for _, number in lesson.beside]
-    guessed = [round(lesson.guess.value, lesson.digits)] if lesson.guess else []
-    ink = f"color-mix(in srgb,{color} 80%,{TEXT})"  # a little darker on light, a little lighter on dark
-    # Only numbers as shown enter, so that the HTML is as stable as they are.
-    shown = [round(number, lesson.digits) for number in lesson.interval[:3]]
-    everything = [*shown, *marks, *guessed, *beside]
-    effect, low, high = _percents(shown, everything)
-    lines = [(_percents([mark], everything)[0], "dashed" if mark else "solid") for mark in marks]
-    lines += [(place, "dotted") for place in _percents(beside, everything)]
+def _guessed(lesson: Lesson) -> list[float]:
+    return lesson.guess.numbers if lesson.guess else []
+
+
+def on_scale(lesson: Lesson) -> list[float]:
+    """All numbers to be seen on the scale, rounded as they are shown, so that the HTML is as stable as they are."""
+    numbers = [*lesson.interval[:3], *_guessed(lesson), *dict(lesson.beside).values()]
+    return [*(round(number, lesson.digits) for number in numbers), *lesson.expectation.marks()]
+
+
+def html_strip(lesson: Lesson, place: Callable[[float], int]) -> str:
+    """The interval as a bar with a dot, and the numbers that matter as upright lines, the guess as a diamond.
+
+    place: where a number stands, in percent of the width of what it is put into, which must be 22 pixels high.
+    """
+    ink = f"color-mix(in srgb,{LOOKS[lesson.verdict][1]} 80%,{TEXT})"  # a little darker on light, lighter on dark
+    effect, low, high = (place(round(number, lesson.digits)) for number in lesson.interval[:3])
+    lines = [(mark, "dashed" if mark else "solid") for mark in lesson.expectation.marks()]
+    lines += [(round(number, lesson.digits), "dotted") for _, number in lesson.beside]
     diamond = f"margin-left:-7px;top:4px;width:10px;height:10px;border:2px solid {TEXT};transform:rotate(45deg);"
     styles = [
-        *(f"left:{place}%;{diamond}" for place in _percents(guessed, everything)),
-        *(f"left:{place}%;top:0;height:22px;border-left:2px {line} {TEXT};" for place, line in lines),
+        *(f"left:{place(round(guess, lesson.digits))}%;{diamond}" for guess in _guessed(lesson)),
+        *(f"left:{place(number)}%;top:0;height:22px;border-left:2px {line} {TEXT};" for number, line in lines),
         f"left:{low}%;width:{max(high - low, 1)}%;top:8px;height:6px;background:{ink};",
         f"left:{effect}%;margin-left:-6px;top:5px;width:12px;height:12px;border-radius:6px;background:{ink};",
     ]
-    pieces = "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
+    return "".join(f'<div style="position:absolute;{style}"></div>' for style in styles)
+
+
+def _html_scale(lesson: Lesson) -> str:
+    """The strip on a scale that just holds all its numbers between 5 and 95 percent of its width, and its key."""
+    least, most = min(on_scale(lesson)), max(on_scale(lesson))  # a guess far off widens it
+    pieces = html_strip(lesson, lambda number: round(5 + 90 * (number - least) / ((most - least) or 1.0)))
     scale = f"position:relative;height:22px;max-width:480px;margin-top:8px;background:{tinted(TEXT, 9)};"
-    key = [f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in marks.items()]
+    key = [f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in lesson.expectation.marks().items()]
     key += [f"dotted line: {name}" for name, _ in lesson.beside]
-    key += [f"diamond: guess {guess:g}" for guess in guessed]
+    key += [f"diamond: guess {round(guess, lesson.digits):g}" for guess in _guessed(lesson)]
     if lesson.varies:
         pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
     return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape("; ".join(key))}</div>'
-
-
-def _percents(values: list[float], scale: list[float]) -> list[int]:
-    """Places on a scale that just holds all its numbers between 5 and 95 percent of its width."""
-    low, high = min(scale), max(scale)  # a guess far off widens it
-    return [round(5 + 90 * (value - low) / ((high - low) or 1.0)) for value in values]

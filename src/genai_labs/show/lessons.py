@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from IPython.display import display
 from numpy.typing import ArrayLike
 
 from genai_labs.errors import LabError
@@ -19,6 +18,7 @@ from genai_labs.scoring.intervals import SEED, Estimate, Interval, holm
 from genai_labs.show.cards import Card, box, escape
 from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.lesson_cards import Lesson, cell_run
+from genai_labs.show.lesson_table import show_with_cell
 from genai_labs.show.predictions import guess_for, meet
 from genai_labs.show.record import ID, checked, order, write_row
 from genai_labs.show.verdicts import ANSWERS, HOLDS, LOOKS, NOT_SHOWN, OPEN, TOO_FEW, Bounds, Expect, Expectation
@@ -49,7 +49,7 @@ def lesson(
     clusters: Sequence[object] | None = None,
     beside: Mapping[str, float] | None = None,
 ) -> Lesson:
-    """Measures a claim, shows it as a card and writes it into lessons.json.
+    """Measures a claim, writes it into lessons.json, and shows it below what its cell shows, with the cell's others.
 
     id: lab and number, such as "1.4". claim: one sentence.
     a, b: scores of the same dialogues, shape (n,) or (n, rows); the effect is the mean of a - b, or of a.
@@ -155,7 +155,7 @@ def _measure(
     _measured[id] = result
     write_row(meet(result.row()))
     if show:
-        display(result.card)
+        show_with_cell(result)
     return result
 
 

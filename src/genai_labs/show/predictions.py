@@ -1,14 +1,14 @@
 """Predictions: what the learner expects before a lesson measures it, and in the end how good these guesses were.
 
-A guess is a number typed into a cell, so that it works in every front end, stays in the notebook, and goes nowhere
-else. Where none is typed, that of a naive reader stands in, who is named as such.
+A guess is a number, or one of some choices, typed into a cell, so that it works in every front end, stays in the
+notebook, and goes nowhere else. Where none is typed, that of a naive reader stands in, who is named as such.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -19,14 +19,43 @@ from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.record import ID, order
 
 YOU, NAIVE = "you", "a naive reader"
+MET, MISSED = "as measured", "not as measured"
 
 
 @dataclass(frozen=True)
 class Guess:
-    """The effect that somebody expects of a lesson, in the unit of its card, and who that was."""
+    """What somebody expects of a lesson: its effect in the unit of its card, or a choice; and who that was.
 
-    value: float
+    choices, level: those of :func:`predict`, where it is a choice.
+    """
+
+    value: float | str
     who: str
+    choices: tuple[str, ...] = ()
+    level: float = 0.0
+
+    @property
+    def numbers(self) -> list[float]:
+        """The guess, where it can be drawn on a scale."""
+        return [] if isinstance(self.value, str) else [self.value]
+
+    def was(self, low: float, high: float) -> str:
+        """Where it lies, see :func:`place`; of a choice whether it is what the interval says."""
+        if not isinstance(self.value, str):
+            return place(self.value, low, high)
+        return MET if self.value == measured_choice(self.choices, self.level, low, high) else MISSED
+
+
+def measured_choice(choices: Sequence[str], level: float, low: float, high: float) -> str | None:
+    """The choice that an interval makes: the first above the level, the second below it, the third where it holds it.
+
+    None where it holds the level and there are two choices only.
+    """
+    if low > level:
+        return choices[0]
+    if high < level:
+        return choices[1]
+    return choices[2] if len(choices) > 2 else None
 
 
 def place(guess: float, low: float, high: float) -> str:
@@ -40,29 +69,62 @@ _guesses: dict[str, Guess] = {}
 _met: dict[str, dict[str, Any]] = {}  # rows of the lessons measured since, whose guesses can no longer be changed
 
 
-def predict(id: str, guess: float | None = None, *, naive: float) -> None:
+def predict(
+    id: str,
+    guess: float | str | None = None,
+    *,
+    naive: float | str,
+    choices: Sequence[str] = (),
+    level: float = 0.0,
+) -> None:
     """Notes a guess of the effect of a lesson, to be shown on its card and counted at the end of the lab.
 
     id: of the lesson, such as "1.4". guess: in the unit of the card; None: the naive reader's stands in.
-    naive: what somebody would guess who has not thought about it. A guess that comes after the result was shown is not
-    counted; the first one stays. Raises LabError where the guess is no finite number.
+    naive: what somebody would guess who has not thought about it.
+    choices: texts to choose from instead of a number: the first is right where the whole interval lies above `level`,
+    the second where it lies below, a third where it holds `level`. guess and naive are then one of them.
+    A guess that comes after the result was shown is not counted; the first one stays.
+    Raises LabError where the guess is no finite number, or none of the choices.
     """
     if not isinstance(id, str) or not re.fullmatch(ID, id, re.ASCII):
         raise LabError(f"{str(id)[:40]!r} is no lesson. A lesson's id is lab and number, such as 1.4.")
-    if guess is not None and (isinstance(guess, bool) or not isinstance(guess, Real) or not math.isfinite(guess)):
-        raise LabError(
-            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one, such as 0.1 or -2, "
-            "or None."
-        )
-    new = Guess(float(naive), NAIVE) if guess is None else Guess(float(guess), YOU)
+    choices = _as_choices(id, choices)
+    for given in (naive,) if guess is None else (naive, guess):
+        _check_guess(id, given, choices)
+    value = naive if guess is None else guess
+    new = Guess(value if choices else float(value), NAIVE if guess is None else YOU, choices, level)
     if id in _met and _guesses.get(id, new) != new:
         print(f"Lesson {id} has been measured already, so this guess is not counted. Restart the kernel to guess anew.")
         return
     _guesses[id] = new
+    said = value if choices else f"{value:g}"
     if guess is None:
-        print(f"You did not guess: {naive:g}, the guess of {NAIVE}, stands in for yours.")
+        print(f"You did not guess: {said}, the guess of {NAIVE}, stands in for yours.")
     else:
-        print(f"Your guess of {guess:g} is noted. Now measure.")
+        print(f"Your guess of {said} is noted. Now measure.")
+
+
+def _as_choices(id: str, choices: Sequence[str]) -> tuple[str, ...]:
+    given = list(choices) if isinstance(choices, list | tuple) else [None]
+    if all(isinstance(each, str) and each.strip() for each in given) and len(set(given)) == len(given) in (0, 2, 3):
+        return tuple(map(str, given))
+    raise LabError(
+        f"The choices for lesson {id} are {str(choices)[:60]!r}. Write two or three different texts: what is right "
+        'above the level, below it, and where the interval holds it, such as ("higher", "lower", "no change").'
+    )
+
+
+def _check_guess(id: str, guess: object, choices: tuple[str, ...]) -> None:
+    if choices and guess not in choices:
+        raise LabError(
+            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is none of the choices. Write one of them in "
+            f"quotation marks ({', '.join(choices)}), or None."
+        )
+    if not choices and (isinstance(guess, bool) or not isinstance(guess, Real) or not math.isfinite(guess)):
+        raise LabError(
+            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one, such as 0.1 or -2, "
+            "or None."
+        )
 
 
 def guess_for(id: str) -> Guess | None:
@@ -74,24 +136,28 @@ def meet(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a lesson that was measured, as it stands in lessons.json, with the guess that was made for it."""
     guess = _guesses.get(row["id"])
     _met[row["id"]] = dict(row) if guess is None else {**row, "guess": guess.value, "guess_by": guess.who}
+    if guess and guess.choices:
+        _met[row["id"]]["guess_was"] = guess.was(row["low"], row["high"])
     return _met[row["id"]]
 
 
 def beside_measured(guess: Guess, low: float, high: float, digits: int) -> str:
     """The guess beside what was measured, as a sentence."""
     whose = "Your guess" if guess.who == YOU else f"The guess of {guess.who}"
-    return f"{whose}: {guess.value:.{digits}f}, {place(guess.value, low, high)}."
+    said = guess.value if isinstance(guess.value, str) else f"{guess.value:.{digits}f}"
+    return f"{whose}: {said}, {guess.was(low, high)}."
 
 
 def calibration(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """How good guesses were, from rows of lessons.json: how many lay in the interval, too low, too high.
 
-    "off": of those outside, the median distance to the nearer end in widths of the interval.
+    "off": of those outside, the median distance to the nearer end in widths of the interval. Choices are left out:
+    :func:`choices_met` counts them.
     """
     places = []
     off = []
     for row in rows:
-        if "guess" not in row:
+        if isinstance(row.get("guess"), str | None):
             continue
         places.append(place(row["guess"], row["low"], row["high"]))
         if places[-1] != "in the interval":
@@ -102,6 +168,12 @@ def calibration(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {"guesses": len(places), **counts, "off": middle}
 
 
+def choices_met(rows: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many guesses were choices, and how many of these were as measured, from rows of lessons.json."""
+    found = [row["guess_was"] == MET for row in rows if isinstance(row.get("guess"), str)]
+    return len(found), sum(found)
+
+
 def predictions_table() -> Card:
     """The guesses of this notebook beside what was measured, and how well they were calibrated."""
     rows = sorted((row for row in _met.values() if "guess" in row), key=order)
@@ -110,13 +182,15 @@ def predictions_table() -> Card:
         return Card(box(escape(text)), text)
     found = calibration(rows)
     own = sum(row["guess_by"] == YOU for row in rows)
+    chosen, met = choices_met(rows)
     title = (
-        f"{found['guesses']} guesses, {own} of them yours: {found['in the interval']} in the interval, "
+        f"{len(rows)} guesses, {own} of them yours: {found['in the interval']} in the interval, "
         f"{found['too low']} too low, {found['too high']} too high"
     )
     if off := found["off"]:
         mark = ABOUT if any(row["varies"] for row in rows) else ""
         title += f"; half of those outside are at least {mark}{off:.1f} widths of the interval away"
+    title += f"; of {chosen} choices, {met} as measured" if chosen else ""
     return show_table([_table_line(row) for row in rows], title)
 
 
@@ -124,9 +198,9 @@ def _table_line(row: Mapping[str, Any]) -> dict[str, Any]:
     mark = ABOUT if row["varies"] else ""
     return {
         "lesson": row["id"],
-        "guess": f"{row['guess']:g}",
+        "guess": row["guess"] if "guess_was" in row else f"{row['guess']:g}",
         "by": row["guess_by"],
         "measured": f"{mark}{row['effect']:z.3f} {row['unit'] or row['metric']}",
         "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
-        "the guess was": place(row["guess"], row["low"], row["high"]),
+        "the guess was": row.get("guess_was") or place(row["guess"], row["low"], row["high"]),
     }

@@ -17,7 +17,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
 from genai_labs.paths import BUILD
-from genai_labs.show.predictions import calibration, place
+from genai_labs.show.predictions import MET, calibration, choices_met, place
 from genai_labs.show.record import order
 from genai_labs.system import files
 from genai_labs.teaching.class_files import STORED, ClassGuess, read_class
@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not guesses:
         raise LabError(
             "Nothing was drawn, because none of the files holds a guess that somebody typed. A guess is a number in "
-            'place of None in predict("1.1", None, naive=0.3); save the notebook after running it to its end.'
+            'place of None in predict("1.1", None, naive=0.3), or one of its choices where it has some; save the '
+            "notebook after running it to its end."
         )
     report_class(anonymous(guesses) if args.anonymous else guesses, args.out)
     return 0
@@ -54,6 +55,8 @@ def report_class(guesses: list[ClassGuess], out: Path) -> None:
 
     print(show_table(by_learner(guesses), "Learners, the best calibrated first"), "\n")
     print(show_table(by_lesson(guesses), "Lessons, those that surprised most first"))
+    if chosen := by_choice(guesses):
+        print(f"\n{show_table(chosen, 'Lessons with choices, those that surprised most first')}")
     if any(guess.held_against == STORED for guess in guesses):
         print("\nSome notebooks were not run to their end; their guesses are held against the stored results.")
     with files.faults_in_words(out):
@@ -72,10 +75,15 @@ def anonymous(guesses: list[ClassGuess]) -> list[ClassGuess]:
 
 def by_learner(guesses: list[ClassGuess]) -> list[dict[str, Any]]:
     """A row a learner: guesses, and where they lay; whoever has the largest share in the intervals comes first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    any_choice, _ = choices_met(map(asdict, guesses))
     for learner in sorted({guess.learner for guess in guesses}):
-        found = calibration(asdict(guess) for guess in guesses if guess.learner == learner)
-        rows.append({"learner": learner, **found, "share": found["in the interval"] / found["guesses"]})
+        own = [asdict(guess) for guess in guesses if guess.learner == learner]
+        found = calibration(own)
+        rows.append({"learner": learner, **found, "share": found["in the interval"] / max(1, found["guesses"])})
+        if any_choice:
+            chosen, met = choices_met(own)
+            rows[-1] |= {"choices": chosen, "of these as measured": met}
     rows.sort(key=lambda row: (-row["share"], row["off"]))
     names = {"off": "widths off, median outside", "share": "share in the interval"}
     return [{names.get(key, key): value for key, value in row.items()} for row in rows]
@@ -84,16 +92,34 @@ def by_learner(guesses: list[ClassGuess]) -> list[dict[str, Any]]:
 def by_lesson(guesses: list[ClassGuess]) -> list[dict[str, Any]]:
     """A row a lesson: how many guessed, where the guesses lay, their median, and the median interval of the runs."""
     rows = []
-    for lesson in sorted({guess.lesson for guess in guesses}, key=lambda id: order({"id": id})):
-        here = [guess for guess in guesses if guess.lesson == lesson]
-        places = [place(guess.guess, guess.low, guess.high) for guess in here]
+    for lesson, here in _of_lessons(_numbers(guesses)).items():
+        places = [place(float(guess.guess), guess.low, guess.high) for guess in here]
         rows.append(
             {"lesson": lesson, "guesses": len(here)}
             | {name: places.count(name) for name in PLACES}
-            | {"median guess": median(guess.guess for guess in here)}
+            | {"median guess": median(float(guess.guess) for guess in here)}
             | {"interval": f"[{median(g.low for g in here):z.3f}, {median(g.high for g in here):z.3f}]"}
         )
     return sorted(rows, key=lambda row: row["in the interval"] / row["guesses"])
+
+
+def by_choice(guesses: list[ClassGuess]) -> list[dict[str, Any]]:
+    """A row a lesson with choices: how many chose, and how many chose as measured."""
+    rows = [
+        {"lesson": lesson, "guesses": len(here), MET: sum(guess.guess_was == MET for guess in here)}
+        for lesson, here in _of_lessons([guess for guess in guesses if isinstance(guess.guess, str)]).items()
+    ]
+    return sorted(rows, key=lambda row: float(row[MET]) / float(row["guesses"]))
+
+
+def _numbers(guesses: list[ClassGuess]) -> list[ClassGuess]:
+    return [guess for guess in guesses if not isinstance(guess.guess, str)]
+
+
+def _of_lessons(guesses: list[ClassGuess]) -> dict[str, list[ClassGuess]]:
+    """The guesses of each lesson, in the order of the lessons."""
+    lessons = sorted({guess.lesson for guess in guesses}, key=lambda id: order({"id": id}))
+    return {lesson: [guess for guess in guesses if guess.lesson == lesson] for lesson in lessons}
 
 
 def draw_learners(guesses: list[ClassGuess]) -> Any:
@@ -117,13 +143,13 @@ def draw_lesson_guesses(guesses: list[ClassGuess]) -> Any:
     """A dot a guess in the row of its lesson: how many widths of the interval it lies below or above it."""
     from genai_labs.show.figures import COLORS, finished, name_rows, new_axes
 
-    lessons = sorted({guess.lesson for guess in guesses}, key=lambda id: order({"id": id}))
+    lessons = _of_lessons(_numbers(guesses))
     label = "widths of the interval below (left) or above (right) it; 0: inside"
     axes = new_axes(1.2 + 0.3 * len(lessons), label, "", "How far off the guesses were")
     axes.axvline(0, color="#00805c", lw=2.5, alpha=0.6)
     lines = []
-    for row, lesson in enumerate(lessons):
-        off = sorted(widths_off(guess) for guess in guesses if guess.lesson == lesson)
+    for row, (lesson, here) in enumerate(lessons.items()):
+        off = sorted(map(widths_off, here))
         step = 0.7 / max(len(off), 8)
         axes.scatter(
             off, [row + step * (i - (len(off) - 1) / 2) for i in range(len(off))], s=16, color=COLORS[0], alpha=0.7
@@ -131,13 +157,13 @@ def draw_lesson_guesses(guesses: list[ClassGuess]) -> Any:
         lines.append(f"{lesson}: " + ", ".join(f"{each:z.1f}" for each in off))
     axes.set_xscale("symlog", linthresh=1)
     axes.xaxis.set_major_formatter("{x:g}")
-    name_rows(axes, lessons)
+    name_rows(axes, list(lessons))
     return finished(axes, "How far off the guesses were, in widths of the interval", lines)
 
 
 def widths_off(guess: ClassGuess) -> float:
-    """How many widths of its interval a guess lies above (below: negative) the nearer end; 0 inside of it."""
-    width = max(guess.high - guess.low, 1e-9)
-    if guess.low <= guess.guess <= guess.high:
+    """How many widths of its interval a guessed number lies above (below: negative) the nearer end; 0 inside of it."""
+    width, number = max(guess.high - guess.low, 1e-9), float(guess.guess)
+    if guess.low <= number <= guess.high:
         return 0.0
-    return (guess.guess - guess.high if guess.guess > guess.high else guess.guess - guess.low) / width
+    return (number - guess.high if number > guess.high else number - guess.low) / width

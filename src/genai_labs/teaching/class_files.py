@@ -18,7 +18,7 @@ from typing import Any
 from genai_labs.course.working_copy import read_notebook
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
-from genai_labs.show.predictions import NAIVE, YOU
+from genai_labs.show.predictions import MET, MISSED, NAIVE, YOU, Guess
 from genai_labs.show.record import ID, read_lessons
 
 OWN, STORED = "own run", "stored results"
@@ -27,19 +27,27 @@ ROW = re.compile(
     rf"^({ID})\s+({NUMBER})\s+({YOU}|{NAIVE})\s.*\[\W?({NUMBER}), \W?({NUMBER})\]\s+(?:in the interval|too \w+)$",
     re.MULTILINE,
 )
+CHOICE_ROW = re.compile(
+    rf"^({ID}) {{2,}}(\S.*?) {{2,}}({YOU}|{NAIVE})\s.*\[\W?({NUMBER}), \W?({NUMBER})\]\s+({MET}|{MISSED})$",
+    re.MULTILINE,
+)
 COMMON = re.compile(r"lessons|lab\d\w*|build|work|notebooks")  # names of files and folders that name no learner
 
 
 @dataclass(frozen=True)
 class ClassGuess:
-    """What one learner expected of a lesson, and the interval that it is held against."""
+    """What one learner expected of a lesson, and the interval that it is held against.
+
+    guess: a number, or a choice; guess_was: of a choice whether it was as measured.
+    """
 
     learner: str
     lesson: str
-    guess: float
+    guess: float | str
     low: float
     high: float
     held_against: str
+    guess_was: str | None = None
 
 
 def read_class(paths: Iterable[Path]) -> tuple[list[ClassGuess], list[str]]:
@@ -66,12 +74,22 @@ def read_file(path: Path) -> list[ClassGuess]:
         if not path.is_file():
             raise FileNotFoundError("there is no such file")
         rows = [row for row in read_lessons(path) if row.get("guess_by") == YOU]
-        return [ClassGuess(learner, row["id"], row["guess"], row["low"], row["high"], OWN) for row in rows]
+        return [
+            ClassGuess(learner, row["id"], row["guess"], row["low"], row["high"], OWN, row.get("guess_was"))
+            for row in rows
+        ]
     cells = [cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code"]
     measured = {row.lesson: row for cell in cells for row in _table(cell, learner)}
     asked = dict(pair for cell in cells for pair in _typed(cell["source"]))
     stored = {
-        lesson: ClassGuess(learner, lesson, guess, *_stored()[lesson], STORED)
+        lesson: ClassGuess(
+            learner,
+            lesson,
+            guess.value,
+            *(ends := _stored()[lesson]),
+            STORED,
+            guess.was(*ends) if guess.choices else None,
+        )
         for lesson, guess in asked.items()
         if lesson in _stored() and not measured
     }
@@ -93,16 +111,21 @@ def _table(cell: dict[str, Any], learner: str) -> list[ClassGuess]:
         data = output.get("data", {}) if isinstance(output, dict) else {}
         text = data.get("text/plain", "") if isinstance(data, dict) else ""
         texts.append("".join(map(str, text)) if isinstance(text, list) else str(text))
-    rows = [row for text in texts for row in ROW.findall(text)]
     return [
         ClassGuess(learner, lesson, _as_float(guess), _as_float(low), _as_float(high), OWN)
-        for lesson, guess, who, low, high in rows
+        for text in texts
+        for lesson, guess, who, low, high in ROW.findall(text)
+        if who == YOU
+    ] + [
+        ClassGuess(learner, lesson, guess, _as_float(low), _as_float(high), OWN, was)
+        for text in texts
+        for lesson, guess, who, low, high, was in CHOICE_ROW.findall(text)
         if who == YOU
     ]
 
 
-def _typed(code: str) -> list[tuple[str, float]]:
-    """(lesson, guess) of each call of `predict` with a number typed in, read and not executed."""
+def _typed(code: str) -> list[tuple[str, Guess]]:
+    """(lesson, guess) of each call of `predict` with a number or a choice typed in, read and not executed."""
     try:
         calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -112,10 +135,20 @@ def _typed(code: str) -> list[tuple[str, float]]:
         if isinstance(call.func, ast.Name) and call.func.id == "predict" and len(call.args) == 2:
             try:
                 lesson, guess = (ast.literal_eval(each) for each in call.args)
+                named = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg != "naive"}
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
-            if isinstance(lesson, str) and isinstance(guess, (int, float)) and abs(guess) < 1e9:
-                found.append((lesson, float(guess)))
+            choices, level = named.get("choices", ()), named.get("level", 0.0)
+            if (
+                not isinstance(lesson, str)
+                or not isinstance(level, (int, float))
+                or not isinstance(choices, (tuple, list))
+            ):
+                continue
+            if isinstance(guess, (int, float)) and abs(guess) < 1e9 and not choices:
+                found.append((lesson, Guess(float(guess), YOU)))
+            elif isinstance(guess, str) and guess in choices and len(choices) in (2, 3):
+                found.append((lesson, Guess(guess, YOU, tuple(choices), level)))
     return found
 
 
