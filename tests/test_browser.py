@@ -60,6 +60,7 @@ class Learner:
     course: Path
     page: Any
     complaints: list[str] = field(default_factory=list)  # errors in the console that are not foreign, and the like
+    executed: int = 0  # cells that were run one by one since the kernel started
 
     def copy_of(self, lab: int) -> Path:
         return self.course / "work" / LAB_NOTEBOOKS[lab]
@@ -138,6 +139,34 @@ class Learner:
             seen += self.page.evaluate("[...document.querySelectorAll('.jp-OutputArea progress')].map(x => x.value)")
             self.page.wait_for_timeout(200)
         return seen
+
+    def cell(self, place: int) -> Any:
+        """A code cell of the notebook in front, by its place among them, from 0 on."""
+        return self.page.locator(".jp-Notebook:visible .jp-CodeCell").nth(place)
+
+    def run_cell(self, place: int) -> str:
+        """Press Ctrl-Enter in a cell that was clicked into; what it shows, as text, when it has run."""
+        self.executed += 1
+        prompt = self.cell(place).locator(".jp-InputPrompt")
+        for _ in range(3):  # once more, as a person does, where nothing begins: see run_all
+            self.page.keyboard.press("Control+Enter")
+            with contextlib.suppress(sync_api.TimeoutError):
+                prompt.get_by_text(re.compile(rf"\[(\*|{self.executed})\]:")).wait_for(timeout=10_000)
+                break
+            print(f"nothing began in cell {place}: {self.where_it_is()}")
+        prompt.get_by_text(f"[{self.executed}]:", exact=True).wait_for(timeout=180_000)
+        return str(self.cell(place).locator(".jp-OutputArea").first.inner_text())
+
+    def write_over(self, place: int, words: str, new: str) -> None:
+        """Mark words of a line of a cell by keyboard, as a person does, and type others in their place."""
+        line = self.cell(place).locator(".cm-line").filter(has_text=words).first
+        line.click()
+        start, length = line.inner_text().index(words), len(words)
+        for key, times in (("Home", 2), ("ArrowRight", start), ("Shift+ArrowRight", length)):
+            for _ in range(times):  # the second Home goes in front of what indents the line
+                self.page.keyboard.press(key)
+        self.page.keyboard.type(new)
+        assert new in self.cell(place).locator(".cm-content").inner_text()
 
     def where_it_is(self) -> str:
         """What cells, kernel, dialogs and the machine's load say; a picture goes to build/screens."""
@@ -238,6 +267,96 @@ def test_the_printed_address_opens_the_lab_and_its_link_the_model_card(learner: 
     learner.choose("File", "Close Tab")
     learner.close()
     assert not learner.complaints
+
+
+# Cells of Lab 1 that are worked on below, by their ids; those in between only make what these need.
+WORKED_ON = {
+    "imports": "lab1-001",
+    "model": "lab1-003",
+    "playground": "lab1-play-first-code",
+    "exercise": "lab1-ex-bytes-code",
+    "baselines": "lab1-015",
+    "guess": "lab1-predict-1-1",
+    "texts": "lab1-023",
+    "lesson": "lab1-025",
+    "guesses": "lab1-predictions-code",
+    "quiz": "lab1-quiz-code",
+}
+PLACE = {name: place for place, name in enumerate(WORKED_ON)}
+
+
+@pytest.fixture
+def started(learner: Learner) -> Iterator[Learner]:
+    """A notebook of the learner's own in work/, with these cells and the texts above them; the first two have run."""
+    whole = read_notebook(learner.course / "notebooks" / LAB_NOTEBOOKS[1])
+    cells: list[dict[str, Any]] = []
+    for above, cell in zip([{}, *whole["cells"]], whole["cells"], strict=False):
+        if cell["id"] in WORKED_ON.values():
+            cells += [above] if above.get("cell_type") == "markdown" else []
+            cells.append({**cell, "outputs": [], "execution_count": None})
+    path = learner.course / "work" / "mine.ipynb"
+    path.write_text(json.dumps({**whole, "cells": cells}), encoding="utf-8")
+    if learner.page.locator(".jp-Notebook:visible").count():  # Lab 1, which the printed address opens
+        learner.close()
+    learner.page.locator(".jp-DirListing-item").filter(has_text=path.name).dblclick()
+    learner.wait_until_open()
+    learner.executed = 0
+    for name in ("imports", "model"):
+        work_on(learner, name)
+    yield learner
+    learner.shut_down()
+    learner.close()
+    path.unlink()
+
+
+def work_on(learner: Learner, name: str, words: str = "", new: str = "") -> str:
+    """Go to a cell, type ``new`` over ``words`` where they are given, and run it; what it shows."""
+    learner.cell(PLACE[name]).locator(".cm-line").first.click()
+    if words:
+        learner.write_over(PLACE[name], words, new)
+    shown = learner.run_cell(PLACE[name])
+    learner.cell(PLACE[name]).scroll_into_view_if_needed()
+    learner.page.wait_for_timeout(300)
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    learner.page.screenshot(path=SCREENS / f"learner-{learner.executed:02}-{name}.png")
+    return shown
+
+
+def written(shown: str) -> str:
+    """The summary in what the playground shows."""
+    return shown.split("Written:")[1].strip().splitlines()[0]
+
+
+def test_a_learner_guesses_solves_and_plays_in_the_browser(started: Learner) -> None:
+    first = work_on(started, "playground")
+    assert written(first).startswith("Anna ")
+    assert "greedy decoding" in first
+    named = work_on(started, "playground", "Anna: Four, at", "Anna: Nine, at")
+    assert "Nine" in named.split("Written:")[0]
+    changed = "dialogue=mine, temperature=1.5, seed=3"
+    sampled = work_on(started, "playground", "dialogue=mine", changed)
+    assert "temperature 1.5, top-k off, top-p 1, seed 3" in sampled
+    assert written(sampled) != written(named)
+    refused = work_on(started, "playground", "temperature=1.5", "temperature=-1")
+    assert refused.splitlines()[0].startswith("In line 11 of this cell:"), "words, and no traceback"
+    assert "temperature is -1, and has to be a number from 0" in refused
+    assert written(work_on(started, "playground", changed.replace("1.5", "-1"), "dialogue=mine")) == written(named)
+
+    assert work_on(started, "exercise").startswith("Not yet: the function gives back nothing so far.")
+    wrong = work_on(started, "exercise", "...", "return 4 * parameters")
+    assert wrong.startswith("Not yet: ")
+    assert "these are the weights alone" in wrong
+    right = work_on(started, "exercise", "4 * parameters", "4 * parameters + 12 * trained")
+    assert right.startswith("Right: ")
+
+    assert "0.9 is noted" in work_on(started, "guess", '"1.1", None', '"1.1", 0.9')
+    for name in ("baselines", "texts"):
+        work_on(started, name)
+    assert re.search(r"Your guess: 0\.900, too (low|high)|Your guess: 0\.900", work_on(started, "lesson"))
+    assert "1 of them yours" in work_on(started, "guesses")
+    quiz = work_on(started, "quiz", "[None] * 5", '["a", "b", "c", "d", None]')
+    assert re.match(r"\d of 5 right; not answered yet: 5\.", quiz)
+    assert not started.complaints
 
 
 # The long labs are left to the slow tests, so that all others end within 45 minutes.

@@ -12,9 +12,19 @@ from genai_labs.paths import ROOT
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+ON_HOST = "../../"  # of the README: what a code host keeps beside the code, whoever owns it
+
+
+def targets(page: Path) -> list[str]:
+    return re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+
+
 def links(page: Path) -> list[str]:
-    found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    return [target for target in found if "://" not in target]
+    return [target for target in targets(page) if "://" not in target and not on_host(page, target)]
+
+
+def on_host(page: Path, target: str) -> bool:
+    return page.parent == ROOT and target.startswith(ON_HOST)
 
 
 def commands(page: Path) -> set[str]:
@@ -30,6 +40,21 @@ def test_the_readme_has_at_most_900_words() -> None:
 def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in links(page) if not (page.parent / target).exists()] == []
     assert links(page) or page.name != "README.md"
+
+
+def test_badges_are_those_of_workflows_and_the_site_is_two_clicks_away() -> None:
+    """By addresses without an owner, who is not known here; the host's page of what was published links to the site."""
+    workflows = {path.name for path in (ROOT / ".github" / "workflows").glob("*.yml")}
+    named = [
+        target.removeprefix(ON_HOST) for target in targets(ROOT / "README.md") if on_host(ROOT / "README.md", target)
+    ]
+    runs = [target for target in named if target != "deployments/github-pages"]
+    assert {re.sub(r"^actions/workflows/|/badge\.svg$", "", target) for target in runs} == workflows
+    assert len(named) - len(runs) == 1
+    assert "github-pages" in (ROOT / ".github" / "workflows" / "pages.yml").read_text(encoding="utf-8")
+    first = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## ")[0]
+    assert first.index("in the browser tab") < first.index("docs/at_a_glance.png")
+    assert "docs/instructors.md" in first
 
 
 def test_every_page_is_reached_from_the_readme() -> None:

@@ -224,6 +224,16 @@ def test_without_a_browser_it_says_what_to_do(
     assert "Open the pages in" in capsys.readouterr().out
 
 
+def test_a_browser_is_found_where_windows_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slides.shutil, "which", lambda name: None)
+    monkeypatch.setattr(slides, "PLACES", ("%NotSet%/x.exe", "%ProgramFiles(x86)%/Edge/msedge.exe"))
+    monkeypatch.setenv("ProgramFiles(x86)", str(tmp_path))
+    assert slides.find_chromium() is None
+    (tmp_path / "Edge").mkdir()
+    (tmp_path / "Edge" / "msedge.exe").touch()
+    assert slides.find_chromium() == f"{tmp_path}/Edge/msedge.exe"
+
+
 @pytest.mark.skipif(slides.find_chromium() is None, reason="there is no Chromium, Chrome or Edge")
 def test_a_page_is_printed_by_a_browser(tmp_path: Path) -> None:
     (tmp_path / "a page.html").write_text("<title>x</title><p>Words.", encoding="utf-8")

@@ -129,3 +129,16 @@ def test_a_bar_goes_when_its_work_is_interrupted() -> None:
     client = run_plainly(new_notebook(cells=[cell, asked]))
     assert client.nb.cells[0].outputs[0].data == {}
     assert client.nb.cells[1].outputs[0].data["text/plain"] == "False"
+
+
+def test_a_problem_is_told_by_the_line_of_the_cell_and_without_a_traceback() -> None:
+    """What a learner can act on is the line they wrote and the message; the package's own lines say nothing to them."""
+    source = "from genai_labs.inputs.arguments import as_whole_number\n\nas_whole_number(-1, 'tokens', 1)"
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    NotebookClient(
+        notebook, km=own_kernel(), resources={"metadata": {"path": str(NOTEBOOKS)}}, allow_errors=True
+    ).execute()
+    (shown,) = notebook.cells[0].outputs
+    assert shown.ename == "LabError"
+    assert shown.traceback[:3] == ["In line 3 of this cell:", "    as_whole_number(-1, 'tokens', 1)", ""]
+    assert shown.traceback[3:] == [f"LabError: {shown.evalue}"]

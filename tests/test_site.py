@@ -180,6 +180,17 @@ def test_what_is_no_page_links_to_the_repository_or_not_at_all(tmp_path: Path) -
         assert 'id="part"' in reading.pages["b.html"].content
 
 
+def test_badges_are_left_out_and_what_the_host_keeps_is_linked_to_there(tmp_path: Path) -> None:
+    badge = "[![runs](../../actions/workflows/t.yml/badge.svg)](../../actions/workflows/t.yml)"
+    (tmp_path / "README.md").write_text(f"# A\n{badge}\n[site](../../deployments/x)\n", encoding="utf-8")
+    for repository, expected in (("https://h/o/r", ["https://h/o/r/deployments/x"]), (None, [])):
+        reading = pages.Reading(tmp_path, repository)
+        reading.read(["README.md"])
+        assert frame.addresses(reading.pages["README.html"].content) == expected
+        assert reading.pictures == set()
+        assert "site" in reading.pages["README.html"].content
+
+
 def test_a_notebook_with_a_script_in_an_output_is_refused() -> None:
     output = {"output_type": "display_data", "metadata": {}, "data": {"text/html": "<script>alert(1)</script>"}}
     cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "x", "execution_count": 1, "outputs": [output]}
@@ -198,6 +209,22 @@ def test_where_npm_or_the_exporter_is_missing_the_message_says_what_to_do(
     monkeypatch.setattr(command.tab.exporting.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LabError, match="pip install -r site/requirements.txt"):
         command.tab.exporting.check_exporter()
+
+
+def test_npm_is_called_by_its_whole_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On Windows it is npm.cmd, which no program finds by the name npm."""
+    called: list[list[str]] = []
+
+    def run(line: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        called.append(line)
+        return subprocess.CompletedProcess(line, len(called) - 1, "", "no network")
+
+    monkeypatch.setattr(command.shutil, "which", lambda name: rf"C:\nodejs\{name}.cmd")
+    monkeypatch.setattr(command.subprocess, "run", run)
+    assert command.install_packages(tmp_path) == tmp_path / "node_modules"
+    assert called[0][:2] == [r"C:\nodejs\npm.cmd", "ci"]
+    with pytest.raises(LabError, match=r"`npm ci --ignore-scripts.*` ended with status 1 in .*: no network"):
+        command.install_packages(tmp_path)
 
 
 def test_a_folder_with_anything_else_in_it_is_not_replaced(tmp_path: Path) -> None:

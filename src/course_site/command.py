@@ -133,7 +133,8 @@ def install_packages(folder: Path) -> Path:
 
     Raises LabError where npm is missing or fails.
     """
-    if shutil.which("npm") is None:
+    npm = shutil.which("npm")  # by its whole path, as it is npm.cmd on Windows, which no program finds by "npm"
+    if npm is None:
         raise LabError(
             "The site needs npm, which comes with Node.js, for the engine that runs the models in the browser, and npm "
             "is not installed here. Install Node.js 20 or newer (https://nodejs.org), or build what there is to read "
@@ -142,13 +143,13 @@ def install_packages(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(frame.SOURCE / name, folder / name)
-    line = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    words = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run([npm, *words], cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
     if done.returncode:
         said = " ".join(done.stderr.split())[-400:]
         raise LabError(
-            f"`{' '.join(line)}` ended with status {done.returncode} in {folder}: {said} Where there is no network, "
-            "run the same command again when there is, or build what there is to read alone: --pages-only"
+            f"`npm {' '.join(words)}` ended with status {done.returncode} in {folder}: {said} Where there is no "
+            "network, run the same command again when there is, or build what there is to read alone: --pages-only"
         )
     return folder / "node_modules"
 

@@ -22,6 +22,8 @@ from genai_labs.paths import ROOT
 PICTURES = (".png", ".svg", ".jpg")
 READ = (".md", ".ipynb")
 START = "README.md"
+ON_HOST = "../../"  # of the README: what the host keeps beside the code, such as the runs of its workflows
+BADGE = re.compile(rf'<a [^>]*><img src="{re.escape(ON_HOST)}[^>]*></a>\s*')
 DIAGRAM = re.compile(r'<pre><code class="language-mermaid">(.*?)</code></pre>', re.S)
 
 
@@ -67,6 +69,7 @@ class Reading:
     def _follow(self, name: str, content: str) -> str:
         """The content with links to pages of the site; what it links to is to be made a page, too."""
         folder = posixpath.dirname(name)
+        content = BADGE.sub("", content)  # it comes from the host, and a page loads nothing from elsewhere
         for source in re.findall(r'<img[^>]*\ssrc="([^"]*)"', content):
             if not frame.is_outside(source):
                 self.pictures.add(posixpath.normpath(posixpath.join(folder, source)))
@@ -79,7 +82,8 @@ class Reading:
             if within.endswith(READ) and (self.root / within).is_file():
                 self._waiting.append(within)
                 return address(path) + sign + part
-            return f"{self.repository}/blob/main/{within}" if self.repository else None
+            place = within.removeprefix(ON_HOST) if within.startswith(ON_HOST) else f"blob/main/{within}"
+            return f"{self.repository}/{place}" if self.repository else None
 
         return frame.rewritten(content, new)
 

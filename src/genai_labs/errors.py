@@ -1,11 +1,23 @@
 """The exceptions that learners are meant to read."""
 
+import linecache
+import traceback
+
 
 class LabError(Exception):
     """A problem a learner can act on.
 
     The message says what happened, why, and what to do next, in that order, in plain words.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the learner's line, where there is one, and the message."""
+        said = [f"{type(self).__name__}: {self}"]
+        for frame, number in traceback.walk_tb(self.__traceback__):
+            if frame.f_globals.get("__name__") == "__main__":  # the first such frame is the cell that was run
+                line = linecache.getline(frame.f_code.co_filename, number).strip()
+                return [f"In line {number} of this cell:", f"    {line}", "", *said]
+        return said
 
 
 class Interrupted(KeyboardInterrupt):

@@ -92,7 +92,7 @@ def check_environment(root: Path) -> Finding:
         return Finding("note", "environment", what, f"what it lacks: {how_to_install()}")
     if Path(sys.prefix).resolve() == (root / ".venv").resolve():
         return Finding("ok", "environment", "the project's own (.venv)")
-    remedy = "fine if its libraries are (see below); `make env` makes the project's own, and `make` uses it"
+    remedy = "fine if its libraries are (see below); how the project's own is made: docs/installing.md"
     return Finding("note", "environment", f"{sys.prefix}, which is not the project's .venv", remedy)
 
 

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 REVEAL = ROOT / "configs" / "reveal"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+# Where installers put them on macOS and Windows, which are in no PATH.
+PLACES = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Microsoft Edge.app/Contents/MacOS/Microsoft Edge",
+    "%ProgramFiles%/Google/Chrome/Application/chrome.exe",
+    "%ProgramFiles(x86)%/Google/Chrome/Application/chrome.exe",
+    "%LocalAppData%/Google/Chrome/Application/chrome.exe",
+    "%ProgramFiles%/Microsoft/Edge/Application/msedge.exe",
+    "%ProgramFiles(x86)%/Microsoft/Edge/Application/msedge.exe",
+)
 PRINT_SECONDS = 180  # a browser that has not printed by then never will
 
 # nbconvert's own slides fetch reveal.js, jQuery, require.js and MathJax from the network. These fetch nothing: what is
@@ -110,13 +121,20 @@ def to_paper(page: str) -> str:
 
 def find_chromium() -> str | None:
     """The path of a browser that prints without a window; None where there is none."""
-    return next(filter(None, map(shutil.which, BROWSERS)), None)
+    named = next(filter(None, map(shutil.which, BROWSERS)), None)
+    return named or next((place for place in map(_filled_in, PLACES) if os.path.isfile(place)), None)
+
+
+def _filled_in(place: str) -> str:
+    """A path with the values of environment variables in place of %NAME%; "" where one of them is not set."""
+    missing = [name for name in re.findall("%(.+?)%", place) if name not in os.environ]
+    return "" if missing else re.sub("%(.+?)%", lambda name: os.environ[name[1]], place)
 
 
 def print_page(page: Path, pdf: Path, browser: str) -> str:
     """Print an HTML page to a PDF file by a browser. Returns "", or why that did not work."""
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    with TemporaryDirectory() as profile:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # on Windows it may still hold a file
         command = [
             browser,
             "--headless",
@@ -129,7 +147,9 @@ def print_page(page: Path, pdf: Path, browser: str) -> str:
             page.resolve().as_uri(),
         ]
         try:
-            done: Any = subprocess.run(command, capture_output=True, text=True, timeout=PRINT_SECONDS)
+            done: Any = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=PRINT_SECONDS
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)[:200]
     if pdf.is_file() and pdf.read_bytes()[:5] == b"%PDF-":
