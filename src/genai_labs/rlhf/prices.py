@@ -25,6 +25,7 @@ MEASURED = (
     ("polite", "conflict reported"),
 )
 DRAWN = ("reward", "right kind", "content F1")
+TICKS = (2, 5, 10, 30, 100, 300)  # nats
 WORDS = {"reward": "reward (logit), what was paid", "right kind": "right kind of reproach", "content F1": "content F1"}
 
 
@@ -61,6 +62,8 @@ def prices_plot(record: dict[str, Any]) -> display.Plot:
                     f"  {WORDS[name]}, {steps}, price {row['price']:g}, KL {x:.1f}: {mean:.2f} [{low:.2f}, {high:.2f}]"
                 )
         axes.set(xscale="log", xlabel="KL (nats a summary)", title=WORDS[name])
+        axes.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axes.set_xticks([], minor=True)
         axes.grid(color=display.GRID)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].legend(frameon=False, fontsize=8)
