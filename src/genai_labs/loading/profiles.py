@@ -167,8 +167,8 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # Chosen on validation dialogues, with another seed than those of the labs: it left 16 % of the toxicity and cost
-        # polite summaries no content F1; with steps of 1.5e-3 in the arena it left 10 % and cost .016.
+        # Chosen on validation dialogues, with another seed than those of the labs: 16 % of the toxicity was left, and
+        # polite summaries lost no content F1. With the arena's steps of 1.5e-3, 10 % was left, and they lost .016.
         ppo={"updates": 10, "learning_rate": 1e-3, "kl_coef": 0.1, "judge_every": 3},
         ppo_hacking=HACKING | {"updates": 20},
     ),
