@@ -51,8 +51,10 @@ _STYLE = """
 .reveal h1, .reveal h2, .reveal h3 { text-transform: none; }
 .reveal .jp-OutputArea img { max-width: 100%; }
 .jp-CodeCell pre { font-size: 14px; }
+.jp-OutputArea .jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
 """
 _PAPER = """
+.jp-OutputArea .jp-RenderedText pre { word-break: normal; overflow-wrap: anywhere; }
 @media print {
   pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
   img, .jp-OutputArea-output > div { break-inside: avoid; }
