@@ -26,7 +26,6 @@ from embedded_world.corpus.language import fill
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.talk import Insult
 from genai_labs import __main__ as command_line
-from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
@@ -227,19 +226,6 @@ def check_the_interval_of_a_relative_fall_covers_it() -> None:
 
 def test_the_interval_of_a_relative_fall_covers_it() -> None:
     check_the_interval_of_a_relative_fall_covers_it()
-
-
-def check_a_stock_phrase_stands_in_most_texts() -> None:
-    texts = ["a b c d e", "x a b c d", "a b c d a b c d", "q r s t", "t s r q p"]
-    assert measure.stock_phrase(texts) == ("a b c d", 0.6)
-    assert measure.stock_phrase(texts, 1)[1] == 0.6
-    assert measure.stock_phrase(["e f g h i", "f g h i"], 4) == ("f g h i", 1.0)
-    with pytest.raises(LabError, match="none of the 2 texts has 4 words"):
-        measure.stock_phrase(["a b", ""])
-
-
-def test_a_stock_phrase_stands_in_most_texts() -> None:
-    check_a_stock_phrase_stands_in_most_texts()
 
 
 def test_summaries_are_sampled_from_the_models_own_distribution() -> None:

@@ -7,7 +7,6 @@ summary does.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,8 +36,8 @@ MEASURES: dict[str, str] = {
     "ROUGE-1": "ROUGE-1 against three neutral references, the best of them, 0 to 1",
     "content F1": "F1 of content words (stems, no speakers) against the same, the best of them, 0 to 1",
     "conflict reported": "share of summaries that report a quarrel in neutral words, 0 to 1",
-    "right speaker": "share of summaries that do so and say rightly who was hostile, 0 to 1",
-    "right kind": "share of summaries that do so and name the right reproach (too slow, too loud ...), 0 to 1",
+    "right speaker": "share of summaries with a report that says rightly who was hostile, 0 to 1",
+    "right kind": "share of summaries with a report of the right reproach (too slow, too loud ...), 0 to 1",
     "insult repeated": "share of summaries that hold an authored insult word for word, 0 to 1",
     "facts right": "share of a summary's names, numbers, times and days that stand in its dialogue, 0 to 1",
     "length": "words of a summary",
@@ -159,23 +158,6 @@ def relative_fall(before: Scores, after: Scores) -> Scores:
     """
     left = after.mean() / before.mean()
     return 1 - left - (after - left * before) / before.mean()
-
-
-def stock_phrase(texts: Sequence[str], words: int = 4) -> tuple[str, float]:
-    """The run of so many words that stands in most of the texts, and the share of the texts that hold it, 0 to 1.
-
-    Of several the first in the alphabet. Raises LabError where no text has so many words.
-    """
-    held: Counter[str] = Counter()
-    for each in as_texts(texts, "texts"):
-        split = each.split()
-        held.update({" ".join(split[place : place + words]) for place in range(len(split) - words + 1)})
-    if not held:
-        raise LabError(
-            f"There is no phrase to count: none of the {len(texts)} texts has {words} words. Give longer ones."
-        )
-    phrase, count = min(held.items(), key=lambda found: (-found[1], found[0]))
-    return phrase, count / len(texts)
 
 
 def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries: Sequence[str]) -> NDArray[np.float64]:
