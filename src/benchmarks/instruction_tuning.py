@@ -282,7 +282,7 @@ def instructions_page(record: dict[str, Any]) -> str:
     return (
         f"# Instruction tuning in the small\n\nMade by `{record['command']}`: the model that was only pre-trained (7 "
         f"million parameters), tuned in {record['steps']} steps on {record['examples']:,} examples, as many of each "
-        f"task, with {record['seeds']} seeds. After Wei et al. 2021 (https://arxiv.org/abs/2109.01652).\n\n{told}\n\n"
+        f"task, {record['seeds']} training(s) each. After Wei et al. 2021 (https://arxiv.org/abs/2109.01652).\n\n{told}\n\n"
         f"Tested on {record['n']} examples each. *New wordings*: {len(prompts.NEW_WORDINGS)} ways to ask for a summary "
         f"and {len(TOPIC_WORDINGS)} to ask for a topic, none of which a tuning met. *New task*: who did it, of the two "
         "speakers of a dialogue (exact answer; whoever always names the same one has about half of them right); no "
