@@ -27,8 +27,7 @@ def read_instructions() -> dict[str, Any]:
 def instructions_table(record: dict[str, Any]) -> list[dict[str, Any]]:
     """A row for each tuning: in the tests of DRAWN the mean over seeds, and its 95 % interval over examples."""
     return [
-        {"tuned on": name}
-        | {each: "{:.2f} [{:.2f}, {:.2f}]".format(*tests[each]["interval"]) for each in DRAWN}
+        {"tuned on": name} | {each: "{:.2f} [{:.2f}, {:.2f}]".format(*tests[each]["interval"]) for each in DRAWN}
         for name, tests in record["measures"].items()
     ]
 
