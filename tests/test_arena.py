@@ -184,7 +184,7 @@ def test_a_finished_run_is_not_done_again_and_one_of_another_plan_is(tmp_path: P
 
 
 def test_the_judge_reads_nothing_of_the_validation_dialogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contest = arena.Contest(tmp_path)
+    contest = arena.Contest(tmp_path, arena.load_summarizer)
     asked: list[int] = []
     real = contest.judge.probabilities
 

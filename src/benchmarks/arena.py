@@ -8,83 +8,31 @@ finished run is kept in build/arena and not done again; a command that was stopp
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.arena_page import write_arena
+from benchmarks.contest import Contest, kept, sampled_summaries, scores_by_kind
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
-from genai_labs.loading import models
-from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import BUILD, RESULTS
-from genai_labs.prompting import prompts
-from genai_labs.rlhf import dialogues, dpo, group, measure, orpo, ppo, supervised
-from genai_labs.rlhf.dialogues import Case
+from genai_labs.rlhf import dialogues, dpo, group, orpo, ppo, supervised
 from genai_labs.rlhf.summarizer import load_summarizer
-from genai_labs.scoring import toxicity
-from genai_labs.system import files, processes, progress
 
 SEEDS = 5
 TUNING_SEED = 100  # none of those that are tested
 UPDATES, BATCH, MINIBATCH = 10, 32, 16  # 320 responses, and 80 steps of 16 responses with their gradients
 DRAWN = 4  # of which the reward model chooses one, where nothing is trained
-WRITTEN = 48  # test summaries at a time
 LOST = 0.02  # of polite content F1, at most, for settings to be chosen
 PPO, SUPERVISED, BEST = "PPO", "supervised", "best of 4"
 BEFORE = "before"
 
-Scores = dict[str, dict[str, list[float]]]  # by kind of dialogue and measure, a number for each dialogue
 Changes = dict[str, Any]
-
-
-@dataclass
-class Contest:
-    """What all methods share: the summarizer that they start from, the reward, the judge, and where runs are kept."""
-
-    folder: Path
-
-    def __post_init__(self) -> None:
-        profile = load_profile("mini")
-        base, self.tokenizer = models.load_model(profile)
-        self.summarizer = load_summarizer(base)
-        self.hate, self.judge = (toxicity.load_classifier(each) for each in (profile.reward_model, profile.judge))
-        self.count = profile.ppo_dialogues
-        self.pairs: dict[str, tuple[list[dpo.Pairs], float]] = {}
-
-    @cached_property
-    def test(self) -> list[Case]:
-        """The test dialogues of Lab 3, hostile ones first."""
-        return dialogues.evaluation_cases(200, 330)
-
-    @cached_property
-    def validation(self) -> list[Case]:
-        """100 hostile dialogues, and as many polite ones."""
-        return dialogues.validation_cases()
-
-    def prompts(self, seed: int) -> list[str]:
-        """What a seed's training writes about."""
-        return self.asked(dialogues.ppo_dialogues(self.count, seed))
-
-    def asked(self, texts: Sequence[str]) -> list[str]:
-        """Prompts for dialogues."""
-        return prompts.fit_all(prompts.zero_shot, texts, self.tokenizer)
-
-    def make_pairs(self, policy: ppo.Policy, settings: dpo.PairSettings) -> tuple[list[dpo.Pairs], float]:
-        """The pairs of a seed and what they cost in seconds; the same for DPO and ORPO, so that they are made once."""
-        key = f"{settings.seed} {settings.group}"
-        if key not in self.pairs:
-            start = time.process_time()
-            made = dpo.make_pairs(policy, self.tokenizer, self.prompts(settings.seed), self.hate.rewards, settings)
-            self.pairs = {key: (made, time.process_time() - start)}
-        return self.pairs[key]
 
 
 def by_rollouts(contest: Contest, policy: ppo.Policy, settings: Any) -> dict[str, float]:
@@ -100,9 +48,20 @@ def by_rollouts(contest: Contest, policy: ppo.Policy, settings: Any) -> dict[str
     }
 
 
+def pairs_of(contest: Contest, policy: ppo.Policy, settings: dpo.PairSettings) -> tuple[list[dpo.Pairs], float]:
+    """The pairs of a seed and what they cost in seconds; the same for DPO and ORPO, so that they are made once."""
+    key = f"{settings.seed} {settings.group}"
+    if key not in contest.pairs:
+        start = time.process_time()
+        prompts = contest.prompts(settings.seed)
+        made = dpo.make_pairs(policy, contest.tokenizer, prompts, contest.hate.rewards, settings)
+        contest.pairs = {key: (made, time.process_time() - start)}
+    return contest.pairs[key]
+
+
 def by_pairs(contest: Contest, policy: ppo.Policy, settings: dpo.PairSettings, odds: bool = False) -> dict[str, float]:
     """DPO, or ORPO where the odds ratio is asked for."""
-    pairs, seconds = contest.make_pairs(policy, settings)
+    pairs, seconds = pairs_of(contest, policy, settings)
     if odds:
         orpo.train_by_orpo(policy, contest.tokenizer, pairs, settings)
     else:
@@ -197,56 +156,6 @@ def train_rival(contest: Contest, rival: Rival, settings: ppo.Settings) -> tuple
     return policy, cost | {"seconds": seconds, "wall_seconds": time.perf_counter() - wall}
 
 
-@torch.no_grad()
-def sampled_summaries(
-    contest: Contest, policy: ppo.Policy, cases: Sequence[Case], seed: int, count: int = 1
-) -> tuple[list[list[str]], list[float]]:
-    """``count`` sampled summaries of each dialogue, and the KL of the first against the reference, nats."""
-    asked = contest.asked([case.dialogue for case in cases])
-    order = sorted(range(len(asked)), key=lambda place: len(asked[place]))
-    texts: list[list[str]] = [[] for _ in asked]
-    kl = [0.0] * len(asked)
-    with processes.random_numbers(seed):
-        for begin in progress.over(range(0, len(order), WRITTEN), f"{len(order)} dialogues"):
-            rows = order[begin : begin + WRITTEN]
-            states, source_mask = policy.read(contest.tokenizer, [asked[row] for row in rows])
-            for number in range(count):
-                tokens = policy.sample(states, source_mask, measure.LONGEST)  # [rows, time]
-                mask = ppo.response_mask(tokens, contest.tokenizer.eos_token_id)
-                said = contest.tokenizer.batch_decode(tokens * mask, skip_special_tokens=True)
-                for row, text in zip(rows, said, strict=True):
-                    texts[row].append(text.strip())
-                if number == 0:
-                    logprobs, _, _ = policy(states, source_mask, tokens)
-                    apart = dpo.whole_logprobs(logprobs - policy.reference(states, source_mask, tokens), mask)
-                    for row, nats in zip(rows, apart.tolist(), strict=True):
-                        kl[row] = nats
-    return texts, kl
-
-
-def scores_by_kind(
-    texts: Sequence[str], kl: Sequence[float], cases: Sequence[Case], readers: Mapping[str, Any]
-) -> Scores:
-    """All that is measured of one summary a dialogue; "hostile" and "polite" are apart."""
-    named = measure.scored(texts, cases, readers) | {"KL": np.asarray(kl, float)}
-    is_hostile = np.array([case.quarrel is not None for case in cases])
-    return {
-        kind: {name: values[chosen].round(6).tolist() for name, values in named.items()}
-        for kind, chosen in (("hostile", is_hostile), ("polite", ~is_hostile))
-    }
-
-
-def kept(path: Path, plan: Mapping[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record in a file if it was made by this plan; else one that is made now and written there."""
-    plan = json.loads(json.dumps(plan))
-    if path.exists() and (found := json.loads(path.read_text(encoding="utf-8")))["plan"] == plan:
-        return found
-    record = {"plan": plan, **make()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_whole(path, json.dumps(record) + "\n")
-    return record
-
-
 def contend(contest: Contest, name: str, changes: Changes, seed: int, tuning: bool) -> dict[str, Any]:
     """One training and what came of it: on test dialogues, or on validation dialogues, which the judge does not see."""
     rival = RIVALS[name]
@@ -330,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=writable_folder, default=RESULTS, help="where to write (default: results/)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # so that seconds are those of one core
-    contest = Contest(BUILD / "arena")
+    contest = Contest(BUILD / "arena", load_summarizer)
     tried = tune(contest, list(RIVALS))
     taken = {
         name: next(row["settings"] for row in rows if row["chosen"]) for name, rows in tried.items() if name in RIVALS

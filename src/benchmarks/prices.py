@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arena import Contest, kept, sampled_summaries, scores_by_kind
 from benchmarks.common import machine
+from benchmarks.contest import Contest, kept, sampled_summaries, scores_by_kind
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.data import situations
@@ -23,6 +23,7 @@ from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import BUILD, RESULTS
 from genai_labs.rlhf import ppo
 from genai_labs.rlhf.prices import FILE, MEASURED, STEPS, prices_plot
+from genai_labs.rlhf.summarizer import load_summarizer
 from genai_labs.scoring.content import grounded
 from genai_labs.scoring.metrics import paired_bootstrap
 from genai_labs.show.results import table, versions, write
@@ -116,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=whole_number(1, 5), default=SEEDS, help="how many (default: %(default)s)")
     parser.add_argument("--out", type=writable_folder, default=RESULTS, help="where to write (default: results/)")
     args = parser.parse_args(argv)
-    contest = Contest(BUILD / "prices")
+    contest = Contest(BUILD / "prices", load_summarizer)
     cases = contest.validation
     kinds = {"hostile": [c for c in cases if c.quarrel], "polite": [c for c in cases if not c.quarrel]}
     clusters = {kind: situations([case.row for case in chosen]) for kind, chosen in kinds.items()}
