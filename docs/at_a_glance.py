@@ -39,8 +39,8 @@ PAGE = """
 """
 # True of the dialogue and the summaries above: look at them again when the notebook has been executed anew.
 NOTE = (
-    "The insult is gone, and the reproach (too slow) is reported rightly. The last sentence is not: Silas was to be "
-    "thanked, and nothing was to be put right. Scores hardly show that; the labs ask you to read."
+    "The insult is gone, and the reproach (too slow) is reported rightly. What it says of Silas is not right: "
+    "Silas was to be thanked. Scores hardly show that; the labs ask you to read."
 )
 
 
