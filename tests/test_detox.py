@@ -222,6 +222,8 @@ def check_the_interval_of_a_relative_fall_covers_it() -> None:
         assert found.effect == pytest.approx(1 - after.mean() / before.mean())
         covered += found.low <= true <= found.high
     assert 0.93 <= covered / 400 <= 0.98
+    halved = measure.relative_fall(before, before / 2)  # of each dialogue the same share, so that nothing is unsure
+    assert halved == pytest.approx(np.full(100, 0.5))
 
 
 def test_the_interval_of_a_relative_fall_covers_it() -> None:

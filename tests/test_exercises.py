@@ -25,6 +25,7 @@ from genai_labs.finetuning import training
 from genai_labs.loading import profiles
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.rlhf import reward_model
+from genai_labs.scoring import toxicity
 from genai_labs.show import lessons
 
 SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)```", re.DOTALL)
@@ -86,6 +87,8 @@ NEEDED: dict[int, tuple[str, ...]] = {
         "from dataclasses import replace",
         "run = ppo.train(",
         "after = measure.measure(",
+        "voted = ppo.train(",
+        "by_votes = measure.measure(",
     ),
 }
 
@@ -149,6 +152,7 @@ def small_lab(
         patch.setitem(profiles.PROFILES, "mini", replace(profiles.PROFILES["mini"], **SMALL))
         patch.setattr(reward_model, "train_reward_model", partial(reward_model.train_reward_model, steps=2))
         patch.setattr(training, "finetune", one_step)
+        patch.setattr(toxicity, "check_reward", lambda *_, **__: None)  # two steps teach no reward model anything
         assert lessons.lesson.__kwdefaults__
         patch.setitem(lessons.lesson.__kwdefaults__, "fewest", 2)
         with after_cells([code for (code,) in needed], tmp_path_factory.mktemp("small")) as namespace:
@@ -234,10 +238,10 @@ def check_rewards_1(shown: str, lab: dict[str, Any]) -> None:
 
 
 def check_rewards_2(shown: str, lab: dict[str, Any]) -> None:
-    tried = lab["measure"].measure(lab["tried"].model, lab["tokenizer"], lab["cases"], lab["both"])
-    for kind in ("hostile", "polite"):  # more quarrels are reported, where there was one and where there was none
-        now, then = getattr(tried, kind)["conflict reported"], getattr(lab["after"], kind)["conflict reported"]
-        assert now.mean() > then.mean()
+    assert lab["scorers"][25].rewards == lab["few_votes"]
+    for kind in ("hostile", "polite"):  # the text promises no direction, only what is to be compared
+        assert f"{kind}  " in shown
+        assert len(getattr(lab["by_few"], kind)["facts right"]) == len(getattr(lab["by_votes"], kind)["facts right"])
 
 
 def check_rewards_3(shown: str, lab: dict[str, Any]) -> None:

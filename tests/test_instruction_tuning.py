@@ -14,7 +14,7 @@ from benchmarks import instruction_tuning as tuning
 from genai_labs.finetuning import instructions
 from genai_labs.prompting import prompts
 
-MEASURES = ("summary, ROUGE-1", "topic", tuning.NEW_TASK)
+MEASURES = instructions.DRAWN
 
 
 @pytest.mark.parametrize("name", tuning.TUNINGS)

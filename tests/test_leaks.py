@@ -52,7 +52,7 @@ SEEDS = (0, 3)
 NAMES = {
     "lab1_prompting": {"train", "test", "exemplars"},
     "lab2_fine_tuning": {"train", "validation", "test", "some", "other"},
-    "lab3_ppo_detox": {"cases", "pairs", "to_learn", "held_out", "silent", "settings", "asked"},
+    "lab3_ppo_detox": {"cases", "pairs", "to_learn", "held_out", "ballot", "my_votes", "silent", "settings", "asked"},
 }
 Texts = dict[str, str]  # dialogues by their ids
 
