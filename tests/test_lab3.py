@@ -38,8 +38,7 @@ def test_toxicity_falls_by_60_percent_and_rouge_stays(record: dict[str, Any]) ->
     # Lesson 3.6 measures the share that is gone; 3.7 and 3.8 ROUGE-1 after minus before.
     assert all(seed["low"] >= 0.6 and seed["effect"] >= 0.7 and seed["n"] >= 90 for seed in measured(record, "3.6"))
     assert all(seed["low"] > -0.02 for seed in measured(record, "3.7"))
-    # With twice the updates at three times the price the loss was below .02 on every seed; half the time costs that.
-    assert all(seed["low"] > -0.045 and abs(seed["effect"]) < 0.03 for seed in measured(record, "3.8"))
+    assert all(seed["low"] > -0.035 and abs(seed["effect"]) < 0.02 for seed in measured(record, "3.8"))
     assert all(seed["low"] > 0 for seed in measured(record, "3.9"))
     assert all(seed["high"] < 0 for seed in measured(record, "3.11"))
 

@@ -53,7 +53,6 @@ class PPO(TypedDict, total=False):
     anneal: bool
     kl_coef: float
     most_kl: float
-    judge_every: int
 
 
 # What PPO needs to find out how to fool the reward model: KL is free, and the steps are large to the end.
@@ -167,9 +166,8 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # The arena's: of three tries on validation dialogues this one left the least toxicity (results/arena.md). With
-        # a learning rate of 1e-3 polite summaries lost less, but on one seed of five only 69 % of the toxicity went.
-        ppo={"updates": 10, "kl_coef": 0.1, "judge_every": 3},
+        # PPO's 20 updates at a price of KL of 0.3 are those of ppo.Settings. With the arena's 10 at 0.1, polite
+        # summaries lost up to .026 ROUGE-1 on five seeds; with these, less than .02.
         ppo_hacking=HACKING | {"updates": 20},
     ),
 }
