@@ -25,6 +25,7 @@ MODULES = {
     "instructions": "benchmarks.instruction_tuning",
     "lab": "genai_labs.course.lab",
     "prices": "benchmarks.prices",
+    "growth": "embedded_world.pretraining.reading_growth",
     "scale": "benchmarks.on_paper",
     "seeds": "genai_labs.course.seeds",
     "site": "course_site.command",
@@ -84,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("arena", add_help=False, help="compare PPO with GRPO, RLOO, DPO, ORPO and others (an hour)")
     commands.add_parser("prices", add_help=False, help="see at which price of KL its reward is hacked (half an hour)")
+    commands.add_parser("growth", add_help=False, help="see what the reading model grows with (on a GPU 10 minutes)")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("instructions", add_help=False, help="tune the pre-trained model on 1, 4 and 8 tasks (25 min)")
     commands.add_parser("scale", add_help=False, help="write what larger models need, on paper")

@@ -75,6 +75,11 @@ def _by_setting() -> dict[str, tuple[Act, ...]]:
     return {s: tuple(a for a in all_acts().acts if s in a.where) for s in ROLES}
 
 
+def forget_settings() -> None:
+    """Look anew which acts can happen where, since some were left out."""
+    _by_setting.cache_clear()
+
+
 def pair_split(first: str, second: str) -> float:
     """A number in [0, 1) by which a combination of two acts belongs to the unseen split or to the others."""
     return bucket("pair|" + "|".join(sorted((first, second))))

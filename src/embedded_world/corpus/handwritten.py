@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from embedded_world.corpus import words
+from embedded_world.corpus.dialogue import bucket
 from embedded_world.corpus.language import starts_with_vowel_sound
 from genai_labs.paths import CONTENT
 from genai_labs.scoring.content import FUNCTION_WORDS
@@ -42,6 +43,15 @@ class HandWritten:
         return "\n".join(self.turns)
 
 
+_of_training = [1.0]  # the share of dialogues to train on that is used
+
+
+def keep_of_training(share: float) -> None:
+    """Use no more than this share in (0, 1] of the dialogues to train on, in this process and from now on."""
+    _of_training[0] = share
+    written.cache_clear()
+
+
 @cache
 def written(part: str) -> tuple[HandWritten, ...]:
     """The dialogues of a part: "train", "dev" or "test"."""
@@ -64,6 +74,10 @@ def written(part: str) -> tuple[HandWritten, ...]:
                         reports.get(row["id"], ()),
                     )
                 )
+    if part == "train" and _of_training[0] < 1:
+        order = sorted(found, key=lambda d: bucket(f"share|{d.id}"))
+        kept = set(order[: max(2, round(_of_training[0] * len(found)))])
+        found = [dialogue for dialogue in found if dialogue in kept]
     return tuple(found)
 
 

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ PHASES = (
 MUON_RATE, EMBEDDING_RATE, BIAS_RATE = 3e-3, 6e-3, 1e-2
 DECAY = 0.1  # of matrices, without which attention scores grow until they are no longer numbers
 WARMUP = 60  # steps
-LOOK = 20  # steps between looks at the clock; ten times as many between lines of the log
+LOOK = 20  # steps between looks at the clock; ten times as many between lines of the log, whose last one is at the end
 
 
 def optimizers(model: T5ForConditionalGeneration, adamw: float = 0.0) -> list[torch.optim.Optimizer]:
@@ -181,14 +181,17 @@ def pretrain_reader(
     phases: Sequence[Phase] = PHASES,
     seed: int = SEED,
     start: Path | None = None,
+    steps: int = 0,
+    prepare: Callable[[], None] | None = None,
 ) -> T5ForConditionalGeneration:
     """Train for ``minutes`` in all; ``work`` holds the tokenizer and keeps checkpoint, log and each phase's weights.
 
-    tokens: of sources in a batch. batches: in an optimizer step. start: weights in fp16 to begin with.
+    tokens: of sources in a batch. batches: in an optimizer step. start: weights in fp16 to begin with. steps: so many
+    optimizer steps instead of minutes, where it is not 0. prepare: called first in each process that makes batches.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = saved_tokenizer(work / "tokenizer")
-    stream = Stream([p.mixture for p in phases], str(work / "tokenizer"), tokens, processes, str(seed))
+    stream = Stream([p.mixture for p in phases], str(work / "tokenizer"), tokens, processes, str(seed), prepare)
     model = models.new_model(len(tokenizer), WINDOW, seed, shape)
     if start is not None:
         weights = load_file(start)
@@ -204,14 +207,20 @@ def pretrain_reader(
     halves.refresh()
     losses, guard = Losses(device), Guard(model)
     log = (work / "log.jsonl").open("a", encoding="utf-8")
-    limit, saved = minutes * 60, time.monotonic()
+    limit, saved = (steps or minutes * 60), time.monotonic()
+
+    def spent() -> float:
+        """Of ``limit``: steps or seconds."""
+        return progress.step if steps else progress.seconds
+
     starts = [limit * sum(p.share for p in phases[:i]) for i in range(len(phases) + 1)]
-    with tqdm(total=round(limit), initial=round(progress.seconds), unit="s", desc="pre-training") as bar:
+    unit = "step" if steps else "s"
+    with tqdm(total=round(limit), initial=round(spent()), unit=unit, desc="pre-training") as bar:
         stream.begin(progress.stage)
         last = time.monotonic() if progress.seconds else 0.0
         while progress.stage < len(phases):
             phase, moving, rates = phases[progress.stage], of_phase[progress.stage], rates_of[progress.stage]
-            done = (progress.seconds - starts[progress.stage]) / (limit * phase.share)
+            done = (spent() - starts[progress.stage]) / (limit * phase.share)
             factor = rate(phase, min(1.0, done)) * min(1.0, (progress.step + 1) / WARMUP)
             packs = [stream.next() for _ in range(batches)]
             total = sum(int((p.targets != 0).sum()) for p in packs)
@@ -239,17 +248,18 @@ def pretrain_reader(
                     torch.cuda.synchronize()
                 now = time.monotonic()
                 progress.seconds += now - last if last else 0.0  # the clock starts with the first batches
-                bar.update(round(progress.seconds) - bar.n)
+                bar.update(round(spent()) - bar.n)
                 last = now
                 if done > 0.9 and progress.stage + 1 < len(phases):
                     stream.prepare(progress.stage + 1)
-            if progress.step % (10 * LOOK) == 0:
+            ended = spent() >= starts[progress.stage + 1]
+            if progress.step % (10 * LOOK) == 0 or (ended and progress.stage + 1 == len(phases)):
                 row = {"phase": phase.mixture, **asdict(progress), "rate": factor, "loss": losses.read()}
                 row |= {"new": stream.new, "again": stream.again, "stumbles": guard.stumbles, "slower": guard.slower}
                 guard.remember()
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-            if progress.seconds >= starts[progress.stage + 1]:
+            if ended:
                 save_halved(model, work / f"{phase.mixture}.safetensors")
                 progress.stage += 1
                 if progress.stage < len(phases):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,11 @@ def _padded(rows: Sequence[Sequence[int]], width: int) -> NDArray[np.int16]:
     return table
 
 
-def _work(number: int, seed: str, phase: Any, mixtures: Sequence[str], folder: str, tokens: int, out: Any) -> None:
+def _work(
+    number: int, seed: str, phase: Any, mixtures: Sequence[str], folder: str, tokens: int, prepare: Any, out: Any
+) -> None:
+    if prepare is not None:
+        prepare()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     made, before, packer = 0, -1, Packer(tokenizer, tokens)
     while (now := phase.value) >= 0:
@@ -91,10 +95,19 @@ def _work(number: int, seed: str, phase: Any, mixtures: Sequence[str], folder: s
 class Stream:
     """Batches of one mixture after the other, from ``processes`` that make them; old ones again where none is new.
 
-    seed: of the examples; a process's pools follow from it, the order in which they arrive does not.
+    seed: of the examples; a process's pools follow from it, the order in which they arrive does not. prepare:
+    called first in each process.
     """
 
-    def __init__(self, mixtures: Sequence[str], folder: str, tokens: int, processes: int, seed: str) -> None:
+    def __init__(
+        self,
+        mixtures: Sequence[str],
+        folder: str,
+        tokens: int,
+        processes: int,
+        seed: str,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         context = multiprocessing.get_context("fork" if "fork" in multiprocessing.get_all_start_methods() else None)
         self._phase = context.Value("i", 0)
         self._queue = context.Queue(WAITING)
@@ -104,7 +117,7 @@ class Stream:
         self._now = 0
         self._rng = random.Random(f"stream-{seed}")
         self.new = self.again = 0
-        arguments = (seed, self._phase, tuple(mixtures), folder, tokens, self._queue)
+        arguments = (seed, self._phase, tuple(mixtures), folder, tokens, prepare, self._queue)
         self._processes = [
             context.Process(target=_work, args=(number, *arguments), daemon=True) for number in range(processes)
         ]
