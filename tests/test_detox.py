@@ -213,17 +213,23 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
 
 
 def check_the_interval_of_a_relative_fall_covers_it() -> None:
-    """Before and after are correlated and skewed; what 95 % intervals of the share cover, in 400 drawn samples."""
-    rng, covered, true = np.random.default_rng(0), 0, 1 - (0.3 * 0.8 + 0.2 * 0.2) / 0.8
-    for _ in range(400):
-        before = rng.beta(4, 1, 100)  # mean 0.8
-        after = np.where(rng.random(100) < 0.3, before, 0) + np.where(rng.random(100) < 0.2, 0.2, 0)
-        found = paired_bootstrap(measure.relative_fall(before, after), resamples=200)
-        assert found.effect == pytest.approx(1 - after.mean() / before.mean())
-        covered += found.low <= true <= found.high
-    assert 0.93 <= covered / 400 <= 0.98
+    """Before and after are correlated and skewed; what 95 % intervals of the share cover, in 400 drawn samples.
+
+    Dialogues are drawn one by one, and three of a situation, which then tell the same.
+    """
+    for size in (1, 3):
+        rng, covered, true = np.random.default_rng(0), 0, 1 - (0.3 * 0.8 + 0.2 * 0.2) / 0.8
+        for _ in range(400):
+            before = rng.beta(4, 1, 100)  # mean 0.8
+            after = np.where(rng.random(100) < 0.3, before, 0) + np.where(rng.random(100) < 0.2, 0.2, 0)
+            before, after = before.repeat(size), after.repeat(size)
+            clusters = [f"situation {n // size}" for n in range(len(before))]
+            found = paired_bootstrap(measure.relative_fall(before, after), resamples=200, clusters=clusters)
+            assert found.effect == pytest.approx(1 - after.mean() / before.mean())
+            covered += found.low <= true <= found.high
+        assert 0.93 <= covered / 400 <= 0.98
     halved = measure.relative_fall(before, before / 2)  # of each dialogue the same share, so that nothing is unsure
-    assert halved == pytest.approx(np.full(100, 0.5))
+    assert halved == pytest.approx(np.full(len(before), 0.5))
 
 
 def test_the_interval_of_a_relative_fall_covers_it() -> None:
