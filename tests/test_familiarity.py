@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from genai_labs.errors import LabError
 from genai_labs.loading.models import load_model
@@ -26,10 +27,25 @@ def test_without_known_dialogues_there_is_no_scale() -> None:
 def test_a_model_without_a_scale_has_none_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert known_losses(tmp_path) is None
     (tmp_path / FILE).write_text('{"losses": ["x"]}', encoding="utf-8")
-    with pytest.raises(LabError, match="cannot be read"):
+    with pytest.raises(LabError, match=rf"{FILE} beside the model cannot be read .* git checkout -- data/models"):
         known_losses(tmp_path)
     (tmp_path / FILE).write_text('{"losses": [1, 2]}', encoding="utf-8")
     assert known_losses(tmp_path) == [1.0, 2.0]
+
+
+def test_a_loss_is_the_mean_over_the_tokens_of_all_turns_but_the_first_each_read_behind_those_before_it() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    turns = ["#Person1#: Hello.", "#Person2#: Good morning, I am looking for a blue scarf.", "#Person1#: Here it is."]
+    total, count = 0.0, 0
+    for number in (1, 2):  # one at a time, so that nothing is padded
+        read = tokenizer("\n".join(turns[:number]), return_tensors="pt")
+        written = tokenizer(turns[number], return_tensors="pt").input_ids
+        with torch.no_grad():
+            total += float(model(**read, labels=written).loss) * written.shape[1]
+        count += written.shape[1]
+    found = dialogue_losses(model.train(), tokenizer, ["\n".join(turns)], progress=False)
+    assert found.tolist() == pytest.approx([total / count], abs=1e-4)
+    assert model.training, "it is left as it was"
 
 
 def test_scrambled_words_surprise_the_model_more_than_a_dialogue() -> None:
