@@ -141,12 +141,17 @@ def test_the_lab_s_table_and_figure_have_a_row_for_each_method() -> None:
     assert [row["method"] for row in rows] == list(RUNS)
     assert rows[1]["toxicity by the judge"] == pytest.approx(0.2, abs=0.02)
     assert rows[-1]["KL (nats)"] == ""
+    assert list(rows[1]) == ["method", *rivals.SHOWN.values(), "seconds"]
+    assert [row["seconds"] for row in rows] == [60] * len(RUNS)
     assert str(rivals.arena_plot(written())).count("seeds 0.") == 3 * len(RUNS)
 
 
 def test_a_missing_record_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "RESULTS", tmp_path)
     with pytest.raises(LabError, match=r"arena\.json is missing or damaged\. .* git checkout -- results"):
+        rivals.read_arena()
+    (tmp_path / "arena.json").write_text('{"seeds": 5}', encoding="utf-8")
+    with pytest.raises(LabError, match=r"measure it again with: python -m genai_labs arena \(an hour or more\)"):
         rivals.read_arena()
 
 
