@@ -158,6 +158,7 @@ def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:
     assert reward_model.silence_pairs()[:40] == made
     assert len(reward_model.silence_pairs()) == 200
     assert {pair.votes for pair in made} == {()}
+    assert [pair.dialogue_id for pair in made] == [f"silence_{number}" for number in range(40)]
 
 
 # Checks, and wrong variants that they must notice.
