@@ -44,7 +44,7 @@ def test_more_rows_than_there_are_and_odd_seeds_are_refused_in_words() -> None:
     with pytest.raises(LabError, match="6 letters are needed, and there are 5"):
         texts(6, 0)
     for count, seed in ((-1, 0), (1, "0"), (1.5, 0)):
-        with pytest.raises(LabError, match="has to be a whole number"):
+        with pytest.raises(LabError, match="^The (number of letters|seed) is .*has to be a whole number"):
             texts(count, seed)  # type: ignore[arg-type]
 
 
@@ -58,6 +58,10 @@ def test_files_are_those_of_the_profile_and_damage_is_named(tmp_path: Path, monk
     with pytest.raises(LabError, match=r"words\.csv lacks the column label\. Restore it with"):
         lab_data.read("words.csv", "word", "label")
     assert lab_data.read("words.csv", "word") == ({"word": "goat"},)
+    with pytest.raises(LabError, match=r"words\.csv lacks the columns label, kind\. "):
+        lab_data.read("words.csv", "word", "label", "kind")
+    monkeypatch.setattr(lab_data, "loaded_profile", lambda: "one that nobody knows")
+    assert len(lab_data.read("toxicity/hostile_words.csv", "word")) > 1, "those of the embedded world"
 
 
 READERS: dict[str, tuple[Callable[[], object], set[str]]] = {  # a file, who reads it, and what nobody reads of it
