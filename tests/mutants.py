@@ -48,7 +48,8 @@ def with_decorators_last(code: str) -> str:
             if isinstance(node, ast.FunctionDef) and len(node.decorator_list) == 1:
                 (wrapper,) = node.decorator_list
                 if ast.unparse(wrapper).split("(")[0] in WRAPPERS:
-                    lines[wrapper.lineno - 1 : wrapper.end_lineno] = [""] * (wrapper.end_lineno - wrapper.lineno + 1)
+                    for number in range(wrapper.lineno, node.lineno):
+                        lines[number - 1] = ""
                     behind.append(f"{scope}{node.name} = {ast.unparse(wrapper)}({scope}{node.name})")
     return "\n".join([*lines, *behind, ""])
 

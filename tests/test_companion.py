@@ -186,7 +186,7 @@ WORK = acting.Task("work out", "", "There are 12 and one more. How many?", "13")
 
 def test_an_episode_holds_every_act_with_what_came_of_it(reading: list[str]) -> None:
     index: Any = town.Index(NOTES)
-    look, both, work = acting.act(None, None, [LOOK, BOTH, WORK], index, lead=0.1)  # type: ignore[arg-type]
+    look, both, work = acting.act(None, None, [LOOK, BOTH, WORK], index, lead=0.1)
     found = 'note "{}", in which the model reads: {}'.format
     assert look.steps == [("search", LOOK.look_up, found("Swimming pool", "noon"))]
     assert (look.answer, look.source, look.found) == ("noon", "Swimming pool", "noon")
@@ -207,17 +207,17 @@ def test_an_episode_holds_every_act_with_what_came_of_it(reading: list[str]) -> 
 
 def test_what_was_found_is_put_into_what_is_worked_out(reading: list[str]) -> None:
     index: Any = town.Index(["Book club: It has 12.", "Tea shop: It opens at 9."])
-    (both,) = acting.act(None, None, [BOTH], index, lead=0.1)  # type: ignore[arg-type]
+    (both,) = acting.act(None, None, [BOTH], index, lead=0.1)
     told = "There are 12 and one more. How many?"
     assert [each[:2] for each in both.steps] == [("search", BOTH.look_up), ("calculate", told)]
     assert (both.found, both.answer, both.source) == ("12", "13", "Book club")
-    (once,) = acting.act(None, None, [BOTH], index, lead=0.1, turns=1)  # type: ignore[arg-type]
+    (once,) = acting.act(None, None, [BOTH], index, lead=0.1, turns=1)
     assert (once.steps, once.answer) == (both.steps[:1], ""), "one tool a turn"
 
 
 def test_without_tools_the_model_remembers_and_reckons_by_itself(reading: list[str]) -> None:
     index: Any = town.Index(NOTES)
-    look, work = acting.act(None, None, [LOOK, WORK], index, lead=1e6, tools=())  # type: ignore[arg-type]
+    look, work = acting.act(None, None, [LOOK, WORK], index, lead=1e6, tools=())
     assert [each[0] for each in (*look.steps, *work.steps)] == ["memory", "reckon"]
     assert reading[0] == prompts.QUESTION_PROMPT.format(text="", question=LOOK.look_up)
     assert (look.answer, look.source) == (look.steps[0][2], "")
@@ -226,14 +226,14 @@ def test_without_tools_the_model_remembers_and_reckons_by_itself(reading: list[s
 
 def test_where_the_notes_do_not_tell_nothing_is_worked_out(reading: list[str]) -> None:
     index: Any = town.Index(NOTES)
-    (both,) = acting.act(None, None, [BOTH], index, lead=1e6)  # type: ignore[arg-type]
+    (both,) = acting.act(None, None, [BOTH], index, lead=1e6)
     assert both.steps == [("search", BOTH.look_up, town.NOT_THERE)]
     assert (both.answer, both.source) == (town.NOT_THERE, "")
     silent = acting.Task("work out", "", "Nobody knows how many.", "7")
-    (none,) = acting.act(None, None, [silent], index, lead=0.1)  # type: ignore[arg-type]
+    (none,) = acting.act(None, None, [silent], index, lead=0.1)
     assert none.answer == "no number was written"
     with pytest.raises(LabError, match="^The number of turns is 0"):
-        acting.act(None, None, [silent], index, 0.1, turns=0)  # type: ignore[arg-type]
+        acting.act(None, None, [silent], index, 0.1, turns=0)
 
 
 def test_tasks_for_tools_say_what_is_to_be_done() -> None:
@@ -252,8 +252,8 @@ def test_an_answer_comes_with_its_note_or_says_that_it_is_not_there(reading: lis
     assert leads[0] > leads[1]
     at = float(leads[0])
     answered = [("noon", "Swimming pool"), (town.NOT_THERE, "")]
-    assert town.answer_from_notes(None, None, index, questions, at) == answered  # type: ignore[arg-type]
-    assert town.answer_from_notes(None, None, index, questions, at + 1e-6)[0] == (  # type: ignore[arg-type]
+    assert town.answer_from_notes(None, None, index, questions, at) == answered
+    assert town.answer_from_notes(None, None, index, questions, at + 1e-6)[0] == (
         town.NOT_THERE,
         "",
     )
@@ -344,7 +344,7 @@ def test_the_calculator_says_what_it_takes() -> None:
     assert calculator.calculate("1" + " + 1" * 49) == 50
     assert calculator.calculate(" " * 195 + "7 + 8") == 15
     assert calculator.calculate("999999999999998 + 1") == 10**15 - 1
-    for odd, words in (
+    refused: list[tuple[Any, str]] = [
         (" " * 196 + "7 + 8", "it takes a text of at most 200 characters"),
         (5, "it takes a text"),
         ("999999999999999 + 1", "the numbers get too large"),
@@ -353,9 +353,10 @@ def test_the_calculator_says_what_it_takes() -> None:
         ("7 / 8", "and nothing else"),
         ("True + 1", "and nothing else"),
         ("+7", "and nothing else"),
-    ):
+    ]
+    for odd, words in refused:
         with pytest.raises(LabError, match=f"^The calculator cannot work out .*: .*{words}"):
-            calculator.calculate(odd)  # type: ignore[arg-type]
+            calculator.calculate(odd)
     assert calculator.asked_for("7 + 8 = ") == 15
     assert calculator.asked_for("7 +* 8 =") is None
 

@@ -92,7 +92,7 @@ def test_an_exact_answer_may_end_with_a_full_stop_and_nothing_else() -> None:
     ):
         assert task.grade(outputs).tolist() == grades
     for measure in ("exact", "is a turn", "ROUGE-1"):
-        assert replace(task, measure=measure).grade(["a hotel"] * 4).dtype == np.float64  # type: ignore[arg-type]
+        assert replace(task, measure=measure).grade(["a hotel"] * 4).dtype == np.float64
 
 
 def test_tasks_are_those_of_the_first_seed_and_the_test_split_unless_told_otherwise() -> None:

@@ -75,7 +75,7 @@ READERS: dict[str, tuple[Callable[[], object], set[str]]] = {  # a file, who rea
     "rlhf/silence_pairs.csv": (preferences.silence_pairs, set()),
     "toxicity/preferences.csv": (preferences.read_preferences, {"id", "votes"}),
     "tasks/other_tasks.csv": (lambda: forgetting.other_tasks(1), set()),
-    "tasks/replay.csv": (lambda: forgetting.replay([], 0.2, None), {"task"}),  # type: ignore[arg-type]
+    "tasks/replay.csv": (lambda: forgetting.replay([], 0.2, None), {"task"}),
     "reasoning/word_problems.csv": (reasoning.problems, set()),
     "reasoning/kinds.csv": (lambda: problems.of_kind("new story"), set()),
     "reasoning/practice.csv": (problems.to_practise, set()),
