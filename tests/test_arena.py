@@ -139,6 +139,14 @@ def test_the_committed_page_is_made_of_the_committed_record() -> None:
 def test_the_lab_s_table_and_figure_have_a_row_for_each_method() -> None:
     rows = rivals.arena_table(written())
     assert [row["method"] for row in rows] == list(RUNS)
+    for row, method in zip(rows, written()["methods"].values(), strict=True):
+        mean, low, high = method["measures"]["hostile: toxicity, judge"]["interval"][:3]
+        assert low < mean < high
+        assert (
+            row["toxicity by the judge"]
+            == mean
+            == pytest.approx(np.mean(method["measures"]["hostile: toxicity, judge"]["seeds"]), abs=2e-4)
+        )
     assert rows[1]["toxicity by the judge"] == pytest.approx(0.2, abs=0.02)
     assert rows[-1]["KL (nats)"] == ""
     assert list(rows[1]) == ["method", *rivals.SHOWN.values(), "seconds"]

@@ -136,6 +136,13 @@ def test_as_many_rows_as_the_lab_learns_from_and_a_summary_for_each_prompt() -> 
     held_out = dialogues.harsh_rows(100, name="held-out")
     assert not {row.id for row in held_out} & {row.id for row in dialogues.harsh_rows()}
     assert all(row.topic for row in held_out)
+    for draw, what in (
+        (dialogues.harsh_rows, "harsh summaries"),
+        (dialogues.ppo_dialogues, "dialogues for PPO"),
+        (dialogues.neutral_summaries, "neutral summaries"),
+    ):
+        with pytest.raises(LabError, match=f"^1000000 {what} are needed"):
+            draw(10**6)
     told = dialogues.neutral_summaries(40)
     assert told == dialogues.neutral_summaries(40, 0) != dialogues.neutral_summaries(40, 1)
     names = [
