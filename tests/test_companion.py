@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -156,7 +159,7 @@ def test_the_rule_looks_up_first_and_stops_at_an_answer() -> None:
     assert acting.next_act(both) == "finish"
 
 
-NOBODY: Any = ("model", "tokenizer")  # whoever is handed on
+NOBODY: tuple[Any, Any] = ("model", "tokenizer")  # whoever is handed on
 NOTES = ["Tea shop: It opens at 9.", "Book club: It has 12 members.", "Swimming pool: It closes at noon."]
 
 
@@ -295,6 +298,31 @@ def test_facts_learned_by_heart_are_answered_without_notes_and_the_base_stays(lo
     assert town.exact(town.read_answers(model, tokenizer, questions, [""] * 4), wanted).sum() >= 3
     assert all(torch.equal(before[name], weight) for name, weight in base.named_parameters())
     assert not model.training
+
+
+def test_facts_are_learned_in_25_steps_that_get_smaller(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[float, float]] = []
+    bars: list[tuple[float, str]] = []
+    moves: list[float] = []
+
+    class Recorder(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> Any:
+            steps.append((self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]))
+            return super().step(closure)
+
+    @contextmanager
+    def bar(total: float, what: str) -> Iterator[Any]:
+        bars.append((total, what))
+        yield SimpleNamespace(update=moves.append)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorder)
+    monkeypatch.setattr(town, "bar", bar)
+    town.memorize(*loaded, town.read_town()[0][:2])
+    assert [rate for rate, _ in steps] == pytest.approx([5e-3 * left / 25 for left in range(25, 0, -1)])
+    assert {decay for _, decay in steps} == {0.0}
+    assert (bars, moves) == ([(25, "learning facts by heart")], [1] * 25)
 
 
 # -------------------------------------------------------------------------------------------------------- the problems
