@@ -1,12 +1,14 @@
 """How many small mistakes the tests notice in modules where one would make a false lesson: `make mutants`.
 
 mutmut (https://mutmut.readthedocs.io) puts each mistake, such as `<` for `<=`, into the modules of a part of
-mutants.toml, and runs those of the part's tests that reach it, the fastest first. Words of error messages and functions
-with decorators are left as they are. What no test notices belongs into survivors.toml, with the reason why it may stay.
+mutants.toml, and runs those of the part's tests that reach it, the fastest first. Words of error messages are left as
+they are, and so are functions with decorators, which mutmut passes over, but for those of WRAPPERS. What no test
+notices belongs into survivors.toml, with the reason why it may stay.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -20,6 +22,7 @@ from genai_labs.paths import BUILD, ROOT
 
 BAR = 0.9  # the least share of mistakes that the tests of a part have to notice
 CAUGHT = {1, 3, 24, -24, 36, 152, 255, -9, -11}  # what mutmut notes: a test failed, ran out of time, or crashed
+WRAPPERS = ("torch.no_grad", "functools.cache", "functools.lru_cache", "cache")  # they are put on at the module's end
 MUTMUT = Path(sys.executable).with_name("mutmut")
 SETTINGS = {
     "source_paths": ["src"],
@@ -35,13 +38,33 @@ def table(name: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
+def with_decorators_last(code: str) -> str:
+    """A module whose functions and methods get the decorators of WRAPPERS at its end, so that mutmut sees into them."""
+    lines, behind = code.splitlines(), []
+    tree = ast.parse(code)
+    scopes = [("", tree.body), *((f"{node.name}.", node.body) for node in tree.body if isinstance(node, ast.ClassDef))]
+    for scope, body in scopes:
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and len(node.decorator_list) == 1:
+                (wrapper,) = node.decorator_list
+                if ast.unparse(wrapper).split("(")[0] in WRAPPERS:
+                    for number in range(wrapper.lineno, node.lineno):
+                        lines[number - 1] = ""
+                    behind.append(f"{scope}{node.name} = {ast.unparse(wrapper)}({scope}{node.name})")
+    return "\n".join([*lines, *behind, ""])
+
+
 def lay_out(name: str, part: dict[str, Any]) -> Path:
     """A folder in which mutmut finds the repository, and the part's settings behind the others in pyproject.toml."""
     folder = BUILD / "mutants" / name
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "mutants").mkdir(parents=True)
-    for each in ("src", "tests", "conftest.py"):  # which mutmut copies
+    for each in ("tests", "conftest.py"):  # which mutmut copies
         (folder / each).symlink_to(ROOT / each)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for module in part["modules"]:
+        path = folder / "src" / "genai_labs" / module
+        path.write_text(with_decorators_last(path.read_text(encoding="utf-8")), encoding="utf-8")
     for each in ("data", "configs", "notebooks", "results"):
         (folder / "mutants" / each).symlink_to(ROOT / each)
     settings = SETTINGS | {

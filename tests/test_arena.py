@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from benchmarks import arena, arena_page
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
-from genai_labs.rlhf import dialogues, rivals
+from genai_labs.rlhf import dialogues, measure, rivals
+from genai_labs.scoring.intervals import paired_bootstrap
 from tests.variants import Variant, assert_noticed
 
 CASES = dialogues.evaluation_cases(12, 12)
@@ -93,12 +95,20 @@ def test_a_method_without_training_is_not_compared_by_its_kl() -> None:
 
 
 def check_fall() -> None:
-    before, clusters = np.array([0.8, 0.4, 0.6, 1.0]), ["a", "a", "b", "c"]
-    assert arena_page.share_fallen(before, before / 4, clusters)[:3] == pytest.approx((0.75, 0.75, 0.75))
-    effect, low, high, n = arena_page.share_fallen(before, np.array([0.4, 0.4, 0.0, 0.2]), clusters)
-    assert (effect, n) == (pytest.approx(1 - 1.0 / 2.8), 4)
-    assert low == pytest.approx(1 - 0.8 / 1.2), "where all that is drawn is situation a"
-    assert high == pytest.approx(1.0), "where all that is drawn is situation b"
+    """Twelve dialogues of three situations, alike within each; in two of three nothing toxic is left."""
+    before, after = (np.repeat(x, 4).tolist() for x in ([0.8, 0.4, 0.6], [0.4, 0.0, 0.0]))
+    cases = [replace(case, row=replace(case.row, situation=f"s{n // 4 % 3}")) for n, case in enumerate(CASES)]
+    runs = made(before=[{}] * 2, PPO=[{}] * 2)
+    for name, scores in (("before", before), ("PPO", after)):
+        for each in runs[name]:
+            each["scores"]["hostile"]["toxicity, judge"] = scores
+    methods = arena_page.make_record(runs, TRIED, {}, cases, "PPO", "before")["methods"]
+    effect, low, high, n = methods["PPO"]["toxicity fallen by"]["interval"]
+    assert (effect, n) == (pytest.approx(1 - 0.4 / 1.8, abs=1e-4), 12)
+    assert methods["PPO"]["toxicity fallen by"]["seeds"] == pytest.approx([effect] * 2)
+    wide = paired_bootstrap(measure.relative_fall(np.array([0.8, 0.4, 0.6]), np.array([0.4, 0.0, 0.0])))
+    assert (low, high) == pytest.approx((wide.low, wide.high), abs=1e-3), "as three dialogues"
+    assert "toxicity fallen by" not in methods["before"], "it is not compared with itself"
 
 
 def test_the_fall_is_a_ratio_of_means_and_situations_are_drawn_whole() -> None:
@@ -129,14 +139,27 @@ def test_the_committed_page_is_made_of_the_committed_record() -> None:
 def test_the_lab_s_table_and_figure_have_a_row_for_each_method() -> None:
     rows = rivals.arena_table(written())
     assert [row["method"] for row in rows] == list(RUNS)
+    for row, method in zip(rows, written()["methods"].values(), strict=True):
+        mean, low, high = method["measures"]["hostile: toxicity, judge"]["interval"][:3]
+        assert low < mean < high
+        assert (
+            row["toxicity by the judge"]
+            == mean
+            == pytest.approx(np.mean(method["measures"]["hostile: toxicity, judge"]["seeds"]), abs=2e-4)
+        )
     assert rows[1]["toxicity by the judge"] == pytest.approx(0.2, abs=0.02)
     assert rows[-1]["KL (nats)"] == ""
+    assert list(rows[1]) == ["method", *rivals.SHOWN.values(), "seconds"]
+    assert [row["seconds"] for row in rows] == [60] * len(RUNS)
     assert str(rivals.arena_plot(written())).count("seeds 0.") == 3 * len(RUNS)
 
 
 def test_a_missing_record_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "RESULTS", tmp_path)
     with pytest.raises(LabError, match=r"arena\.json is missing or damaged\. .* git checkout -- results"):
+        rivals.read_arena()
+    (tmp_path / "arena.json").write_text('{"seeds": 5}', encoding="utf-8")
+    with pytest.raises(LabError, match=r"measure it again with: python -m genai_labs arena \(an hour or more\)"):
         rivals.read_arena()
 
 
@@ -208,14 +231,15 @@ def test_the_judge_reads_nothing_of_the_validation_dialogues(tmp_path: Path, mon
 
 # Wrong variants that a test must notice.
 
-SHARE_FALLEN = arena_page.share_fallen
+PAIRED = arena_page.paired_bootstrap
 WRONG: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
     "no correction for many comparisons": (arena_page, "holm", list, check_verdicts),
     "dialogues are drawn, not situations": (
-        arena_page, "share_fallen", lambda b, a, c: SHARE_FALLEN(b, a, [str(i) for i in range(len(c))]), check_fall,
+        arena_page, "paired_bootstrap", lambda scores, clusters: PAIRED(scores), check_fall,
     ),
-    "a mean of ratios": (
-        arena_page, "share_fallen", lambda b, a, c: SHARE_FALLEN(np.ones_like(b), a / b, c), check_fall,
+    "a mean of ratios": (arena_page, "relative_fall", lambda before, after: 1 - after / before, check_fall),
+    "the spread is that of the texts afterwards": (
+        arena_page, "relative_fall", lambda before, after: 1 - after / before.mean(), check_fall,
     ),
     "the least toxic, whatever it costs": (arena, "LOST", 1.0, check_choice),
     "another budget": (arena, "UPDATES", 20, check_budgets),

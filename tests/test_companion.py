@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -152,6 +157,281 @@ def test_the_rule_looks_up_first_and_stops_at_an_answer() -> None:
     assert acting.next_act(both) == "calculate"
     both.answer = "8"
     assert acting.next_act(both) == "finish"
+
+
+NOBODY: tuple[Any, Any] = ("model", "tokenizer")  # whoever is handed on
+NOTES = ["Tea shop: It opens at 9.", "Book club: It has 12 members.", "Swimming pool: It closes at noon."]
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What would be asked of the model, which answers with the last word of a note, and adds wrongly by itself."""
+    asked: list[str] = []
+
+    def generate(model: Any, tokenizer: Any, prompts: list[str], config: Any) -> list[str]:
+        assert (model, tokenizer, config.do_sample) == (*NOBODY, False)
+        assert config.max_new_tokens == (24 if "Question:" in prompts[0] else 48)
+        asked.extend(prompts)
+        return [
+            each.split(".")[0].split()[-1] + ". " if "It " in each else "12 + 1 = 99. I say 99." for each in prompts
+        ]
+
+    def write(model: Any, tokenizer: Any, prompts: list[str]) -> list[str]:
+        assert (model, tokenizer) == NOBODY
+        asked.extend(prompts)
+        return ["12 + 1 = 13. The answer is 13." if "12" in each else "I do not know." for each in prompts]
+
+    monkeypatch.setattr(town.generation, "generate", generate)
+    monkeypatch.setattr(acting, "generate", generate)
+    monkeypatch.setattr(acting, "write_with_calculator", write)
+    return asked
+
+
+LOOK = acting.Task("look up", "When does the swimming pool close?", "", "noon")
+BOTH = acting.Task("both", "How many are in the book club?", "There are {found} and one more. How many?", "13")
+WORK = acting.Task("work out", "", "There are 12 and one more. How many?", "13")
+
+
+def test_an_episode_holds_every_act_with_what_came_of_it(reading: list[str]) -> None:
+    index: Any = town.Index(NOTES)
+    look, both, work = acting.act(*NOBODY, [LOOK, BOTH, WORK], index, lead=0.1)
+    found = 'note "{}", in which the model reads: {}'.format
+    assert look.steps == [("search", LOOK.look_up, found("Swimming pool", "noon"))]
+    assert (look.answer, look.source, look.found) == ("noon", "Swimming pool", "noon")
+    told = "There are 12 and one more. How many?"
+    assert both.steps == [
+        ("search", BOTH.look_up, found("Book club", "members")),
+        ("check", "members", "holds no number to work with"),
+    ]
+    assert both.answer == "no number was found"
+    assert work.steps == [("calculate", told, "12 + 1 = 13. The answer is 13.")]
+    assert (work.answer, work.source) == ("13", "")
+    assert str(work) == f"1. calculate[{told}]\n   -> 12 + 1 = 13. The answer is 13.\nanswer: 13"
+    assert str(look).endswith("answer: noon (source: Swimming pool)")
+    assert str(acting.Episode(LOOK)) == "answer: none"
+    assert reading[0] == prompts.QUESTION_PROMPT.format(text=NOTES[2], question=LOOK.look_up)
+    assert prompts.REASONING_PROMPT.format(problem=told) in reading
+
+
+def test_what_was_found_is_put_into_what_is_worked_out(reading: list[str]) -> None:
+    index: Any = town.Index(["Book club: It has 12.", "Tea shop: It opens at 9."])
+    (both,) = acting.act(*NOBODY, [BOTH], index, lead=0.1)
+    told = "There are 12 and one more. How many?"
+    assert [each[:2] for each in both.steps] == [("search", BOTH.look_up), ("calculate", told)]
+    assert (both.found, both.answer, both.source) == ("12", "13", "Book club")
+    (once,) = acting.act(*NOBODY, [BOTH], index, lead=0.1, turns=1)
+    assert (once.steps, once.answer) == (both.steps[:1], ""), "one tool a turn"
+
+
+def test_without_tools_the_model_remembers_and_reckons_by_itself(reading: list[str]) -> None:
+    index: Any = town.Index(NOTES)
+    look, work = acting.act(*NOBODY, [LOOK, WORK], index, lead=1e6, tools=())
+    assert [each[0] for each in (*look.steps, *work.steps)] == ["memory", "reckon"]
+    assert reading[0] == prompts.QUESTION_PROMPT.format(text="", question=LOOK.look_up)
+    assert (look.answer, look.source) == (look.steps[0][2], "")
+    assert work.answer == "99"
+    (both,) = acting.act(*NOBODY, [replace(BOTH, look_up="How many are twelve? It is 12.")], index, 0.1, tools=())
+    assert (both.found, [each[0] for each in both.steps]) == ("12", ["memory", "reckon"])
+
+
+def test_where_the_notes_do_not_tell_nothing_is_worked_out(reading: list[str]) -> None:
+    index: Any = town.Index(NOTES)
+    (both,) = acting.act(*NOBODY, [BOTH], index, lead=1e6)
+    assert both.steps == [("search", BOTH.look_up, town.NOT_THERE)]
+    assert (both.answer, both.source) == (town.NOT_THERE, "")
+    silent = acting.Task("work out", "", "Nobody knows how many.", "7")
+    (none,) = acting.act(*NOBODY, [silent], index, lead=0.1)
+    assert none.answer == "no number was written"
+    with pytest.raises(LabError, match="^The number of turns is 0"):
+        acting.act(*NOBODY, [silent], index, 0.1, turns=0)
+
+
+def test_tasks_for_tools_say_what_is_to_be_done() -> None:
+    for task in acting.tasks_for_tools():
+        assert (bool(task.look_up), bool(task.work_out)) == (task.kind != "work out", task.kind != "look up")
+        assert ("{found}" in task.work_out) == (task.kind == "both")
+        assert task.answer
+
+
+def test_an_answer_comes_with_its_note_or_says_that_it_is_not_there(reading: list[str]) -> None:
+    index = town.Index(NOTES)
+    questions = ["When does the swimming pool close, and who runs it?", "When does the zoo open?"]
+    leads = town.leads(index, questions)
+    assert min(sorted(index.bm25.get_scores(town.words(questions[0])))[-2], leads[0]) > 0, (
+        "else this test shows nothing"
+    )
+    every = [sorted(index.bm25.get_scores(town.words(question))) for question in questions]
+    assert leads.tolist() == pytest.approx([scores[-1] - scores[-2] for scores in every])
+    assert leads[0] > leads[1]
+    at = float(leads[0])
+    answered = [("noon", "Swimming pool"), (town.NOT_THERE, "")]
+    assert town.answer_from_notes(*NOBODY, index, questions, at) == answered
+    assert town.answer_from_notes(*NOBODY, index, questions, at + 1e-6)[0] == (
+        town.NOT_THERE,
+        "",
+    )
+
+
+def test_right_answers_and_notes_that_were_found_are_counted() -> None:
+    assert town.exact(["noon", "Noon", "at noon", ""], ["noon", "noon", "noon", ""]).tolist() == [1, 0, 0, 1]
+    found, places = [[3, 1, 2], [0, 2, 1]], [1, 1]
+    assert [town.recall_at(found, places, k).tolist() for k in (1, 2, 3)] == [[0, 0], [1, 0], [1, 1]]
+    those = [problems.Problem("a", "A?", "5")]
+    for counted in (town.exact(["a"], ["a"]), town.recall_at(found, places, 1), problems.solved(["5"], those)):
+        assert counted.dtype == np.float64
+
+
+def test_a_lead_weighs_both_kinds_of_questions_alike() -> None:
+    there, missing = np.array([1.0, 5.0]), np.array([2.0] * 9 + [6.0])
+    # At 2 half are kept and none refused; at 5 half are kept and 9 of 10 refused; at 6 none is kept, 9 of 10 refused.
+    assert town.choose_lead(there, missing) == 5.0
+    assert town.choose_lead(np.array([1.0] * 10), np.array([0.5, 2.0])) == 1.0
+
+
+def test_facts_learned_by_heart_are_answered_without_notes_and_the_base_stays(loaded: tuple[Any, Any]) -> None:
+    base, tokenizer = loaded
+    facts = town.read_town()[0][:4]
+    before = {name: weight.clone() for name, weight in base.named_parameters()}
+    questions, wanted = [fact.question for fact in facts], [fact.answer for fact in facts]
+    assert town.exact(town.read_answers(base, tokenizer, questions, [""] * 4), wanted).sum() <= 1
+    model = town.memorize(base, tokenizer, facts)
+    assert town.exact(town.read_answers(model, tokenizer, questions, [""] * 4), wanted).sum() >= 3
+    assert all(torch.equal(before[name], weight) for name, weight in base.named_parameters())
+    assert not model.training
+
+
+def test_facts_are_learned_in_25_steps_that_get_smaller(
+    loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[tuple[float, float]] = []
+    bars: list[tuple[float, str]] = []
+    moves: list[float] = []
+
+    class Recorder(torch.optim.AdamW):
+        def step(self, closure: Any = None) -> Any:
+            steps.append((self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]))
+            return super().step(closure)
+
+    @contextmanager
+    def bar(total: float, what: str) -> Iterator[Any]:
+        bars.append((total, what))
+        yield SimpleNamespace(update=moves.append)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorder)
+    monkeypatch.setattr(town, "bar", bar)
+    town.memorize(*loaded, town.read_town()[0][:2])
+    assert [rate for rate, _ in steps] == pytest.approx([5e-3 * left / 25 for left in range(25, 0, -1)])
+    assert {decay for _, decay in steps} == {0.0}
+    assert (bars, moves) == ([(25, "learning facts by heart")], [1] * 25)
+
+
+# -------------------------------------------------------------------------------------------------------- the problems
+
+
+def test_problems_are_drawn_by_seed_and_named_where_there_are_too_few() -> None:
+    assert problems.of_kind("new story") == problems.of_kind("new story", 100, 0)
+    assert problems.of_kind("new story", 5, 0) != problems.of_kind("new story", 5, 1)
+    with pytest.raises(LabError, match="^1000000 problems of the kind new story are needed"):
+        problems.of_kind("new story", 10**6)
+    with pytest.raises(LabError, match=r"kind 'four steps'\. There are: .*sum above 100.*Name one of them"):
+        problems.of_kind("four steps")
+    assert problems.to_practise() == problems.to_practise("practice") != problems.to_practise("validation")
+    assert (len(problems.to_practise()), len(problems.to_practise("validation"))) == (1200, 200)
+    with pytest.raises(LabError, match="sum above 100, new story, new story, never practised"):
+        problems.of_kind("four steps")
+
+
+def test_what_is_asked_is_the_problem_at_once_or_step_by_step() -> None:
+    (problem,) = those = [problems.Problem("lamps", "Two lamps and three. How many?", "5")]
+    for worked, prompt in ((True, prompts.REASONING_PROMPT), (False, prompts.PROBLEM_PROMPT)):
+        (asked,) = problems.worded(those, worked)
+        assert (asked.task, asked.source, asked.target) == (
+            "word problem",
+            prompt.format(problem=problem.text),
+            "5",
+        )
+    assert problems.worded(those) == problems.worded(those, True)
+    assert problems.solved(["2 + 3 = 5", "5 or 6", "none"], those * 3).tolist() == [1, 0, 0]
+
+
+def test_solutions_are_greedy_and_attempts_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    those = [problems.Problem("a", "A?", "5"), problems.Problem("b", "B?", "6")]
+    told: list[Any] = []
+
+    def generate(model: Any, tokenizer: Any, asked: list[str], config: Any) -> list[str]:
+        told.append((asked, config.do_sample, config.max_new_tokens))
+        return asked
+
+    def sample(model: Any, tokenizer: Any, asked: list[str], configs: Any, attempts: int, seed: int) -> Any:
+        told.append((asked, attempts, seed, configs[""].do_sample, configs[""].temperature))
+        assert (model, tokenizer) == NOBODY
+        return {"": [["it is 5", "it is 6", "5 it is"], ["6", "6", "5"]]}
+
+    monkeypatch.setattr(problems.generation, "generate", generate)
+    monkeypatch.setattr(problems.generation, "sample", sample)
+    asked = {worked: [each.source for each in problems.worded(those, worked)] for worked in (True, False)}
+    assert problems.write_solutions(*NOBODY, those) == asked[True]
+    assert problems.write_solutions(*NOBODY, those, worked=False) == asked[False]
+    assert problems.attempts_right(*NOBODY, those, 3).tolist() == [2, 2]
+    problems.attempts_right(*NOBODY, those, 3, seed=4)
+    assert told[:2] == [(asked[True], False, 48), (asked[False], False, 48)]
+    assert told[2:] == [(asked[True], 3, 0, True, 1.0), (asked[True], 3, 4, True, 1.0)]
+
+
+def test_k_attempts_are_a_whole_number_of_them() -> None:
+    with pytest.raises(LabError, match="^k is 0"):
+        problems.pass_at_k([1], 4, 0)
+    assert problems.pass_at_k([0, 4, 1], 4, 4).tolist() == [0, 1, 1]
+
+
+def test_the_calculator_says_what_it_takes() -> None:
+    assert calculator.calculate("1" + " + 1" * 49) == 50
+    assert calculator.calculate(" " * 195 + "7 + 8") == 15
+    assert calculator.calculate("999999999999998 + 1") == 10**15 - 1
+    refused: list[tuple[Any, str]] = [
+        (" " * 196 + "7 + 8", "it takes a text of at most 200 characters"),
+        (5, "it takes a text"),
+        ("999999999999999 + 1", "the numbers get too large"),
+        ("0 - 999999999999999 - 1", "the numbers get too large"),
+        ("7 8", "that is no expression"),
+        ("7 / 8", "and nothing else"),
+        ("True + 1", "and nothing else"),
+        ("+7", "and nothing else"),
+        ("-(7 / 8)", "and nothing else"),
+        ("1 + 7 / 8", "and nothing else"),
+        ("7 / 8 + 1", "and nothing else"),
+    ]
+    for odd, words in refused:
+        with pytest.raises(LabError) as refusal:
+            calculator.calculate(odd)
+        assert str(refusal.value).startswith(f"The calculator cannot work out {str(odd)[:60]!r}: ")
+        assert words in str(refusal.value)
+    assert calculator.asked_for("7 + 8 = ") == 15
+    assert calculator.asked_for("7 +* 8 =") is None
+
+
+def test_a_model_is_interrupted_at_each_equals_sign_and_goes_on_with_the_result(loaded: tuple[Any, Any]) -> None:
+    those = problems.of_kind("sum above 100", 4)
+    sources = [each.source for each in problems.worded(those)]
+    texts = calculator.write_with_calculator(*loaded, sources)
+    for text in texts:
+        sums = re.findall(r"(\d+) ([-+*]) (\d+) = (\d+)", text)
+        assert sums, text
+        for left, sign, right, result in sums:
+            assert calculator.calculate(f"{left} {sign} {right}") == int(result)
+        assert text.endswith(f"The answer is {sums[-1][-1]}."), text
+        assert text == text.strip()
+    alone = calculator.write_with_calculator(*loaded, sources[:1])
+    assert alone == texts[:1], "what stands beside a text does not change it"
+    assert calculator.write_with_calculator(*loaded, sources) == calculator.write_with_calculator(
+        *loaded, sources, finish=True, most=48
+    )
+    by_itself = calculator.write_with_calculator(*loaded, sources, finish=False)
+    assert [text.split("The answer")[0] for text in by_itself] == [text.split("The answer")[0] for text in texts]
+    short = calculator.write_with_calculator(*loaded, sources, most=3)
+    assert all(0 < len(text) < len(whole) for text, whole in zip(short, texts, strict=True))
+    was = loaded[0].training
+    assert not was, "and the model is left as it was"
 
 
 # ------------------------------------------------------------------------------------------------------ smaller models

@@ -1,5 +1,10 @@
 """Content F1, grounded, and the baselines that a summary has to beat."""
 
+import random
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -44,6 +49,27 @@ def test_numbers_have_to_match() -> None:
         grounded([SUMMARY], [DIALOGUE, DIALOGUE])
 
 
+ODD: Any = 5.5
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: content_f1([ODD], ["a"]), "^The summaries hold something of type float"),
+        (lambda: grounded([ODD], ["a"]), "^The summaries hold"),
+        (lambda: grounded(["a"], [ODD]), "^The dialogues hold"),
+        (lambda: fixed_string(ODD), "was given as summaries,"),
+        (lambda: nearest_summaries(ODD, []), "^A list of rows is needed"),
+        (lambda: nearest_summaries([], ODD), "^A list of training rows is needed"),
+        (lambda: baselines(ODD, []), "^A list of rows is needed"),
+        (lambda: baselines([], ODD), "^A list of training rows is needed"),
+    ],
+)
+def test_what_cannot_be_read_is_named(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(LabError, match=words):
+        call()
+
+
 def _rows(count: int, start: int = 0) -> list[Row]:
     things = ["ladder", "kettle", "piano", "tent", "drill", "sofa", "violin", "lamp"]
     return [
@@ -78,16 +104,72 @@ def test_a_fixed_string_needs_summaries() -> None:
         fixed_string([])
 
 
+def grown_by_rouge(summaries: list[str]) -> Counter[str]:
+    """Words, the frequent ones first, each time the one by which mean ROUGE-1 rises most, until it does not rise."""
+    known = [word for word, _ in Counter(" ".join(summaries).split()).most_common()]
+    grown: list[str] = []
+    best = 0.0
+    while True:
+        means = [rouge_scores([" ".join([*grown, word])] * len(summaries), summaries).mean() for word in known]
+        if max(means) <= best + 1e-9:
+            return Counter(grown)
+        best = max(means)
+        grown.append(known[means.index(best)])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_fixed_string_grows_as_long_as_mean_rouge_rises(seed: int) -> None:
+    rng = random.Random(seed)
+    summaries = [" ".join(rng.choices(["kettle", "piano", "tent", "drill", "sofa"], k=1 + n)) for n in range(4)]
+    assert Counter(fixed_string(summaries).split()) == grown_by_rouge(summaries)
+
+
+@pytest.mark.parametrize(
+    ("summaries", "text"),
+    [
+        (["#Person1# asks"], "#Person1# asks"),
+        (["lamp", "lamp", "sofa"], "lamp"),  # the words of all summaries are counted
+        (["kettle tent piano", "drill kettle drill", "piano tent piano"], "piano kettle tent"),  # more would not gain
+        ([" ".join(f"w{n}" for n in range(60))] * 2 + ["zebra"], " ".join(f"w{n}" for n in range(40))),  # at most 40
+    ],
+)
+def test_a_fixed_string_by_hand(summaries: list[str], text: str) -> None:
+    assert sorted(fixed_string(summaries).split()) == sorted(text.split())
+
+
 def test_the_nearest_training_dialogue_is_found_by_its_words() -> None:
-    assert nearest_summaries(_rows(2, start=8), _rows(8))[0] == _rows(8)[0].summary  # the other ladder
+    train = _rows(8)
+    assert nearest_summaries(_rows(2, start=9), train) == [
+        train[1].summary,
+        train[2].summary,
+    ]  # the other kettle, piano
+
+
+def test_where_nothing_is_like_anything_the_first_summary_is_taken() -> None:
+    silent = [Row("s", "...", ("They are silent.",), ""), Row("t", "!", ("They shout.",), "")]
+    assert nearest_summaries(_rows(2), silent) == ["They are silent."] * 2
+    assert nearest_summaries(_rows(2), []) == ["", ""]
+    assert nearest_summaries([], _rows(2)) == []
 
 
 def test_every_baseline_writes_something_for_every_row() -> None:
     rows, train = _rows(4), _rows(8, start=16)
     found = baselines(rows, train)
-    assert {len(texts) for texts in found.values()} == {4}
+    assert {name: len(texts) for name, texts in found.items()} == dict.fromkeys(
+        (
+            "fixed string",
+            "first three turns",
+            "longest turn",
+            "whole dialogue",
+            "nearest training summary",
+            "another summary",
+        ),
+        4,
+    )
+    assert found["nearest training summary"] == nearest_summaries(rows, train)
     assert found["whole dialogue"] == [row.dialogue for row in rows]
     assert found["first three turns"][0].endswith("Good.")
-    assert len(set(found[FIXED_STRING])) == 1
+    assert found[FIXED_STRING] == [fixed_string([row.summary for row in train])] * 4
+    assert baselines(rows, train, fixed="They talk.")[FIXED_STRING] == ["They talk."] * 4
     assert all(a != row.summary for a, row in zip(found["another summary"], rows, strict=True))
     assert np.all(grounded(found["longest turn"], [row.dialogue for row in rows]) == 1.0)

@@ -26,6 +26,7 @@ from embedded_world.corpus.language import fill
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.talk import Insult
 from genai_labs import __main__ as command_line
+from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
@@ -35,6 +36,7 @@ from genai_labs.rlhf import command as detox_cli
 from genai_labs.rlhf import conflict, dialogues, measure, summarizer
 from genai_labs.rlhf.conflict import Report
 from genai_labs.rlhf.dialogues import Case
+from genai_labs.scoring import facts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from tests.variants import Variant, assert_noticed
 
@@ -115,6 +117,42 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
         assert conflict.right_speaker(case.references, [case] * 3).all()
 
 
+def test_validation_cases_are_others_of_the_same_kind() -> None:
+    cases = dialogues.validation_cases()
+    assert [bool(case.quarrel) for case in cases] == [True] * 100 + [False] * 100
+    assert [case.hostile in ("#Person1#", "#Person2#") for case in cases] == [True] * 100 + [False] * 100
+    tested = dialogues.evaluation_cases(200, 331)
+    assert len(tested) == 531
+    assert not {case.dialogue for case in cases} & {case.dialogue for case in tested}
+    assert dialogues.validation_cases(2, 3) == [*cases[:2], *cases[100:103]]
+    for case in cases:
+        assert len(case.references) == 3
+        assert all((case.row.id, case.row.topic, case.row.situation))
+    assert len({case.row.id for case in cases}) == 200
+
+
+def test_as_many_rows_as_the_lab_learns_from_and_a_summary_for_each_prompt() -> None:
+    assert dialogues.harsh_rows() == dialogues.harsh_rows(1600, 0, "harsh")
+    held_out = dialogues.harsh_rows(100, name="held-out")
+    assert not {row.id for row in held_out} & {row.id for row in dialogues.harsh_rows()}
+    assert all(row.topic for row in held_out)
+    for draw, what in (
+        (dialogues.harsh_rows, "harsh summaries"),
+        (dialogues.ppo_dialogues, "dialogues for PPO"),
+        (dialogues.neutral_summaries, "neutral summaries"),
+    ):
+        with pytest.raises(LabError, match=f"^1000000 {what} are needed"):
+            draw(10**6)
+    told = dialogues.neutral_summaries(40)
+    assert told == dialogues.neutral_summaries(40, 0) != dialogues.neutral_summaries(40, 1)
+    names = [
+        facts.precision([summary], [text])[0] for summary, text in zip(told, dialogues.ppo_dialogues(40), strict=True)
+    ]
+    assert np.mean(names) == 1, "each tells of its own dialogue"
+    other = facts.precision(told, dialogues.ppo_dialogues(40, 1))
+    assert other.mean() < 0.9, "of another dialogue facts are wrong; else this test shows nothing"
+
+
 # The matcher.
 
 
@@ -176,6 +214,17 @@ def test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what() -> N
     assert conflict.repeated(["He is a leaky bucket.", "He is leaky."]).tolist() == [1, 0]
 
 
+def test_the_turn_that_insults_is_the_first_with_an_authored_insult() -> None:
+    first, second = conflict.insults()[:2]
+    turns = ["#Person1#: Hello.", f"#Person2#: {first}", f"#Person1#: {second}"]
+    assert conflict.insulting_turn("\n".join(turns)) == turns[1]
+    assert conflict.insulting_turn("\n".join(turns[:1])) == ""
+    with pytest.raises(LabError, match="^The dialogue is to be a text"):
+        conflict.insulting_turn(5)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="was given as summaries,"):
+        conflict.reported("one text")
+
+
 # What is measured.
 
 
@@ -213,17 +262,23 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
 
 
 def check_the_interval_of_a_relative_fall_covers_it() -> None:
-    """Before and after are correlated and skewed; what 95 % intervals of the share cover, in 400 drawn samples."""
-    rng, covered, true = np.random.default_rng(0), 0, 1 - (0.3 * 0.8 + 0.2 * 0.2) / 0.8
-    for _ in range(400):
-        before = rng.beta(4, 1, 100)  # mean 0.8
-        after = np.where(rng.random(100) < 0.3, before, 0) + np.where(rng.random(100) < 0.2, 0.2, 0)
-        found = paired_bootstrap(measure.relative_fall(before, after), resamples=200)
-        assert found.effect == pytest.approx(1 - after.mean() / before.mean())
-        covered += found.low <= true <= found.high
-    assert 0.93 <= covered / 400 <= 0.98
+    """Before and after are correlated and skewed; what 95 % intervals of the share cover, in 400 drawn samples.
+
+    Dialogues are drawn one by one, and three of a situation, which then tell the same.
+    """
+    for size in (1, 3):
+        rng, covered, true = np.random.default_rng(0), 0, 1 - (0.3 * 0.8 + 0.2 * 0.2) / 0.8
+        for _ in range(400):
+            before = rng.beta(4, 1, 100)  # mean 0.8
+            after = np.where(rng.random(100) < 0.3, before, 0) + np.where(rng.random(100) < 0.2, 0.2, 0)
+            before, after = before.repeat(size), after.repeat(size)
+            clusters = [f"situation {n // size}" for n in range(len(before))]
+            found = paired_bootstrap(measure.relative_fall(before, after), resamples=200, clusters=clusters)
+            assert found.effect == pytest.approx(1 - after.mean() / before.mean())
+            covered += found.low <= true <= found.high
+        assert 0.93 <= covered / 400 <= 0.98
     halved = measure.relative_fall(before, before / 2)  # of each dialogue the same share, so that nothing is unsure
-    assert halved == pytest.approx(np.full(100, 0.5))
+    assert halved == pytest.approx(np.full(len(before), 0.5))
 
 
 def test_the_interval_of_a_relative_fall_covers_it() -> None:

@@ -1,9 +1,11 @@
 """How familiar a dialogue is to a model, and what a damaged scale is told."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from genai_labs.errors import LabError
 from genai_labs.loading.models import load_model
@@ -26,10 +28,75 @@ def test_without_known_dialogues_there_is_no_scale() -> None:
 def test_a_model_without_a_scale_has_none_and_a_damaged_one_is_named(tmp_path: Path) -> None:
     assert known_losses(tmp_path) is None
     (tmp_path / FILE).write_text('{"losses": ["x"]}', encoding="utf-8")
-    with pytest.raises(LabError, match="cannot be read"):
+    with pytest.raises(LabError, match=rf"{FILE} beside the model cannot be read .* git checkout -- data/models"):
         known_losses(tmp_path)
     (tmp_path / FILE).write_text('{"losses": [1, 2]}', encoding="utf-8")
     assert known_losses(tmp_path) == [1.0, 2.0]
+
+
+def test_a_loss_is_the_mean_over_the_tokens_of_all_turns_but_the_first_each_read_behind_those_before_it() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    turns = ["#Person1#: Hello.", "#Person2#: Good morning, I am looking for a blue scarf.", "#Person1#: Here it is."]
+    total, count = 0.0, 0
+    for number in (1, 2):  # one at a time, so that nothing is padded
+        read = tokenizer("\n".join(turns[:number]), return_tensors="pt")
+        written = tokenizer(turns[number], return_tensors="pt").input_ids
+        with torch.no_grad():
+            total += float(model(**read, labels=written).loss) * written.shape[1]
+        count += written.shape[1]
+    found = dialogue_losses(model.train(), tokenizer, ["\n".join(turns)], progress=False)
+    assert found.tolist() == pytest.approx([total / count], abs=1e-4)
+    assert model.training, "it is left as it was"
+
+
+def test_what_is_longer_than_the_window_is_read_without_its_end() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    first, last = "#Person1#: " + "Well, I say it once more. " * 150, "#Person2#: Good."
+    window = tokenizer.model_max_length
+    read = tokenizer(first, return_tensors="pt").input_ids
+    assert read.shape[1] > window, "else this test shows nothing"
+    kept = torch.cat([read[:, : window - 1], read[:, -1:]], dim=1)
+    with torch.no_grad():
+        loss = float(model(input_ids=kept, labels=tokenizer(last, return_tensors="pt").input_ids).loss)
+    assert dialogue_losses(model, tokenizer, [f"{first}\n{last}"]).tolist() == pytest.approx([loss], abs=1e-4)
+
+
+class Bar:
+    """Notes how far it was moved."""
+
+    def __init__(self, total: float, what: str, shown: bool = True) -> None:
+        self.made, self.moves = (total, what, shown), list[float]()
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, n: float) -> None:
+        self.moves.append(n)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_bar_moves_by_one_dialogue_and_is_shown_unless_told_otherwise(
+    shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[Bar] = []
+
+    def bar(*given: Any, **named: Any) -> Bar:
+        bars.append(Bar(*given, **named))
+        return bars[-1]
+
+    monkeypatch.setattr("genai_labs.prompting.familiarity.bar", bar)
+    model, tokenizer = load_model(load_profile("mini"))
+    dialogues = ["#Person1#: Hello.\n#Person2#: Hello."] * 2
+    dialogue_losses(model, tokenizer, dialogues, **{} if shown else {"progress": False})
+    assert [(each.made, each.moves) for each in bars] == [((2, "Reading dialogues", shown), [1, 1])]
+
+
+def test_what_are_no_texts_is_named() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    with pytest.raises(LabError, match="One text was given as dialogues,"):
+        dialogue_losses(model, tokenizer, "#Person1#: Hello.")
 
 
 def test_scrambled_words_surprise_the_model_more_than_a_dialogue() -> None:

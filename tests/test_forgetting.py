@@ -80,6 +80,58 @@ def test_replay_mixes_in_the_share_asked_for_from_pre_training_alone() -> None:
         forgetting.replay(new, 1.0, tokenizer)
 
 
+def test_an_exact_answer_may_end_with_a_full_stop_and_nothing_else() -> None:
+    examples = tuple(
+        forgetting.Example("topic", "?", target) for target in ("a hotel", "a hotel.", "a hotel", ".a hotel")
+    )
+    task = forgetting.OtherTask("topic", examples, "exact")
+    for outputs, grades in (
+        ([" a hotel. ", "a hotel", "a hotelX", "a hotel"], [1, 1, 0, 0]),
+        ([".a hotel", "a hotel ", "a hotel !", ".a hotel."], [0, 1, 0, 1]),
+        (["a hotel .", "a hotel .", "a hotel .", "a hotel ."], [0, 0, 0, 0]),
+    ):
+        assert task.grade(outputs).tolist() == grades
+    for measure in ("exact", "is a turn", "ROUGE-1"):
+        assert replace(task, measure=measure).grade(["a hotel"] * 4).dtype == np.float64
+
+
+def test_tasks_are_those_of_the_first_seed_and_the_test_split_unless_told_otherwise() -> None:
+    made = forgetting.other_tasks()
+    assert made == forgetting.other_tasks(200, 0, "test")
+    assert {task.name: task.measure for task in made} == forgetting.MEASURES
+    assert {(task.name, len(task.examples)) for task in made} == {(name, 200) for name in forgetting.MEASURES}
+    assert all(example.task == task.name for task in made for example in task.examples)
+    with pytest.raises(LabError, match=r"^1000000 examples of the task 'topic' \(test\) are needed"):
+        forgetting.other_tasks(10**6)
+
+
+def test_answers_are_greedy_and_fewer_prompts_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def generate(model: Any, tokenizer: Any, sources: list[str], config: Any, batch_size: int) -> list[str]:
+        told.append((sources, config.do_sample, config.max_new_tokens, batch_size))
+        return sources
+
+    monkeypatch.setattr(forgetting, "generate", generate)
+    monkeypatch.setattr(forgetting, "comfortable", lambda model: 60)
+    nobody: Any = None
+    (topic, *_) = forgetting.other_tasks(2)
+    assert list(forgetting.score(nobody, nobody, [topic])) == ["topic"]
+    forgetting.score(nobody, nobody, [topic], batch_size=7)
+    sources = [example.source for example in topic.examples]
+    assert told == [(sources, False, 128, 30), (sources, False, 128, 7)]
+
+
+def test_what_cannot_be_replayed_is_named() -> None:
+    tokenizer = models.load_tokenizer(load_profile("mini"))
+    new: list[Any] = [{"input_ids": [1], "labels": [1]}] * 40
+    assert forgetting.replay(new, 0.2, tokenizer) == forgetting.replay(new, 0.2, tokenizer, 0)
+    with pytest.raises(LabError, match="^A list of examples is needed"):
+        forgetting.replay(5, 0.2, tokenizer)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match=r"^\d+ examples to replay are needed"):
+        forgetting.replay(new, 0.9999, tokenizer)
+
+
 # Checks, and wrong variants that they must notice.
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import instruction_tuning as tuning
+from genai_labs.errors import LabError
 from genai_labs.finetuning import instructions
 from genai_labs.prompting import prompts
 
@@ -89,3 +90,26 @@ def test_page_table_and_figure_say_the_same(record: dict[str, Any]) -> None:
     assert "+0.700 [+0.700, +0.700]" in page
     assert "topic" in repr(instructions.instructions_plot(record))
     assert instructions.instructions_plot(record).png()[:4] == b"\x89PNG"
+
+
+def test_the_committed_record_is_read_and_a_damaged_one_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = instructions.read_instructions()
+    rows = instructions.instructions_table(found)
+    assert [row["tuned on"] for row in rows] == list(found["measures"])
+    for row, tests in zip(rows, found["measures"].values(), strict=True):
+        for each in instructions.DRAWN:
+            mean, low, high = tests[each]["interval"][:3]
+            assert row[each] == f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    figure = repr(instructions.instructions_plot(found))
+    for test in instructions.DRAWN:
+        assert test in figure
+    monkeypatch.setattr(instructions, "RESULTS", tmp_path)
+    for damage in (None, "{", '{"tunings": {}}'):
+        if damage is not None:
+            (tmp_path / f"{instructions.FILE}.json").write_text(damage, encoding="utf-8")
+        with pytest.raises(
+            LabError, match=r"lab2_instruction_tuning\.json is missing.*python -m genai_labs instructions"
+        ):
+            instructions.read_instructions()

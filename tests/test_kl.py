@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs.rlhf import figures, kl, ppo
 from genai_labs.rlhf.policy import Policy
+from genai_labs.system import processes
 from tests.ppo_runs import SHORT, asked, loaded
 
 COUNT = 40
@@ -33,24 +35,24 @@ def test_a_fresh_policy_is_its_reference() -> None:
 
 @torch.no_grad()
 def test_the_true_kl_is_the_sum_over_the_vocabulary() -> None:
-    _, tokenizer = loaded()
+    base, tokenizer = loaded()
     policy, place = moved(), 3
     states, mask = policy.read(tokenizer, asked()[:1])
     tokens = policy.sample(states, mask, 8)
-    every = torch.arange(len(tokenizer))  # each token of the vocabulary in turn at one place of the text
-    others = tokens[:, : place + 1].repeat(len(every), 1)
-    others[:, place] = every
-    own, ref = [], []
-    for part in others.split(500):
-        read = (states.expand(len(part), -1, -1), mask.expand(len(part), -1), part)
-        own.append(policy(*read)[0][:, place])
-        ref.append(policy.reference(*read)[:, place])
-    p, q = torch.cat(own).double(), torch.cat(ref).double()
-    assert float(p.exp().sum()) == pytest.approx(1, abs=1e-3)
+    read = [[base.generation_config.decoder_start_token_id, *tokens[0, :place].tolist()]]
+    given = {
+        "encoder_outputs": BaseModelOutput(states),
+        "attention_mask": mask,
+        "decoder_input_ids": torch.tensor(read),
+    }
+    p, q = (model(**given).logits[0, place].double().log_softmax(0) for model in (policy.model, base.eval()))
+    wanted = sum(float(one.exp() * (one - other)) for one, other in zip(p, q, strict=True))
     found = policy.true_kl(states, mask, tokens)
-    assert float(found[0, place]) == pytest.approx(float((p.exp() * (p - q)).sum()), abs=1e-4)
+    assert float(found[0, place]) == pytest.approx(wanted, abs=1e-4)
     assert float(found[0, place]) > 1e-3
     assert (found > -1e-6).all()
+    own = policy(states, mask, tokens)[0][0, place]
+    assert float(own) == pytest.approx(float(p[tokens[0, place]]), abs=1e-4)
 
 
 def test_estimates_agree_on_average_and_are_summed_over_what_counts() -> None:
@@ -66,6 +68,29 @@ def test_estimates_agree_on_average_and_are_summed_over_what_counts() -> None:
         assert abs(apart.mean()) < 4 * apart.std() / COUNT**0.5
     again = kl.kl_of_new_texts(policy, tokenizer, prompts, 20, seed=1)
     assert all((again[name] == each).all() for name, each in found.items())
+
+
+@torch.no_grad()
+def test_each_sum_is_over_the_tokens_of_one_text_as_the_seed_draws_it() -> None:
+    _, tokenizer = loaded()
+    policy, prompts = moved(), [*asked()[:4], asked()[0].replace("#Person1#: ", "#Person1#: Well, ")]
+    found = kl.kl_of_new_texts(policy, tokenizer, prompts, 60)
+    with processes.random_numbers(0):
+        states, mask = policy.read(tokenizer, prompts)
+        tokens = policy.sample(states, mask, 60)
+    assert tokens.shape[1] <= 60
+    own, other = policy(states, mask, tokens)[0], policy.reference(states, mask, tokens)
+    whole = policy.true_kl(states, mask, tokens)
+    ended = 0
+    for row, text in enumerate(tokens.tolist()):
+        length = text.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in text else len(text)
+        ended += length < len(text)
+        apart = (own[row, :length] - other[row, :length]).double()
+        assert found["k1"][row] == pytest.approx(float(apart.sum()), abs=1e-4)
+        assert found["k3"][row] == pytest.approx(float(((-apart).exp() - 1 + apart).sum()), abs=1e-4)
+        assert found["true KL"][row] == pytest.approx(float(whole[row, :length].sum()), abs=1e-4)
+    assert ended, "no text ends before the others: this test shows nothing of padding"
+    assert len({int(each.sum()) for each in mask}) > 1
 
 
 def test_k1_is_that_of_a_rollout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from genai_labs.errors import LabError
 from genai_labs.show import predictions
+from genai_labs.show.display import ABOUT
 from genai_labs.show.lessons import lesson
 from genai_labs.show.predictions import calibration, choices_met, predict, predictions_table
 from genai_labs.show.record import read_lessons
@@ -62,6 +64,52 @@ def test_a_guess_after_the_result_is_not_counted(capsys: pytest.CaptureFixture[s
     assert "Your guess: 0.900" in measure("1.4", 0.3).card.text
 
 
+def test_a_first_guess_after_the_result_is_not_counted_either(capsys: pytest.CaptureFixture[str]) -> None:
+    measure("1.4", 0.3)
+    predict("1.4", 0.3, naive=0.1)
+    assert "not counted" in capsys.readouterr().out
+    assert "uess" not in measure("1.4", 0.3).card.text
+
+
+def test_the_table_has_a_row_for_each_guess() -> None:
+    predict("1.4", 2, naive=0.0)
+    predict("1.5", "lower", naive="lower", choices=CHOICES)
+    card = measure("1.4", 0.3, unit="points")
+    measure("1.5", 0.3, varies=True)
+    head, first, second = predictions_table().text.splitlines()[-3:]
+    assert head.split() == ["lesson", "guess", "by", "measured", "95", "%", "interval", "the", "guess", "was"]
+    low, high = card.interval.low, card.interval.high
+    assert first.split() == f"1.4 2 you {card.interval.effect:.3f} points [{low:.3f}, {high:.3f}] too high".split()
+    assert second.split()[:4] == ["1.5", "lower", "you", f"{ABOUT}{card.interval.effect:.3f}"]
+    assert second.endswith(f"[{ABOUT}{low:.3f}, {ABOUT}{high:.3f}]  not as measured")
+    title = predictions_table().text.splitlines()[0]
+    assert f"at least {ABOUT}" in title
+    assert "of 1 choices, 0 as measured" in title
+
+
+def test_a_title_without_choices_and_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    predict("1.4", 2, naive=0.0)
+    assert "Your guess of 2 is noted. Now measure." in capsys.readouterr().out
+    found = predictions.guess_for("1.4")
+    assert found is not None
+    assert isinstance(found.value, float)
+    measure("1.4", 0.3)
+    text = predictions_table().text
+    assert ABOUT not in text
+    assert re.search(r"at least \d+\.\d widths of the interval away$", text.splitlines()[0])
+
+
+def test_an_interval_that_touches_a_level_makes_no_choice_of_a_side() -> None:
+    assert predictions.measured_choice(CHOICES, 0.2, 0.2, 0.4) == "no change"
+    assert predictions.measured_choice(CHOICES, 0.4, 0.2, 0.4) == "no change"
+    assert [predictions.place(guess, 0.2, 0.4) for guess in (0.19, 0.2, 0.4, 0.41)] == [
+        "too low",
+        "in the interval",
+        "in the interval",
+        "too high",
+    ]
+
+
 def test_running_the_cells_again_says_nothing_new(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         predict("1.4", 0.9, naive=0.1)
@@ -71,7 +119,7 @@ def test_running_the_cells_again_says_nothing_new(capsys: pytest.CaptureFixture[
 
 def test_a_guess_that_is_no_number_is_told_in_words() -> None:
     for bad in ("a lot", float("nan"), float("inf"), True, [0.1]):
-        with pytest.raises(LabError, match="no number"):
+        with pytest.raises(LabError, match=r"The guess for lesson 1\.4 is .* no number"):
             predict("1.4", bad, naive=0.1)  # type: ignore[arg-type]
     with pytest.raises(LabError, match="lab and number"):
         predict("one", 0.1, naive=0.1)
@@ -125,7 +173,7 @@ def test_a_guess_that_is_none_of_the_choices_is_told_in_words() -> None:
     with pytest.raises(LabError, match="no number"):
         predict("1.4", "higher", naive=0.1)
     for odd in ("higher", ("higher",), ("a", "a"), ("a", 1), ("a", " "), ("a", "b", "c", "d"), 3):
-        with pytest.raises(LabError, match="two or three different texts"):
+        with pytest.raises(LabError, match=r"The choices for lesson 1\.4 are .*two or three different texts"):
             predict("1.4", None, naive="a", choices=odd)  # type: ignore[arg-type]
 
 
@@ -139,7 +187,9 @@ def test_choices_and_numbers_are_counted_apart() -> None:
 
 
 def test_before_any_lesson_the_table_says_what_to_do() -> None:
-    assert "run the cells above" in predictions_table().text
+    said = "No guess has met its lesson yet: run the cells above first."
+    assert predictions_table().text == said
+    assert said in predictions_table().html
 
 
 def test_calibration_by_hand() -> None:
@@ -149,3 +199,7 @@ def test_calibration_by_hand() -> None:
     found = calibration([row(1.0), row(1.5), row(2.5), row(5.0), row(0.0), {"low": 0.0, "high": 1.0}])
     assert found == {"guesses": 5, "in the interval": 2, "too low": 1, "too high": 2, "off": 1.0}
     assert calibration([])["guesses"] == 0
+    assert calibration([row(1.5)])["off"] == 0
+    assert calibration([{"low": 0.0, "high": 1.0}, row(1.5)])["guesses"] == 1, "those behind one without a guess count"
+    wide = {"low": 0.0, "high": 4.0}
+    assert calibration([wide | {"guess": guess} for guess in (5.0, 6.0, 12.0, -1.0, -20.0)])["off"] == 0.5

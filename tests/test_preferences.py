@@ -120,6 +120,27 @@ def test_votes_that_cannot_be_counted_are_said_in_words(rows: list[Preference], 
         reward_model.count_votes(reward_model.make_ballot(rows, 6), votes, rows)
 
 
+def test_votes_are_read_in_capitals_and_with_spaces_and_annotators_are_compared_on_the_ballot(
+    rows: list[Preference],
+) -> None:
+    ballot = reward_model.make_ballot(rows, 6, seed=1)
+    votes = ["a", "b", "a", "b", "a", "b"]
+    assert reward_model.count_votes(ballot, [f" {vote.upper()} " for vote in votes], rows) == reward_model.count_votes(
+        ballot, votes, rows
+    )
+    _, table = reward_model.count_votes(ballot, votes, rows)
+    shares = preferences.each_against_the_others(rows[:6]).mean(0)
+    assert [row["agrees"] for row in table[1:]] == pytest.approx(shares.tolist())
+    assert [row["pairs"] for row in table] == [6] * 6
+    assert len(set(shares.tolist())) > 1, "all the same: this test shows nothing"
+
+
+def test_a_ballot_has_ten_pairs_in_the_order_of_the_first_seed_unless_told_otherwise(rows: list[Preference]) -> None:
+    assert reward_model.make_ballot(rows) == reward_model.make_ballot(rows, 10, 0)
+    assert reward_model.make_ballot(rows).turned != reward_model.make_ballot(rows, 10, 1).turned
+    assert [shown["pair"] for shown in reward_model.make_ballot(rows).table()] == list(range(1, 11))
+
+
 def test_without_a_vote_the_five_decide(rows: list[Preference]) -> None:
     ballot = reward_model.make_ballot(rows)
     counted, table = reward_model.count_votes(ballot, [None] * 10, rows)
@@ -135,6 +156,9 @@ def test_silence_pairs_differ_in_whether_the_conflict_is_reported() -> None:
     assert not conflict.reported([pair.rejected for pair in made]).any()
     assert not conflict.repeated([text for pair in made for text in (pair.chosen, pair.rejected)]).any()
     assert reward_model.silence_pairs()[:40] == made
+    assert len(reward_model.silence_pairs()) == 200
+    assert {pair.votes for pair in made} == {()}
+    assert [pair.dialogue_id for pair in made] == [f"silence_{number}" for number in range(40)]
 
 
 # Checks, and wrong variants that they must notice.

@@ -64,6 +64,8 @@ def test_each_number_stands_in_its_row_and_column() -> None:
         for number, (kind, name) in enumerate(prices.MEASURED):
             wanted = 1 + number + 10 * (many // len(command.PRICES)) + row["price"]
             assert row[f"{name}, {kind}"] == pytest.approx(wanted, abs=0.05)
+            seeds = record()["results"][many]["measures"][f"{kind}: {name}"]["seeds"]
+            assert row[f"{name}, {kind}"] == pytest.approx(np.mean(seeds), abs=2e-4), "the mean, not an end"
     words = repr(prices.prices_plot(record()))
     assert "right kind of reproach, large steps, price 1, KL 13.0: 16.0" in words
     assert prices.prices_plot(record()).png().startswith(b"\x89PNG")
@@ -79,7 +81,9 @@ def test_the_committed_page_is_made_of_the_committed_record() -> None:
 
 def test_a_missing_record_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rivals, "RESULTS", tmp_path)
-    with pytest.raises(LabError, match=r"lab3_prices\.json is missing or damaged\. .*python -m genai_labs prices"):
+    with pytest.raises(
+        LabError, match=r"lab3_prices\.json is missing or damaged\. .*with: python -m genai_labs prices"
+    ):
         prices.read_prices()
     (tmp_path / "lab3_prices.json").write_text(json.dumps({"results": []})[:-3], encoding="utf-8")
     with pytest.raises(LabError, match="is missing or damaged"):

@@ -18,7 +18,7 @@ from genai_labs.finetuning import memory
 from genai_labs.paths import NOTEBOOKS, RESULTS
 from genai_labs.prompting import reasoning
 from genai_labs.show import quiz as quizzes
-from genai_labs.show.quiz import LETTERS, option_texts, quiz, quiz_questions, quiz_text, right_letter
+from genai_labs.show.quiz import LETTERS, option_texts, quiz, quiz_questions, right_letter
 
 WEEKS = (1, 2, 3)
 QUESTIONS = [(week, number) for week in WEEKS for number in range(1, 6)]
@@ -243,6 +243,15 @@ def test_damaged_quizzes_are_told_in_words(tmp_path: Any, monkeypatch: pytest.Mo
     monkeypatch.undo()
     quizzes.quiz_questions.cache_clear()
     assert quizzes.quiz_questions()
+
+
+def quiz_text(week: int) -> str:
+    """The questions of a week with their options, as a notebook shows them."""
+    parts = []
+    for number, question in enumerate(quiz_questions()[week], start=1):
+        options = [f"- **{letter})** {text}" for letter, text in zip(LETTERS, option_texts(question), strict=True)]
+        parts.append("\n".join([f"**Question {number}.** {question['asks']}", "", *options]))
+    return "\n\n".join(parts)
 
 
 @pytest.mark.parametrize("week", WEEKS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embedded_world.corpus import tasks
+from genai_labs.errors import LabError
 from genai_labs.loading.lab_data import Example
 from genai_labs.prompting import reasoning
 from tests.variants import Variant, assert_noticed
@@ -26,11 +27,28 @@ from tests.variants import Variant, assert_noticed
         ("5 + 6 = 11. It is " + "9" * 5000, None, 11),
         ("9" * 5000 + " + 1 = 7. The answer is 7.", 7, 7),
         ("900000000 * 900000000 = 5. Then 5 + 1 = 9.", 9, 6),  # too large: left as it was written
+        ("999999999999999 + 1 = 5", 5, 5),
+        ("999999999999999 + 999999999999999 = 5", 5, 5),
+        ("999999999999998 + 1 = 5", 5, 999999999999999),
+        ("100 + 100 = 5", 5, 200),
+        ("It is " + "9" * 15, 999999999999999, None),
+        ("It is " + "9" * 16, None, None),
     ],
 )
 def test_final_numbers_and_a_calculator(text: str, answer: int | None, reckoned: int | None) -> None:
     assert reasoning.final_number(text) == answer
     assert reasoning.with_calculator(text) == reckoned
+
+
+def test_what_was_wrong_is_named() -> None:
+    odd: Any = 5
+    for call, words in (
+        (lambda: reasoning.final_number(odd), "^The answer is to be a text"),
+        (lambda: reasoning.with_calculator(odd), "^The solution is to be a text"),
+        (lambda: reasoning.problems(10**6), "^1000000 word problems are needed"),
+    ):
+        with pytest.raises(LabError, match=words):
+            call()
 
 
 def test_numbers_do_not_grow_without_end() -> None:
@@ -45,6 +63,11 @@ def test_problems_are_the_same_with_and_without_steps() -> None:
         assert a.source.endswith("step by step.")
         assert reasoning.final_number(a.target) == int(b.target) == reasoning.with_calculator(a.target)
     assert reasoning.problems(30) == worked
+    assert ({each.task for each in worked}, {each.task for each in short}) == (
+        {"word problem, worked"},
+        {"word problem"},
+    )
+    assert reasoning.problems() == reasoning.problems(200, True, 0)
 
 
 def test_problems_are_those_that_the_generator_draws_by_the_seed() -> None:

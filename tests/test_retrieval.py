@@ -48,6 +48,21 @@ def test_what_is_no_list_of_texts_is_refused_in_words(texts: Any) -> None:
         retrieval.Index(texts)
 
 
+def test_of_many_that_fit_alike_the_earlier_ones_come_first() -> None:
+    index = retrieval.Index(["tea", "scone"] * 40)
+    assert index.search("a scone", count=80) == [*range(1, 80, 2), *range(0, 80, 2)]
+
+
+def test_what_was_wrong_is_named() -> None:
+    for call, words in (
+        (lambda: retrieval.Index(5), "was given as texts to search,"),  # type: ignore[arg-type]
+        (lambda: retrieval.Index(["tea"]).search(5), "^The questions hold"),  # type: ignore[arg-type]
+        (lambda: retrieval.Index(["tea"]).search("tea", 0), "^The number of texts to find is 0"),
+    ):
+        with pytest.raises(LabError, match=words):
+            call()
+
+
 @pytest.mark.parametrize(
     ("question", "count"), [(None, 1), (5, 1), ("tea", 0), ("tea", -1), ("tea", 1.5), ("tea", "x")]
 )
@@ -62,6 +77,10 @@ def test_the_library_holds_each_answer_once_and_no_title_twice() -> None:
     assert all(each.answer.lower() in notes[each.place].lower() for each in asked)
     assert retrieval.library(60) == (notes, asked)
     assert retrieval.library(60, seed=1) != (notes, asked)
+    assert retrieval.library() == retrieval.library(200, 0)
+    every, _ = retrieval.library(10**6)
+    assert len(every) == len({note.split(":")[0] for note in every}) > 200
+    assert every[:60] == notes
 
 
 def test_most_questions_find_their_note() -> None:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from benchmarks.common import machine
 from genai_labs.loading.data import situations
 from genai_labs.rlhf.dialogues import Case
+from genai_labs.rlhf.measure import relative_fall
 from genai_labs.rlhf.rivals import FILE, SHOWN, arena_plot
-from genai_labs.scoring.intervals import RESAMPLES, Estimate, Interval, holm, paired_bootstrap
+from genai_labs.scoring.intervals import Estimate, holm, paired_bootstrap
 from genai_labs.show.results import table, versions, write
 
 TOXICITY = ("hostile", "toxicity, judge")
 MEASURED = (*SHOWN, ("hostile", "toxicity, reward model"), ("hostile", "content F1"), ("hostile", "insult repeated"))
 ALPHA = 0.05
+FALLEN = "toxicity fallen by"
 DIFFERS, NOT_SHOWN = "differs", "no difference shown"
 
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]  # by method, a record for each training seed
@@ -29,19 +31,6 @@ Numbers = NDArray[np.float64]
 def matrix(records: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> Numbers:
     """Scores of all seeds, [seeds, dialogues]."""
     return np.array([record["scores"][key[0]][key[1]] for record in records], float)
-
-
-def share_fallen(before: Numbers, after: Numbers, clusters: Sequence[str]) -> Interval:
-    """1 minus the ratio of two means, with a 95 % interval: clusters are drawn again, percentiles of the ratio.
-
-    before, after: [dialogues] each. Efron and Tibshirani (1993), chapter 13.
-    """
-    names = np.unique(list(clusters), return_inverse=True)[1]
-    sums = np.stack([np.bincount(names, weights=x) for x in (before, after)])  # [2, clusters]
-    rng = np.random.default_rng(0)
-    drawn = sums[:, rng.integers(0, sums.shape[1], (RESAMPLES, sums.shape[1]))].sum(2)  # [2, resamples]
-    low, high = np.quantile(1 - drawn[1] / drawn[0], (0.025, 0.975))
-    return Interval(float(1 - after.sum() / before.sum()), float(low), float(high), len(before))
 
 
 def measures_of(
@@ -56,6 +45,15 @@ def measures_of(
             interval = [round(x, 4) for x in (mean, max(low, 0.0), high, n)]  # no measure can be below 0
             found[": ".join(key)] = {"interval": interval, "seeds": scores.mean(1).round(4).tolist()}
     return found
+
+
+def fall_of(
+    before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], clusters: Sequence[str]
+) -> dict[str, Any]:
+    """By what share the mean toxicity fell: of the means over seeds, with its interval over dialogues; of each seed."""
+    a, b = matrix(before, TOXICITY), matrix(after, TOXICITY)
+    fall = paired_bootstrap(relative_fall(a.mean(0), b.mean(0)), clusters=clusters)
+    return {"interval": [round(x, 4) for x in fall], "seeds": (1 - b.mean(1) / a.mean(1)).round(4).tolist()}
 
 
 def against(first: str, runs: Runs, others: Sequence[str], clusters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
@@ -99,18 +97,14 @@ def make_record(
     clusters = {kind: situations([case.row for case in chosen]) for kind, chosen in kinds.items()}
     methods = {}
     for name, records in runs.items():
-        a, b = matrix(runs[before], TOXICITY), matrix(records, TOXICITY)
-        fall = share_fallen(a.mean(0), b.mean(0), clusters["hostile"])
         costs = {k: round(float(np.mean([r["cost"][k] for r in records])), 1) for k in records[0]["cost"]}
         methods[name] = {
             "settings": taken.get(name, {}),
             "cost": costs,
             "measures": measures_of(records, clusters, set() if has_trained(records) else {"KL"}),
-            "toxicity fallen by": {
-                "interval": [round(x, 4) for x in fall],
-                "seeds": (1 - b.mean(1) / a.mean(1)).round(4).tolist(),
-            },
         }
+        if name != before:
+            methods[name][FALLEN] = fall_of(runs[before], records, clusters["hostile"])
     others = [name for name in runs if name not in (first, before)]
     return {
         "command": f"python -m genai_labs arena --seeds {len(runs[first])}",
@@ -159,7 +153,8 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         cost_table(record),
         "## What came of it",
         "Means over dialogues and seeds, with 95 % intervals over dialogues (situations are drawn again); in brackets "
-        f"the lowest and the highest of the {seeds} seeds.",
+        f"the lowest and the highest of the {seeds} seeds. Toxicity has fallen by 1 minus the ratio of two means, "
+        "whose interval is that of the linearized ratio (delta method).",
         result_table(record),
         "KL is that of the policy against the summarizer, nats a summary of a hostile dialogue. That of best of 4 is "
         f"at most log 4 - 3/4 = {math.log(4) - 0.75:.2f}.",
@@ -193,7 +188,7 @@ def cost_table(record: Mapping[str, Any]) -> str:
 def result_table(record: Mapping[str, Any]) -> str:
     """A row for each measure, a column for each method."""
     methods = record["methods"]
-    rows = [("toxicity fallen by", *(cell(m["toxicity fallen by"]) for m in methods.values()))]
+    rows = [(FALLEN, *(cell(m.get(FALLEN)) for m in methods.values()))]
     for key in MEASURED:
         name = SHOWN.get(key, f"{key[1]}, {key[0]}")
         rows.append((name, *(cell(m["measures"].get(": ".join(key))) for m in methods.values())))

@@ -19,7 +19,6 @@ from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.errors import LabError
 from genai_labs.paths import ROOT
 
-PICTURES = (".png", ".svg", ".jpg")
 READ = (".md", ".ipynb")
 START = "README.md"
 ON_HOST = "../../"  # of the README: what the host keeps beside the code, such as the runs of its workflows

@@ -230,7 +230,7 @@ def what_is_said_in_the_source_is_supported(given: dict[str, Any], folder: Path)
     found = answer(facts.unsupported, **given)
     if found is not REFUSED:
         assert facts.unsupported(given["summary"], f"{given['source']}\n{given['summary']}") == []
-        assert set(found) <= set(facts._facts(given["summary"], given["source"]))
+        assert set(found) <= set(facts.stated(given["summary"], given["source"]))
 
 
 @target(calls(text=said, seed=st.integers(-2, 5)), found=({"text": "At 6:30.", "seed": None},))

@@ -37,9 +37,9 @@ def dialogue_losses(
         for dialogue in texts:
             turns = dialogue.splitlines()
             before = ["\n".join(turns[:i]) for i in range(1, len(turns))]
-            losses.append(_mean_loss(model, tokenizer, before, turns[1:]) if before else float("nan"))
+            losses.append(_mean_loss(model, tokenizer, before, turns[1:]) if before else np.nan)
             moved.update(1)
-    return np.array(losses, dtype=float)
+    return np.array(losses)
 
 
 def _mean_loss(
@@ -65,7 +65,7 @@ def familiarity(losses: ArrayLike, known: ArrayLike) -> NDArray[np.float64]:
     scale, found = np.sort(np.asarray(known, float)), np.asarray(losses, float)
     if not len(scale):
         raise LabError("Familiarity compares with dialogues of the model's domain, and none were given. Give some.")
-    shares = 1 - np.searchsorted(scale, found, side="left") / len(scale)
+    shares = 1 - np.searchsorted(scale, found) / len(scale)
     return np.where(np.isnan(found), np.nan, shares)
 
 

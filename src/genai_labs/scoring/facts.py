@@ -75,17 +75,25 @@ SPELLINGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def stated(text: str) -> list[str]:
+def stated(text: str, context: str = "") -> list[str]:
     """The facts of a text that can be checked, each once, in order of appearance.
 
     Spellings are made equal: "half past six" is "6:30", "noon" "12:00", "forty-five dollars" "$45", "the 3rd of
     May" "May 3", "Sundays" "Sunday", "seven" "7", "five to one" (a score, a range) "5 to 1".
     A run of capitalised words is one name: "Cuckoo Lane". A word that begins a sentence is a name only if it also
-    stands capitalised inside a sentence (the functions below look for that in the other text too).
+    stands capitalised inside a sentence, of this text or of the context.
     No facts: speaker tags, titles, "one" (mostly a pronoun) and "1", ordinals in words ("the first speaker"),
     morning or evening ("3 p.m." is "3:00").
     """
-    return _facts(as_text(text, "The text"))
+    plain = _plain(as_text(text, "The text"))
+    names = _words_inside(plain) | _words_inside(_plain(context))
+    starts = _sentence_starts(plain)
+    found = []
+    for match in FACT.finditer(plain):
+        first, _, rest = match[0].partition(" ")
+        is_opener = match.start() in starts and re.fullmatch(NAME, first) and first not in names
+        found.append(rest if is_opener else match[0])
+    return [fact for fact in dict.fromkeys(found) if fact not in ("", "1")]
 
 
 def unsupported(summary: str, source: str) -> list[str]:
@@ -94,7 +102,7 @@ def unsupported(summary: str, source: str) -> list[str]:
     A summary may say less than the source: "Elena" for "Elena Rossi", "May" for "May 3", "at six" for "six o'clock".
     """
     source = as_text(source, "The source")
-    return _missing(_facts(as_text(summary, "The summary"), source), source)
+    return _missing(stated(as_text(summary, "The summary"), source), source)
 
 
 def precision(summaries: Sequence[str], dialogues: Sequence[str]) -> NDArray[np.float64]:
@@ -107,7 +115,7 @@ def precision(summaries: Sequence[str], dialogues: Sequence[str]) -> NDArray[np.
     """
     _check_pairs(summaries, dialogues, "dialogues")
     pairs = zip(summaries, dialogues, strict=True)
-    return np.array([_share(_facts(summary, text), text) for summary, text in pairs], dtype=float)
+    return np.array([_share(stated(summary, text), text) for summary, text in pairs], dtype=float)
 
 
 def recall(summaries: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]]) -> NDArray[np.float64]:
@@ -144,19 +152,6 @@ def _another(match: re.Match[str], rng: random.Random) -> str:
     return rng.choice([word for word in words if word != fact])
 
 
-def _facts(text: str, context: str = "") -> list[str]:
-    """As `stated`; the context is another text in which the names may stand inside a sentence."""
-    plain = _plain(text)
-    names = _words_inside(plain) | _words_inside(_plain(context))
-    starts = _sentence_starts(plain)
-    found = []
-    for match in FACT.finditer(plain):
-        first, _, rest = match[0].partition(" ")
-        is_opener = match.start() in starts and re.fullmatch(NAME, first) and first not in names
-        found.append(rest if is_opener else match[0])
-    return [fact for fact in dict.fromkeys(found) if fact not in ("", "1")]
-
-
 @functools.lru_cache(maxsize=50_000)  # a dialogue is read again for every model
 def _plain(text: str) -> str:
     """The text with the spellings of facts made equal."""
@@ -177,7 +172,7 @@ def _words_inside(plain: str) -> set[str]:
 
 def _missing(facts: Sequence[str], text: str) -> list[str]:
     """Those of the facts that the text holds neither in full nor with more detail."""
-    held = {weaker for fact in _facts(text) for weaker in (fact, *re.sub(r"[$€]|:00$", "", fact).split())}
+    held = {weaker for fact in stated(text) for weaker in (fact, *re.sub(r"[$€]|:00$", "", fact).split())}
     plain = _plain(text)
     # Names are looked up in the text itself, where one may begin a sentence or be part of a longer one.
     return [
@@ -191,7 +186,7 @@ def _common_facts(references: str | Sequence[str]) -> list[str]:
     """The facts of the first reference that all others state as well."""
     if isinstance(references, str):
         references = [references]
-    facts = _facts(references[0], context="\n".join(references))
+    facts = stated(references[0], context="\n".join(references))
     for other in references[1:]:
         missing = _missing(facts, other)
         facts = [fact for fact in facts if fact not in missing]

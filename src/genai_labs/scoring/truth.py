@@ -117,8 +117,8 @@ def _near(part: str, report: str) -> float:
 
 
 def _grams(text: str) -> Counter[str]:
-    words = re.findall(r"#Person\d#|[a-z0-9]+", re.sub(r"#(Person\d)#", r"#\1#", text))
-    words = [w if w.startswith("#") else w.lower() for w in words]
+    """Single words and pairs of neighbours; a word is tag, small letters or digits, so that capitals do not count."""
+    words = re.findall(r"#Person\d#|[a-z0-9]+", text)
     return Counter([*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))])
 
 

@@ -93,7 +93,7 @@ def predict(
         _check_guess(id, given, choices)
     value = naive if guess is None else guess
     new = Guess(value if choices else float(value), NAIVE if guess is None else YOU, choices, level)
-    if id in _met and _guesses.get(id, new) != new:
+    if id in _met and _guesses.get(id) != new:
         print(f"Lesson {id} has been measured already, so this guess is not counted. Restart the kernel to guess anew.")
         return
     _guesses[id] = new

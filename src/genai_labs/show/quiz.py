@@ -54,15 +54,6 @@ def quiz(week: int, answers: Any, solutions: bool = False) -> None:
             print(f"   {letter}) {option['why']}")
 
 
-def quiz_text(week: int) -> str:
-    """The questions of a week with their options, as Markdown. Raises LabError where there is no such week."""
-    parts = []
-    for number, question in enumerate(_of_week(week), start=1):
-        options = [f"- **{letter})** {text}" for letter, text in zip(LETTERS, option_texts(question), strict=True)]
-        parts.append("\n".join([f"**Question {number}.** {question['asks']}", "", *options]))
-    return "\n\n".join(parts)
-
-
 def option_texts(question: dict[str, Any]) -> list[str]:
     """What the options of a question say, in the order of their letters."""
     return [str(option.get("right", option.get("wrong"))) for option in question["options"]]
