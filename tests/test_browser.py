@@ -339,7 +339,7 @@ def test_a_learner_guesses_solves_and_plays_in_the_browser(started: Learner) -> 
     assert written(sampled) != written(named)
     refused = work_on(started, "playground", "temperature=1.5", "temperature=-1")
     assert refused.splitlines()[0].startswith("In line 11 of this cell:"), "words, and no traceback"
-    assert "temperature is -1, and has to be a number from 0" in refused
+    assert "temperature is -1, and has to be a number from 0 on. Change it." in refused
     assert written(work_on(started, "playground", changed.replace("1.5", "-1"), "dialogue=mine")) == written(named)
 
     assert work_on(started, "exercise").startswith("Not yet: the function gives back nothing so far.")
@@ -353,7 +353,7 @@ def test_a_learner_guesses_solves_and_plays_in_the_browser(started: Learner) -> 
     for name in ("baselines", "texts"):
         work_on(started, name)
     assert re.search(r"Your guess: 0\.900, too (low|high)|Your guess: 0\.900", work_on(started, "lesson"))
-    assert "1 of them yours" in work_on(started, "guesses")
+    assert "1 guess, yours: " in work_on(started, "guesses")
     quiz = work_on(started, "quiz", "[None] * 5", '["a", "b", "c", "d", None]')
     assert re.match(r"\d of 5 right; not answered yet: 5\.", quiz)
     assert not started.complaints

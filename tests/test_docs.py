@@ -1,16 +1,19 @@
 """The README and docs/: short enough to be read, links that lead somewhere, commands that exist."""
 
+import argparse
+import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from genai_labs.__main__ import make_parser
+from genai_labs.__main__ import MODULES, make_parser
 from genai_labs.paths import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
+OURS = r"-m ((?:genai_labs|embedded_world|benchmarks|course_site)[\w.]*) ([^\n`#;|()\"<\\]*)"  # a module and its words
 
 ON_HOST = "../../"  # of the README: what a code host keeps beside the code, whoever owns it
 
@@ -75,3 +78,68 @@ def test_make_targets_exist() -> None:
             for words in (shlex.split(line, comments=True) for line in block.splitlines()):
                 if "make" in words:
                     assert f"\n{words[words.index('make') + 1]}:" in makefile
+
+
+def quoted_lines() -> dict[tuple[str, str], list[str]]:
+    """Every call of a module of ours in a page or a notebook: the module and its words, and where it stands."""
+    pages = [*PAGES, *(ROOT / "results").glob("*.md"), *(ROOT / "data").rglob("*.md"), *ROOT.glob("notebooks/*.ipynb")]
+    found: dict[tuple[str, str], list[str]] = {}
+    for page in pages:
+        text = re.sub(r"(?<=[^\n`])\n(?=[^\n`]*`)", " ", page.read_text(encoding="utf-8"))  # quoted over two lines
+        for module, words in re.findall(OURS, text):
+            found.setdefault((module, words.rstrip(" .,:")), []).append(page.name)
+    return {line: where for line, where in found.items() if line[1] not in ("", "COMMAND", "COMMAND --help")}
+
+
+class UnderstoodError(Exception):
+    """A parser has taken a whole line."""
+
+
+@pytest.fixture
+def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands end as soon as their own parser has understood the line, or refused it."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_end(parser: argparse.ArgumentParser, *line: Any) -> argparse.Namespace:
+        made = parse(parser, *line)
+        if parser.prog.endswith(" bench"):  # which hands the line on
+            return made
+        raise UnderstoodError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_end)
+
+
+def parse_line(module: str, words: str) -> None:
+    """Raise UnderstoodError where the line is a call that its command takes, SystemExit where it is not."""
+    line = shlex.split(words)
+    if module != "genai_labs":
+        importlib.import_module(module).main(line)
+    elif line[0] in MODULES:
+        importlib.import_module(MODULES[line[0]]).main(line[1:])
+    else:
+        make_parser().parse_args(line)
+    raise AssertionError(f"no parser was asked about {words}")
+
+
+@pytest.mark.usefixtures("only_parsed")
+def test_every_quoted_line_is_one_that_its_command_takes() -> None:
+    lines = quoted_lines()
+    refused = []
+    for (module, words), where in lines.items():
+        try:
+            parse_line(module, words)
+        except UnderstoodError:
+            continue
+        except SystemExit:
+            if " " not in words and words in MODULES:  # the name of a command, and no call
+                continue
+            refused.append(f"python -m {module} {words}: {', '.join(where)}")
+    assert refused == []
+    assert len(lines) > 40
+
+
+@pytest.mark.usefixtures("only_parsed")
+@pytest.mark.parametrize("line", ["summarize --shot one", "finetune --methods lora", "handout 9", "bench x", "run 7"])
+def test_a_line_with_a_mistake_is_found(line: str) -> None:
+    with pytest.raises(SystemExit):
+        parse_line("genai_labs", line)

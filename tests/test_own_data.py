@@ -72,7 +72,7 @@ def test_a_folder_with_a_validation_file_is_taken_as_it_is(tmp_path: Path) -> No
     file(tmp_path, table(4, start=6), "validation.csv")
     train, validation, notes = own.load_own(tmp_path, TOKENIZER)
     assert (len(train), len(validation)) == (6, 4)
-    shared = "2 dialogues are in the validation file, too: they are left out of the training."
+    shared = "Left out of the training, as the validation file has the same: 2 dialogues."
     assert notes == [shared, "6 dialogues to train on, 4 to validate with."]
 
 
@@ -123,7 +123,7 @@ def test_all_that_is_wrong_with_both_files_is_said_at_once(tmp_path: Path) -> No
         "Line 2 of train.csv has 3",
         "empty summary",
         "validation.csv cannot be read",
-        "1 different dialogues",
+        "has 1 different dialogue to train on",
     ):
         assert words in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_a_folder_without_train_says_what_to_do(tmp_path: Path) -> None:
         run(tmp_path / "none")
     file(tmp_path, table(9), "train.csv")
     file(tmp_path, table(6), "validation.csv")
-    with pytest.raises(LabError, match="3 dialogues to train on that are not in the validation file"):
+    with pytest.raises(LabError, match="there would be 3 dialogues, without those that are in the validation file"):
         run(tmp_path)
     with pytest.raises(LabError, match="smaller batch size"):
         run(tmp_path / "own.csv", "--batch-size", 32)

@@ -137,6 +137,18 @@ def test_the_table_counts_where_guesses_lie() -> None:
 CHOICES = ("higher", "lower", "no change")
 
 
+@pytest.mark.parametrize(("guess", "whose"), [(0.9, "yours"), (None, "by a naive reader")])
+def test_one_guess_is_counted_as_one(guess: float | None, whose: str) -> None:
+    predict("1.2", guess, naive=0.9)
+    measure("1.2", 0.3)
+    title = predictions_table().text.splitlines()[0]
+    assert title.startswith(f"1 guess, {whose}: 0 in the interval, 0 too low, 1 too high; the one outside is ")
+    assert title.endswith(" widths of the interval away")
+    predict("1.3", "lower", naive="lower", choices=CHOICES)
+    measure("1.3", 0.3)
+    assert "; of 1 choice, 0 as measured" in predictions_table().text
+
+
 @pytest.mark.parametrize(("effect", "right"), [(0.3, "higher"), (-0.3, "lower"), (0.0, "no change")])
 def test_a_choice_is_met_by_the_side_on_which_the_interval_lies(effect: float, right: str) -> None:
     for number, choice in enumerate(CHOICES):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import counted
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import prompts
@@ -82,7 +83,7 @@ def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: prompts.Toke
     assert "turn number 11 " in fitted.prompt
     assert fitted.prompt.endswith("Summary:")
     assert fitted.over == 30
-    assert f"{fitted.turns_cut} turns cut" in fitted.note
+    assert f"{counted(fitted.turns_cut, 'turn')} cut" in fitted.note
 
 
 def one_turn_at_a_time(dialogue: str, tokenizer: Any, window: int) -> tuple[str, int, int] | None:

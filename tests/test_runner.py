@@ -327,7 +327,11 @@ def test_a_kernel_that_dies_is_told_in_words(labs: Path, tmp_path: Path) -> None
     ("rows", "status", "words"),
     [
         ([row()], 0, "1 of 1 lessons hold."),
-        ([row(), row(id="1.2", holds=False, verdict="left open")], 0, "1 of 1 lessons hold. 1 questions were open"),
+        (
+            [row(), row(id="1.2", holds=False, verdict="left open")],
+            0,
+            "hold. 1 open question: what was found stands",
+        ),
         ([row(), row(id="1.2", holds=False, verdict="no detectable change")], 1, "no detectable change"),
         ([], 1, "Lab 1 recorded no lesson."),
         ([row(lab=2)], 1, "Lab 1 recorded no lesson."),

@@ -89,7 +89,10 @@ export class Lab {
     const exemplars = this.plan.exemplars.slice(0, shots);
     const make = (text) => makePrompt(text, this.plan.template, exemplars);
     const fitted = fit(make, made.text, (text) => this.idsOf(text).length, this.plan.window);
-    if (fitted.turnsCut) notes.push(`Too long: ${fitted.turnsCut} turns were cut from the middle of the dialogue.`);
+    if (fitted.turnsCut) {
+      const cut = fitted.turnsCut === 1 ? "1 turn was" : `${fitted.turnsCut} turns were`;
+      notes.push(`Too long: ${cut} cut from the middle of the dialogue.`);
+    };
     return { prompt: fitted.prompt, ids: this.idsOf(fitted.prompt), names: tagged.names, notes, text: made.text };
   }
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from torch.utils.flop_counter import FlopCounterMode
 
 from genai_labs.errors import LabError
@@ -44,6 +45,8 @@ def peak_so_far() -> float:
     if status.exists():
         line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
         return float(line.split()[1]) * 1024
-    import resource  # not there on Windows
-
+    try:
+        import resource
+    except ImportError:  # on Windows, where psutil knows the same by another name
+        return float(psutil.Process().memory_info().peak_wset)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import counted
 from genai_labs.paths import CONTENT
 
 ACTS = CONTENT / "acts"
@@ -310,8 +311,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(_sample(act, rng))
     phrasings = sum(len(p.phrasings) for a in found.acts for p in (a.opening, *a.answers))
     print(
-        f"{len(wrong)} problems; {len(found.acts)} acts, {phrasings} phrasings, {len(found.greetings)} greetings, "
-        f"{len(found.closings)} closings, {len(found.asides)} asides, pools: "
+        f"{counted(len(wrong), 'problem')}; {len(found.acts)} acts, {phrasings} phrasings, "
+        f"{len(found.greetings)} greetings, {len(found.closings)} closings, {len(found.asides)} asides, pools: "
         + ", ".join(f"{n} {len(e)}" for n, e in found.pools.items())
     )
     return 1 if wrong else 0

@@ -12,6 +12,7 @@ from embedded_world.corpus.dialogue import Dialogue, play
 from embedded_world.corpus.shape import shape_problems
 from embedded_world.corpus.styles import HOUSE, open_style
 from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, words_of
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(words_of(parser, argv))
     try:
         found, wrong = check_file(args.file.absolute())
-        print(f"{len(found)} scenarios that can be read, {len(wrong)} problems", *wrong, sep="\n")
+        print(f"{counted(len(found), 'scenario')} that can be read, {counted(len(wrong), 'problem')}", *wrong, sep="\n")
         fit = [each for each in found if not any(scenario_problems(each))]
         chosen = [each for each in fit if args.only in (None, each.id)]
         if args.only and not chosen:

@@ -104,7 +104,8 @@ def export(work: Path) -> None:
     words.save_pretrained(folder)
     in_fp32 = T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     scores = heldout.score_held_out(in_fp32, words)
-    log = [json.loads(line) for line in (work / "pretraining" / "log.jsonl").read_text().splitlines()]
+    path = work / "pretraining" / "log.jsonl"
+    log = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     (folder / "training.json").write_text(json.dumps(pretraining_record(log, scores, trained, words), indent=1) + "\n")
     (folder / "README.md").write_text(cards.model_card(folder), encoding="utf-8")
     checksums.write_sums(folder)

@@ -102,7 +102,7 @@ def pretrain(
             progress.examples += POOL
             progress.seconds += time.perf_counter() - start
             log.append({"stage": stage.stage, **asdict(progress), "loss": losses})
-            (folder / "log.jsonl").open("a").write(json.dumps(log[-1]) + "\n")
+            (folder / "log.jsonl").open("a", encoding="utf-8").write(json.dumps(log[-1]) + "\n")
             save_checkpoint(folder, model, optimizer_list, progress)
             bar.update()
             bar.set_postfix(
@@ -148,7 +148,7 @@ def _train_pool(
 
 def _read_log(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     path = folder / "log.jsonl"
-    lines = [json.loads(x) for x in path.read_text().splitlines()] if path.exists() else []
+    lines = [json.loads(x) for x in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     kept = [row for row in lines if row["examples"] <= progress.examples]
     path.write_text("".join(json.dumps(row) + "\n" for row in kept))
     return kept

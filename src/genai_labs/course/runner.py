@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genai_labs.course.execution import Failure, execute, kernel_environment
 from genai_labs.errors import Interrupted, LabError
+from genai_labs.inputs.arguments import counted
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.show.record import FILE as LESSONS
 from genai_labs.show.record import failed_claim, forget_lessons, read_lessons
@@ -213,7 +214,7 @@ def print_lessons(rows: list[dict[str, Any]]) -> None:
     # A log file has no width of its own; claims are sentences and want some.
     Console(width=None if console.is_terminal else 120).print(table)
     asked = [row for row in rows if row.get("verdict") in ANSWERS]
-    more = f" {len(asked)} questions were open; their answers stand in the table." if asked else ""
+    more = f" {counted(len(asked), 'open question')}: what was found stands in the table." if asked else ""
     print(f"{sum(row['holds'] for row in rows)} of {len(rows) - len(asked)} lessons hold.{more}")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from genai_labs.course.execution import kernel_environment
 from genai_labs.course.runner import COMPANIONS, find_notebooks, run_lab
+from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
@@ -119,7 +120,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     seeds = record["seeds"]
     rows = [(r["id"], r["claim"], *(cell(r["seeds"][str(s)]) for s in seeds), count(r)) for r in record["lessons"]]
     head = ("lesson", "claim", *(f"seed {s}" for s in seeds), "holds on")
-    intro = f"# Lessons on {len(seeds)} seeds\n\nMade by `{record['command']}`. Effects with 95 % intervals."
+    intro = f"# Lessons on {counted(len(seeds), 'seed')}\n\nMade by `{record['command']}`. Effects with 95 % intervals."
     intro += "".join(f" {record[each]}" for each in ("test_rows", "world") if each in record)
     return f"{intro}\n\n{table(head, rows)}\n"
 
@@ -149,7 +150,7 @@ def draw_lessons(record: dict[str, Any], path: Path) -> None:
     axes.axvline(0, color="#5a616b", lw=1)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(
-        f"effect with 95 % interval, one line for each of {len(seeds)} seeds (cross: a claim that does not hold)"
+        f"effect with 95 % interval, a line a seed, {len(seeds)} in all (cross: a claim that does not hold)"
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs import text
+from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
 from genai_labs.loading import data, hub
 from genai_labs.loading.data import Row
@@ -59,7 +60,8 @@ def load_own(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
         notes += _make_readable(records[split], table, tokenizer, problems)
     count = len({_key(record) for record in records.get("train", []) if isinstance(record["dialogue"], str)})
     if "train" in records and count < FEWEST:
-        problems.append(f"{path.name} has {count} different dialogues to train on, and at least {FEWEST} are needed")
+        found = counted(count, "different dialogue")
+        problems.append(f"{path.name} has {found} to train on, and at least {FEWEST} are needed")
     complain(path.name, problems, REMEDY)
     train = data.group(records["train"])
     if "validation" in records:
@@ -123,12 +125,12 @@ def _without_shared(train: list[Row], validation: list[Row], notes: list[str]) -
     held_out = {_key(row) for row in validation}
     kept = [row for row in train if _key(row) not in held_out]
     if shared := len(train) - len(kept):
-        notes.append(f"{shared} dialogues are in the validation file, too: they are left out of the training.")
+        notes.append(f"Left out of the training, as the validation file has the same: {counted(shared, 'dialogue')}.")
     if len(kept) < FEWEST or len(validation) < FEWEST_TO_VALIDATE:
         raise LabError(
-            f"There are {len(kept)} dialogues to train on that are not in the validation file, and {len(validation)} "
-            f"there; at least {FEWEST} and {FEWEST_TO_VALIDATE} are needed. Add some, or leave the validation file "
-            "away: a part of train is then set aside."
+            f"To train on there would be {counted(len(kept), 'dialogue')}, without those that are in the validation "
+            f"file, too, and {len(validation)} to validate with. At least {FEWEST} and {FEWEST_TO_VALIDATE} are "
+            "needed. Add some, or leave the validation file away: a part of train is then set aside."
         )
     notes.append(f"{len(kept)} dialogues to train on, {len(validation)} to validate with.")
     return Own(kept, validation, notes)

@@ -84,3 +84,8 @@ def as_whole_number(given: Any, what: str, least: int | None = None) -> int:
         shown = "too long to be shown" if number is not None and abs(number) > 10**40 else repr(given)[:40]
         raise LabError(f"{what} is {shown}, and has to be a whole number{bound}. Change it.")
     return int(number)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """The number with its noun: "1 guess", "2 guesses". many: where it is not the noun with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

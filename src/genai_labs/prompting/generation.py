@@ -20,7 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs.errors import LabError
 from genai_labs.inputs import text
-from genai_labs.inputs.arguments import as_text, as_whole_number
+from genai_labs.inputs.arguments import as_text, as_whole_number, counted
 from genai_labs.inputs.batches import by_length
 from genai_labs.loading import shortage
 from genai_labs.prompting import decoding
@@ -63,7 +63,7 @@ def generate(
     ids = _encode_texts(tokenizer, prompts, max_length or tokenizer.model_max_length)
     if seed is not None:
         torch.manual_seed(seed)
-    what = f"writing {len(ids)} texts"
+    what = f"writing {counted(len(ids), 'text')}"
     texts = _write_all(model, tokenizer, ids, {"": config}, batch_size, what, progress)[""]
     return [made[0] for made in texts]
 
@@ -125,7 +125,7 @@ def sample(
     ids = _encode_texts(tokenizer, prompts, tokenizer.model_max_length)
     more = f" with each of {len(configs)} settings" if len(configs) > 1 else ""
     return _write_all(
-        model, tokenizer, ids, each, batch_size, f"writing {count * len(ids)} texts{more}", progress, seed
+        model, tokenizer, ids, each, batch_size, f"writing {counted(count * len(ids), 'text')}{more}", progress, seed
     )
 
 

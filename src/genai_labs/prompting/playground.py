@@ -16,6 +16,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
+from genai_labs.inputs.allowed import between
 from genai_labs.inputs.arguments import as_list_of, as_text, as_whole_number
 from genai_labs.loading.data import Row
 from genai_labs.prompting import decoding, generation, prompts
@@ -102,9 +103,9 @@ def mark_ungrounded(summary: str, dialogue: str) -> Pieces:
 
 def _check_knobs(temperature: float, top_k: int, top_p: float) -> None:
     as_whole_number(top_k, "top_k", 0)
-    for name, number, low, high in (("temperature", temperature, 0, math.inf), ("top_p", top_p, 0, 1)):
-        if isinstance(number, bool) or not isinstance(number, Real) or not low <= float(number) <= high:
-            raise LabError(f"{name} is {str(number)[:40]}, and has to be a number from {low} to {high}. Change it.")
+    for name, number, high in (("temperature", temperature, math.inf), ("top_p", top_p, 1)):
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 <= float(number) <= high:
+            raise LabError(f"{name} is {str(number)[:40]}, and has to be {between(0, high).words}. Change it.")
         if math.isinf(float(number)) or (name == "top_p" and not number):
             raise LabError(f"{name}={number:g} leaves nothing to choose by. Change it, to 1 for example.")
 

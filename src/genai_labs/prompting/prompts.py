@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from genai_labs.errors import LabError
-from genai_labs.inputs.arguments import as_list_of, as_text, as_texts, as_whole_number
+from genai_labs.inputs.arguments import as_list_of, as_text, as_texts, as_whole_number, counted
 from genai_labs.inputs.text import without_surrogates
 from genai_labs.loading.data import Row
 
@@ -77,7 +77,8 @@ class Fitted:
         """What was done, in words; empty if nothing had to be."""
         if not self.turns_cut:
             return ""
-        return f"{self.over} tokens over the window: {self.turns_cut} turns cut from the middle of the dialogue"
+        over, cut = counted(self.over, "token"), counted(self.turns_cut, "turn")
+        return f"{over} over the window: {cut} cut from the middle of the dialogue"
 
 
 class Tokenizer(Protocol):

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any
 
 from genai_labs.errors import LabError
+from genai_labs.inputs.arguments import counted
 from genai_labs.show.cards import Card, box, escape
 from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.record import ID, order
@@ -183,14 +184,18 @@ def predictions_table() -> Card:
     found = calibration(rows)
     own = sum(row["guess_by"] == YOU for row in rows)
     chosen, met = choices_met(rows)
+    whose = f"{own} of them yours" if len(rows) > 1 else "yours" if own else f"by {NAIVE}"
     title = (
-        f"{len(rows)} guesses, {own} of them yours: {found['in the interval']} in the interval, "
+        f"{counted(len(rows), 'guess', 'guesses')}, {whose}: {found['in the interval']} in the interval, "
         f"{found['too low']} too low, {found['too high']} too high"
     )
     if off := found["off"]:
         mark = ABOUT if any(row["varies"] for row in rows) else ""
-        title += f"; half of those outside are at least {mark}{off:.1f} widths of the interval away"
-    title += f"; of {chosen} choices, {met} as measured" if chosen else ""
+        which = (
+            "half of those outside are at least" if len(rows) - found["in the interval"] > 1 else "the one outside is"
+        )
+        title += f"; {which} {mark}{off:.1f} widths of the interval away"
+    title += f"; of {counted(chosen, 'choice')}, {met} as measured" if chosen else ""
     return show_table([_table_line(row) for row in rows], title)
 
 
