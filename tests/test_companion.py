@@ -286,6 +286,7 @@ def test_a_lead_weighs_both_kinds_of_questions_alike() -> None:
     # At 2 half are kept and none refused; at 5 half are kept and 9 of 10 refused; at 6 none is kept, 9 of 10 refused.
     assert town.choose_lead(there, missing) == 5.0
     assert town.choose_lead(np.array([1.0] * 10), np.array([0.5, 2.0])) == 1.0
+    assert town.choose_lead(np.array([1.0] * 10), np.array([0.5, 1.5, 3.0])) == 1.0
 
 
 def test_facts_learned_by_heart_are_answered_without_notes_and_the_base_stays(loaded: tuple[Any, Any]) -> None:
