@@ -370,6 +370,20 @@ def test_steps_are_as_small_as_the_bits_allow_and_smaller_where_it_matters() -> 
         assert taken == pytest.approx(bits, abs=0.06)
 
 
+def test_what_a_column_loses_by_rounding_the_others_make_good() -> None:
+    drawn = np.random.default_rng(0)
+    read = drawn.normal(size=(2000, 8)) @ drawn.normal(size=(8, 64)) + 0.1 * drawn.normal(size=(2000, 64))
+    weights = drawn.normal(size=(32, 64)).astype(np.float32)
+    moment = read.T @ read / len(read)
+    made, nearest = rounding.compensated(weights, 0.05, moment), rounded(weights, 0.05)
+    lost = [float(((read @ (weights - each.weights()).T) ** 2).mean()) for each in (made, nearest)]
+    assert lost[0] < 0.3 * lost[1]
+    assert lost[0] / lost[1] == pytest.approx(rounding.error_left(moment), rel=0.5)
+    same = rounding.compensated(weights, 0.05, np.eye(64))
+    assert np.array_equal(same.numbers, nearest.numbers), "where columns have nothing in common"
+    assert rounding.error_left(np.eye(64)) == pytest.approx(1, abs=0.02)
+
+
 def test_a_margin_is_that_between_the_two_likeliest_tokens(loaded: models.PreTrainedModel) -> None:
     margin = rounding.smallest_margin(loaded, [5, 6, 7, 1], [40, 41])
     logits = loaded(input_ids=torch.tensor([[5, 6, 7, 1]]), decoder_input_ids=torch.tensor([[0, 40]])).logits[0]
