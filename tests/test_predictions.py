@@ -83,8 +83,8 @@ def test_the_table_has_a_row_for_each_guess() -> None:
     assert second.split()[:4] == ["1.5", "lower", "you", f"{ABOUT}{card.interval.effect:.3f}"]
     assert second.endswith(f"[{ABOUT}{low:.3f}, {ABOUT}{high:.3f}]  not as measured")
     title = predictions_table().text.splitlines()[0]
-    assert f"at least {ABOUT}" in title
-    assert "of 1 choices, 0 as measured" in title
+    assert f"the one outside is {ABOUT}" in title
+    assert "of 1 choice, 0 as measured" in title
 
 
 def test_a_title_without_choices_and_marks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,7 +96,7 @@ def test_a_title_without_choices_and_marks(capsys: pytest.CaptureFixture[str]) -
     measure("1.4", 0.3)
     text = predictions_table().text
     assert ABOUT not in text
-    assert re.search(r"at least \d+\.\d widths of the interval away$", text.splitlines()[0])
+    assert re.search(r"the one outside is \d+\.\d widths of the interval away$", text.splitlines()[0])
 
 
 def test_an_interval_that_touches_a_level_makes_no_choice_of_a_side() -> None:

@@ -191,9 +191,8 @@ def predictions_table() -> Card:
     )
     if off := found["off"]:
         mark = ABOUT if any(row["varies"] for row in rows) else ""
-        which = (
-            "half of those outside are at least" if len(rows) - found["in the interval"] > 1 else "the one outside is"
-        )
+        several = found["too low"] + found["too high"] > 1
+        which = "half of those outside are at least" if several else "the one outside is"
         title += f"; {which} {mark}{off:.1f} widths of the interval away"
     title += f"; of {counted(chosen, 'choice')}, {met} as measured" if chosen else ""
     return show_table([_table_line(row) for row in rows], title)
