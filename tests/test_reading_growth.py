@@ -9,7 +9,8 @@ import pytest
 
 from embedded_world.corpus import compose, handwritten, reading
 from embedded_world.corpus.acts import all_acts
-from embedded_world.corpus.shares import Shares, a_share, draw_only
+from embedded_world.corpus.dialogue import some_of
+from embedded_world.corpus.shares import Shares, draw_only
 from embedded_world.pretraining import model, reader_scores, reading_growth
 from genai_labs.paths import RESULTS
 
@@ -26,12 +27,11 @@ def whole_content() -> Iterator[None]:
 
 def test_a_smaller_share_is_a_part_of_a_larger_one() -> None:
     names = [f"name {i}" for i in range(40)]
-    quarter, half = a_share(names, names, 0.25), a_share(names, names, 0.5)
+    quarter, half = some_of(names, names, 10), some_of(names, names, 20)
     assert (len(quarter), len(half)) == (10, 20)
     assert set(quarter) < set(half)
     assert half == sorted(half, key=names.index)
-    assert a_share(names, names, 1.0) == names
-    assert len(a_share(names, names, 0.001)) == 1
+    assert some_of(names, names, 40) == names
 
 
 def test_what_is_left_out_is_not_drawn() -> None:

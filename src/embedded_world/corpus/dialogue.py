@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from embedded_world.corpus.content import Ending, Scenario, fields, pools, read_yaml
 from embedded_world.corpus.language import articles, conjugate, fill, sentence_case
 from embedded_world.corpus.styles import HOUSE, Style
 from genai_labs.errors import LabError
 
+Kept = TypeVar("Kept")
 MAX_TURNS = 12
 MOST_DRAWS = 10_000  # of values for all slots, until no two are the same
 # Kinds of slots whose value a speaker can mistake and correct in any sentence.
@@ -159,6 +160,13 @@ def signature(scenario: Scenario, values: dict[str, str]) -> str:
 def bucket(signature_text: str) -> float:
     """A number in [0, 1) that depends on nothing but the signature: decides its split."""
     return int.from_bytes(hashlib.sha256(signature_text.encode()).digest()[:6], "big") / 2**48
+
+
+def some_of(found: Sequence[Kept], names: Sequence[str], count: int) -> list[Kept]:
+    """``count`` of ``found``, in their order, which their names alone choose: a smaller count is a part of a larger."""
+    order = sorted(range(len(found)), key=lambda i: bucket(f"share|{names[i]}"))
+    kept = set(order[:count])
+    return [each for i, each in enumerate(found) if i in kept]
 
 
 @cache

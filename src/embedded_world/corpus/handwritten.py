@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from embedded_world.corpus import words
-from embedded_world.corpus.dialogue import bucket
+from embedded_world.corpus.dialogue import some_of
 from embedded_world.corpus.language import starts_with_vowel_sound
 from genai_labs.paths import CONTENT
 from genai_labs.scoring.content import FUNCTION_WORDS
@@ -75,9 +75,7 @@ def written(part: str) -> tuple[HandWritten, ...]:
                     )
                 )
     if part == "train" and _of_training[0] < 1:
-        order = sorted(found, key=lambda d: bucket(f"share|{d.id}"))
-        kept = set(order[: max(2, round(_of_training[0] * len(found)))])
-        found = [dialogue for dialogue in found if dialogue in kept]
+        found = some_of(found, [dialogue.id for dialogue in found], max(2, round(_of_training[0] * len(found))))
     return tuple(found)
 
 
