@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModelForSeq2SeqLM
 from torch import Tensor
 
 from genai_labs.errors import Interrupted, LabError
@@ -254,6 +253,35 @@ def test_log_probabilities_and_values_are_those_of_the_model() -> None:
     assert (at_start == 0).all(), "the value head starts at zero"
     foreseen = out.decoder_hidden_states[-1] @ policy.value_head.weight[0]
     torch.testing.assert_close(values, foreseen, atol=4 * rounding, rtol=rounding)
+
+
+def test_what_does_not_count_changes_neither_the_rest_nor_its_gradient() -> None:
+    model, tokenizer = loaded()
+    policy = ppo.Policy(model, SHORT)
+    torch.nn.init.normal_(policy.value_head.weight, std=0.1)
+    for name, p in policy.trained().items():
+        torch.nn.init.normal_(p, std=0.1 if "lora_" in name else 0.05)
+    states, source_mask = policy.read(tokenizer, asked()[:3])
+    tokens = policy.sample(states, source_mask, 12)
+    mask = torch.ones_like(tokens)
+    mask[0, 3:] = mask[1, 5:] = 0
+    counted = mask.bool()
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        whole, masked = policy(states, source_mask, tokens), policy(states, source_mask, tokens, mask)
+        reference = [policy.reference(states, source_mask, tokens, m) for m in (None, mask)]
+    for all_of_them, some in zip((*whole, reference[0]), (*masked, reference[1]), strict=True):
+        torch.testing.assert_close(some[counted], all_of_them[counted], atol=1e-4, rtol=1e-4)
+    assert not masked[0][~counted].any() and not masked[2][~counted].any() and not reference[1][~counted].any()
+    gradients = []
+    for given_mask in (None, mask):
+        with torch.autocast("cpu", enabled=False):
+            logprobs, values, _ = policy(states, source_mask, tokens, given_mask)
+        policy.zero_grad()
+        ((logprobs + values) * mask).sum().backward()
+        gradients.append({name: p.grad.clone() for name, p in policy.trained().items() if p.grad is not None})
+    assert gradients[0].keys() == policy.trained().keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, atol=1e-3, rtol=1e-3, msg=name)
 
 
 def test_what_is_sampled_follows_the_probabilities_that_are_computed() -> None:
@@ -687,8 +715,10 @@ def reference_with_adapter(policy: ppo.Policy, *read: Tensor) -> Tensor:
 
 
 def of_first_layer(out: Any, called: dict[str, Any]) -> Any:
-    out.decoder_hidden_states = out.decoder_hidden_states[:1]
-    return out
+    policy = called["self"]
+    read = parts.shifted_right(called["tokens"], policy.model.config.decoder_start_token_id)
+    values = policy.value_head(policy.model.get_decoder().embed_tokens(read))[..., 0]
+    return out[0], values, out[2]
 
 
 def asked_about_reference(called: dict[str, Any]) -> Callable[[Any], float]:
@@ -832,9 +862,9 @@ MISTAKES: dict[str, tuple[Any, str, Any, str]] = {
     "the reference moves": (ppo.Policy, "reference", reference_with_adapter, "invariants"),
     "tokens scored one place off": (parts, "shifted_right", lambda tokens, start: tokens, "log-probabilities"),
     "the value head reads the first layer": (
-        PeftModelForSeq2SeqLM,
+        ppo.Policy,
         "forward",
-        then(PeftModelForSeq2SeqLM.forward, of_first_layer),
+        then(ppo.Policy.forward, of_first_layer),
         "log-probabilities",
     ),
     "sampled colder than scored": sampled(temperature=0.5),

@@ -110,7 +110,7 @@ def _practise_once(
         for number, part in enumerate(rows.split(practice.minibatch)):
             longest = int(mask[part].sum(1).max())
             counted = mask[part, :longest]
-            logprobs = policy(states[part], source_mask[part], tokens[part, :longest])[0]
+            logprobs = policy(states[part], source_mask[part], tokens[part, :longest], counted)[0]
             before = old.setdefault(number, logprobs.detach())
             each = advantages[part, None].expand_as(counted)  # one advantage for all tokens of a solution
             loss, _ = policy_loss(logprobs, counted, old_logprobs=before, advantages=each, clip=practice.clip)

@@ -122,11 +122,11 @@ class ReferenceCheck:
         self.states, self.source_mask = rollout.states[:count], rollout.source_mask[:count]
         self.tokens, self.mask = rollout.tokens[:count], rollout.mask[:count]
         self.weights = policy.fingerprint()
-        self.logprobs = policy.reference(self.states, self.source_mask, self.tokens)
+        self.logprobs = policy.reference(self.states, self.source_mask, self.tokens, self.mask)
 
     def check(self, policy: Policy, weights_too: bool = False) -> None:
         """Raise LabError if the reference has changed; ``weights_too``: look at every weight as well."""
-        now = policy.reference(self.states, self.source_mask, self.tokens)
+        now = policy.reference(self.states, self.source_mask, self.tokens, self.mask)
         moved = difference(now, self.logprobs, self.mask)
         if not moved <= ROUNDING or (weights_too and policy.fingerprint() != self.weights):
             raise LabError(

@@ -76,7 +76,7 @@ def learn_from_pairs(policy: Policy, pairs: Sequence[Pairs], settings: PairSetti
             new: list[Tensor] = []  # chosen, rejected
             ref: list[Tensor] = []
             for side in (batch.chosen, batch.rejected):
-                logprobs, _, _ = policy(side.states, side.source_mask, side.tokens)  # [pairs, time]
+                logprobs, _, _ = policy(side.states, side.source_mask, side.tokens, side.mask)  # [pairs, time]
                 if not steps:
                     check_ratio(logprobs, side.ref_logprobs, side.mask)
                 new.append(whole_logprobs(logprobs, side.mask))  # [pairs]

@@ -103,7 +103,7 @@ def learn_from_groups(
     for _ in range(settings.epochs):
         for rows, _ in processes.minibatches(rollout.mask, settings.minibatch):
             old = rollout.part(rows)
-            logprobs, _, _ = policy(old.states, old.source_mask, old.tokens)  # [minibatch, time]
+            logprobs, _, _ = policy(old.states, old.source_mask, old.tokens, old.mask)  # [minibatch, time]
             if not steps:
                 check_ratio(logprobs, old.logprobs, old.mask)
             known: dict[str, Any] = {"old_logprobs": old.logprobs, "advantages": old.advantages[:, 0]}

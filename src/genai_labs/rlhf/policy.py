@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutput
 
 from genai_labs.finetuning import lora
 from genai_labs.prompting import decoding
@@ -85,20 +85,24 @@ class Policy(torch.nn.Module):
                 model, states, source_mask, complete(sampling_config(max_new_tokens), model)
             ).tokens
 
-    def forward(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each token (nats), value before it, and entropy of its distribution, each [batch, time].
 
         The entropy, which nothing learns from, is 0 where gradients are kept. tokens: as :meth:`sample` gives them.
+        mask: [batch, time], 0 at tokens that do not count (None: all count). Their log-probability and entropy are 0,
+        and the product with the vocabulary, which takes longest, is left out.
         """
-        out = self._decoded(states, source_mask, tokens)
-        logits = out.logits.float()  # [batch, time, vocabulary]
-        normalizer = logits.logsumexp(-1)  # [batch, time]
-        logprobs = logits.gather(-1, tokens[..., None])[..., 0] - normalizer
-        entropy = torch.zeros_like(normalizer)
+        hidden = self._decoded(states, source_mask, tokens)  # [batch, time, d_model]
+        counted = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
+        logits = self._logits(hidden[counted])  # [tokens that count, vocabulary]
+        logprobs = -cross_entropy(logits, tokens[counted], reduction="none")  # [tokens that count]
+        entropy = torch.zeros_like(logprobs)
         if not torch.is_grad_enabled():
-            entropy = normalizer - (logits.softmax(-1) * logits).sum(-1)
-        values = self.value_head(out.decoder_hidden_states[-1].float())[..., 0]
-        return logprobs, values, entropy
+            entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+        placed = [x.new_zeros(tokens.shape).masked_scatter(counted, x) for x in (logprobs, entropy)]
+        return placed[0], self.value_head(hidden.float())[..., 0], placed[1]
 
     @torch.no_grad()
     def true_kl(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
@@ -106,26 +110,36 @@ class Policy(torch.nn.Module):
 
         Of what may follow at each place of a text, whatever was sampled there: sum of p log(p / q).
         """
-        own = self._decoded(states, source_mask, tokens).logits.float().log_softmax(-1)  # [batch, time, vocabulary]
+        own = self._logits(self._decoded(states, source_mask, tokens)).log_softmax(-1)  # [batch, time, vocabulary]
         with self.model.disable_adapter():
-            other = self._decoded(states, source_mask, tokens).logits.float().log_softmax(-1)
+            other = self._logits(self._decoded(states, source_mask, tokens)).log_softmax(-1)
         return (own.exp() * (own - other)).sum(-1)
 
-    def _decoded(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Any:
+    def _decoded(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
+        """What the decoder makes of each place, behind the final norm, [batch, time, d_model]."""
+        model: Any = self.model.get_base_model()
         start = self.model.generation_config.decoder_start_token_id
         with self.autocast():
-            return self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=source_mask,
-                decoder_input_ids=shifted_right(tokens, start),
-                output_hidden_states=True,
+            return model.get_decoder()(
+                input_ids=shifted_right(tokens, start),
+                encoder_hidden_states=states,
+                encoder_attention_mask=source_mask,
                 use_cache=False,
-            )
+            ).last_hidden_state
 
-    def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probability of each token under the model without the adapter, [batch, time]."""
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[..., d_model] to [..., vocabulary], fp32."""
+        model: Any = self.model.get_base_model()
+        scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
+        with self.autocast():
+            return model.get_output_embeddings()(hidden * scale).float()
+
+    def reference(
+        self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Log-probability of each token under the model without the adapter, [batch, time]; mask: as above."""
         with torch.no_grad(), self.model.disable_adapter():
-            return self(states, source_mask, tokens)[0]
+            return self(states, source_mask, tokens, mask)[0]
 
 
 def sampling_config(max_new_tokens: int) -> GenerationConfig:

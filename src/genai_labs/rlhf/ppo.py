@@ -189,8 +189,8 @@ def roll_out(
     tokens = policy.sample(states, source_mask, settings.max_new_tokens)  # [batch, time]
     mask = response_mask(tokens, tokenizer.eos_token_id)
     with torch.no_grad():
-        logprobs, values, entropy = policy(states, source_mask, tokens)  # [batch, time] each
-    ref_logprobs = policy.reference(states, source_mask, tokens)
+        logprobs, values, entropy = policy(states, source_mask, tokens, mask)  # [batch, time] each
+    ref_logprobs = policy.reference(states, source_mask, tokens, mask)
     sampled = time.perf_counter()
     texts = [text.strip() for text in tokenizer.batch_decode(tokens * mask, skip_special_tokens=True)]
     scores = checked_scores(reward(texts), len(texts)).to(policy.device)  # [batch]
@@ -226,7 +226,7 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
         # Detail 6. The weight is 1, or this process's share of the minibatch where there are several.
         for rows, weight in processes.minibatches(rollout.mask, settings.minibatch):
             old = rollout.part(rows)
-            logprobs, values, _ = policy(old.states, old.source_mask, old.tokens)  # [minibatch, time] each
+            logprobs, values, _ = policy(old.states, old.source_mask, old.tokens, old.mask)  # [minibatch, time] each
             if not steps:
                 check_ratio(logprobs, old.logprobs, old.mask)
             loss, logged = ppo_loss(

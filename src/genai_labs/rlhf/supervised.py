@@ -62,8 +62,9 @@ def train_on_references(
             batch = order[begin : begin + settings.minibatch]
             states, source_mask = policy.read(tokenizer, batch)  # [minibatch, source, d_model], [minibatch, source]
             tokens = target_tokens(tokenizer, [told[p] for p in batch], settings.max_new_tokens).to(policy.device)
-            logprobs, _, _ = policy(states, source_mask, tokens)  # [minibatch, time]
-            loss = reference_loss(logprobs, ppo.response_mask(tokens, tokenizer.eos_token_id))
+            mask = ppo.response_mask(tokens, tokenizer.eos_token_id)  # [minibatch, time]
+            logprobs, _, _ = policy(states, source_mask, tokens, mask)  # [minibatch, time]
+            loss = reference_loss(logprobs, mask)
             ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             losses.append(float(loss.detach()))
             steps += 1
