@@ -271,7 +271,9 @@ def test_what_does_not_count_changes_neither_the_rest_nor_its_gradient() -> None
         reference = [policy.reference(states, source_mask, tokens, m) for m in (None, mask)]
     for all_of_them, some in zip((*whole, reference[0]), (*masked, reference[1]), strict=True):
         torch.testing.assert_close(some[counted], all_of_them[counted], atol=1e-4, rtol=1e-4)
-    assert not masked[0][~counted].any() and not masked[2][~counted].any() and not reference[1][~counted].any()
+    assert not masked[0][~counted].any()
+    assert not masked[2][~counted].any()
+    assert not reference[1][~counted].any()
     gradients = []
     for given_mask in (None, mask):
         with torch.autocast("cpu", enabled=False):

@@ -134,9 +134,7 @@ class Policy(torch.nn.Module):
         with self.autocast():
             return model.get_output_embeddings()(hidden * scale).float()
 
-    def reference(
-        self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None
-    ) -> Tensor:
+    def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token under the model without the adapter, [batch, time]; mask: as above."""
         with torch.no_grad(), self.model.disable_adapter():
             return self(states, source_mask, tokens, mask)[0]
