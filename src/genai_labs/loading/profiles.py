@@ -171,7 +171,7 @@ PROFILES = {
         # .88 of the toxicity was gone by the reward model (seed 0), with these .80, .84 and .87 (seeds 0 to 2) in less
         # than half of the time, and content F1 on polite dialogues changed by -.008, -.008 and -.004.
         ppo={"updates": 12, "epochs": 3},
-        ppo_hacking=HACKING | {"updates": 12},
+        ppo_hacking=HACKING | {"updates": 12, "epochs": 4},
     ),
 }
 
