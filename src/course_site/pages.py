@@ -165,6 +165,7 @@ def notebook_html(text: str) -> str:
     if re.search(r"<script|\son\w+=|javascript:", made, re.I):
         raise ValueError("its outputs hold a script")
     made = re.sub(r"<(h[1-6])([^>]*)>(.*?)<a class=\"anchor-link\".*?</a></\1>", r"<\1\2>\3</\1>", made, flags=re.S)
+    made = made.replace('<div class="output_html rendered_html', '<div tabindex="0" class="output_html rendered_html')
     by_line = partial(_lines_of_code, with_styles=True)
     return re.sub(r'(<div class="[^"]*highlight[^"]*"><pre>(?:<span></span>)?)(.*?)(</pre>)', by_line, made, flags=re.S)
 
