@@ -298,7 +298,8 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
     wanted = most[profile.name]
     if free >= wanted:
         return
-    fitting = [name for name, gigabytes in most.items() if gigabytes <= free] or ["mini"]
+    smaller = list(most)[: list(most).index(profile.name)]  # not all that take less memory are
+    fitting = [name for name in smaller if most[name] <= free] or ["mini"]
     print(
         f"This machine may be too small for {profile.name}: its labs take up to {wanted:g} GB of memory, and "
         f"{free:.1f} GB are free. Close other programs, or take a smaller profile: {fitting[-1]}."
