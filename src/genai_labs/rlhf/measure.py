@@ -164,8 +164,8 @@ def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries
     """Probability of hate of prompt and summary in one text, as the labs everyone copies measure it; shape (n,).
 
     Only for comparison. The dialogue is several times as long as the summary, and its hostile turn stays whatever the
-    summary says: a summarizer that no longer repeats insults looks less improved than it is (in Lab 3 about half of
-    the fall is left to be seen). Measure the summary alone.
+    summary says: a summarizer that no longer repeats insults looks less improved than it is (in Lab 3 less than half
+    of the fall is left to be seen). Measure the summary alone.
     Raises LabError when the numbers of texts differ.
     """
     if len(as_texts(dialogues, "dialogues")) != len(as_texts(summaries, "summaries")):
