@@ -146,7 +146,7 @@ def share_interval(scores: Numbers, clusters: NDArray[np.intp], level: float, pa
     made-up dialogues, https://doi.org/10.1002/sim.1781. Both stay honest near 0 and 1, where all dialogues agree.
     As n counts the number of unrelated dialogues that would tell as much. scores: [..., n]; clusters: [n].
     Where dialogues lie in few clusters, Student's t with clusters - 1 degrees of freedom takes the place of the normal
-    distribution, which would cover 88 to 94 times in 100 (5 to 18 clusters whose dialogues are alike).
+    distribution, which covers 86 to 90 times in 100 where there are five or six whose dialogues are alike.
     """
     spread, clustered = scores.std(-1), clusters.max() + 1
     z = t.isf((1 - level) / 2, clustered - 1 if clustered < min(FEW, len(clusters)) else np.inf)
