@@ -241,3 +241,13 @@ def test_every_task_of_the_mixtures_makes_examples() -> None:
             example = make(rng)
             assert example.source.strip()
             assert example.target.strip()
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe[", b"no act"])
+def test_a_file_that_cannot_be_read_is_told_in_words(
+    tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "x.acts").write_bytes(content)
+    assert acts.main([str(tmp_path / "x.acts")]) == 2
+    assert "x.acts" in capsys.readouterr().err

@@ -228,7 +228,7 @@ def end_only(texts: Sequence[str]) -> Scores:
 
 
 def challenged(reader: Toxicity) -> Names:
-    """The texts that a word list gets wrong, read by this reward model in the lab's own cell."""
+    """The texts made to mislead a word list, read by this reward model in the lab's own cell."""
     return {"hate": SimpleNamespace(probabilities=reader), "judge": SimpleNamespace(probabilities=undecided)}
 
 
@@ -262,7 +262,7 @@ def hardly_more(texts: Sequence[str]) -> Scores:
 
 
 def scorer(pairs: Sequence[reward_model.Preference], right: float, seed: int) -> Any:
-    """A reward model that orders such a share of the pairs as people did."""
+    """A reward model that orders such a share of the pairs as the voters did."""
     turned = np.random.default_rng(seed).random(len(pairs)) >= right
     grades = {pair.chosen: -1.0 if wrong else 1.0 for pair, wrong in zip(pairs, turned, strict=True)}
     return SimpleNamespace(rewards=lambda texts: np.array([grades.get(text, 0.0) for text in texts]))
@@ -283,6 +283,7 @@ def preferred(minds_silence: Any) -> Names:
         "reward_model": SimpleNamespace(**changed),
         "scorers": {25: hate(), 900: minds_silence},
         "most": 900,
+        "to_learn": reward_model.read_preferences()[:PAIRS],
         "hate": hate(),
     }
 
@@ -312,6 +313,7 @@ def summarized(
         "both": both(by),
         "judge": SimpleNamespace(probabilities=by) if by else judge(),
         "hate": hate(),
+        "neutral": {"hostile": [case.references[0] for case in hostile()]},
         "before": outcome(before, by=by),
         "after": outcome(after, others, by),
     }
@@ -456,7 +458,7 @@ WITHOUT = [
     World("3.22", "votes teach nothing about insults", lambda: votes_paid(insulting), OPPOSITE),
     World("3.22", "they take a little away", lambda: votes_paid(mixed(2, neutral, insulting)), OPPOSITE),
     World("3.25", "rounding brings the insults back", lambda: rounded(insulting), OPPOSITE),
-    World("3.25", "it brings one of ten back", lambda: rounded(mixed(1, insulting, neutral)), NOT_SHOWN),
+    World("3.25", "it brings half of them back", lambda: rounded(mixed(5, insulting, neutral)), NOT_SHOWN),
     World("3.24", "DPO learns nothing", lambda: by_pairs(insulting), NO_CHANGE),
     World("3.24", "DPO teaches insults", lambda: by_pairs(insulting) | {"before": outcome(one_of_five)}, OPPOSITE),
 ]

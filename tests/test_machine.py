@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -15,6 +16,7 @@ from genai_labs.course.machine import Finding, check_hub, check_libraries, check
 from genai_labs.loading import hub
 from genai_labs.loading.profiles import PROFILES
 from genai_labs.paths import MODELS, READING, ROOT
+from genai_labs.system import devices
 
 
 def answers(_: str) -> bool:
@@ -174,3 +176,14 @@ def test_an_unknown_profile_stops_the_labs(monkeypatch: pytest.MonkeyPatch) -> N
     assert machine.check_profile().level == "stop"
     monkeypatch.delenv("GENAI_LABS_PROFILE")
     assert machine.check_profile() == Finding("ok", "profile", "mini")
+
+
+def test_an_apple_gpu_is_used_unless_it_is_asked_not_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.delenv("GENAI_LABS_MPS", raising=False)
+    assert devices.best_device() == torch.device("mps")
+    assert "GENAI_LABS_MPS=0" in machine.find_gpu(torch)
+    monkeypatch.setenv("GENAI_LABS_MPS", "0")
+    assert devices.best_device() == torch.device("cpu")
+    assert "not used" in machine.find_gpu(torch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,12 @@ def test_nothing_but_the_price_differs() -> None:
             own, first = (asdict(command.settings_of(each, steps, 4)) for each in (price, command.PRICES[0]))
             assert own == first | {"kl_coef": price}
     small = asdict(command.settings_of(0.3, prices.STEPS[0], 4))
-    assert small == asdict(ppo.Settings(seed=4)) | {"updates": small["updates"], "most_kl": float("inf")}
-    hacking = load_profile("mini").ppo_hacking
-    assert asdict(command.settings_of(0.0, prices.STEPS[1], 4)) == asdict(ppo.Settings(**hacking, seed=4))
+    assert small == asdict(ppo.Settings(**load_profile("mini").ppo, seed=4)) | {
+        "updates": small["updates"],
+        "most_kl": float("inf"),
+    }
+    lab, hacking = ppo.Settings(**load_profile("mini").ppo, seed=4), load_profile("mini").ppo_hacking
+    assert command.settings_of(0.0, prices.STEPS[1], 4) == replace(lab, **hacking)
     assert hacking["learning_rate"] > small["learning_rate"]
 
 

@@ -101,6 +101,12 @@ def test_a_machine_that_is_too_small_is_told_what_fits(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
 
 
+def test_a_larger_model_is_never_called_the_smaller_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    """flan-t5-xl takes less memory than flan-t5-large, whose weights are all trained."""
+    note_if_too_small(PROFILES["flan-t5-large"], free=19.8)
+    assert "take a smaller profile: flan-t5-base." in capsys.readouterr().out
+
+
 def test_the_largest_profile_is_for_adapters_and_leaves_lab_2_out(capsys: pytest.CaptureFixture[str]) -> None:
     profile = PROFILES["flan-t5-xl"]
     assert profile.weights == "bf16"

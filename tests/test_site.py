@@ -1,5 +1,6 @@
 """The site without npm: its pages and what may be published, and the arithmetic of the graphs and of the weights."""
 
+import html
 import json
 import re
 import shutil
@@ -77,14 +78,14 @@ def test_the_page_of_a_lab_shows_what_the_notebook_saved(site: Path) -> None:
 def test_the_lessons_have_the_intervals_of_the_records(site: Path) -> None:
     page = (site / "lessons.html").read_text(encoding="utf-8")
     counted = 0
-    for path in sorted(RESULTS.glob("lab*_seeds.json")):
+    for path in (RESULTS / f"{name}_seeds.json" for name in lessons.RECORDS):
         for lesson in json.loads(path.read_text(encoding="utf-8"))["lessons"]:
             section = page.split(f'id="{lesson["id"]}"')[1].split("</section>")[0]
             first = lesson["seeds"]["0"]
             assert f"{first['effect']:.3f} [{first['low']:.3f}, {first['high']:.3f}]" in section
             assert section.count("<circle") == len(lesson["seeds"])
             counted += 1
-    assert counted > 40
+    assert counted > 60
 
 
 def test_a_missing_record_of_lessons_is_named(tmp_path: Path) -> None:
@@ -99,6 +100,52 @@ def test_the_architecture_is_drawn_with_all_its_rooms(site: Path) -> None:
     assert page.count("<rect") == len(words) > 9
     assert page.count('marker-end="url(#tip)"') == sum(map(len, below.values())) > 9
     assert "mermaid" not in page
+
+
+def test_the_words_of_a_drawing_lie_in_their_boxes_and_no_two_boxes_touch() -> None:
+    source = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    made = drawing.draw_graph(re.findall(r"```mermaid\n(.*?)```", source, re.S)[0])
+    number = r"(-?[\d.]+)"
+    boxes = []
+    for box, texts in re.findall(r"(<rect[^>]*>)((?:<text.*?</text>)+)", made):
+        x, y, wide, high = map(float, re.findall(rf'(?:x|y|width|height)="{number}"', box)[:4])
+        for at, words in re.findall(rf'<text[^>]* y="{number}"[^>]*>(.*?)</text>', texts):
+            assert y + 11 <= float(at) <= y + high - 3, words
+            assert len(html.unescape(words)) <= drawing.MOST_LETTERS
+        boxes.append((x, y, wide, high))
+    assert len(boxes) > 9
+    apart = [
+        a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0] or a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]
+        for a in boxes
+        for b in boxes
+        if a < b
+    ]
+    assert all(apart)
+
+
+def test_tables_break_where_they_say_so_and_never_in_an_interval() -> None:
+    made = pages.markdown_html("| a | `src/x/y.py` |\n| --- | --- |\n| 0.1 [-0.2, +0.3]<br>(0.1 to 0.2) | <b> |\n")
+    assert '<span class="whole">[-0.2, +0.3]</span><br><span class="whole">(0.1 to 0.2)</span>' in made
+    assert "<code>src/<wbr>x/<wbr>y.py</code>" in made
+    assert "&lt;b&gt;" in made, "other markup stays text"
+
+
+def test_lines_of_code_stand_by_themselves_and_say_how_far_in_they_begin(site: Path) -> None:
+    made = pages.markdown_html("```\n    a\n\nb <i>\n```\n")
+    lines = "".join(f'<span class="line">{line}\n</span>' for line in ("    a", "", "b &lt;i&gt;"))
+    assert f"<pre><code>{lines}</code></pre>" in made
+    page = (site / "notebooks" / "lab1_prompting.html").read_text(encoding="utf-8")
+    assert '<span class="line" style="--in:4">' in page
+    cell = re.findall(r'<div class="[^"]*highlight[^"]*"><pre>(.*?)</pre>', page, re.S)[0]
+    saved = json.loads((ROOT / "notebooks" / "lab1_prompting.ipynb").read_text(encoding="utf-8"))
+    first = next(each for each in saved["cells"] if each["cell_type"] == "code")
+    assert html.unescape(re.sub("<[^>]+>", "", cell)).strip() == "".join(first["source"]).strip()
+
+
+def test_no_two_pages_have_the_same_name_in_the_list_of_all(site: Path) -> None:
+    page = (site / "pages.html").read_text(encoding="utf-8")
+    names = re.findall(r'<li><a href="[^"]*">(.*?)</a>', page)
+    assert len(names) == len(set(names)) > 40
 
 
 def small(folder: Path, name: str, content: str, policy: str = frame.STILL) -> None:

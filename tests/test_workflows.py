@@ -49,8 +49,20 @@ def test_the_tests_run_on_every_supported_python_and_all_labs_on_every_system() 
     assert others["strategy"]["matrix"]["os"] == ["macos-latest", "windows-latest"]
     assert "python -m genai_labs run" in [step.get("run") for step in others["steps"]]
     assert not any("make" in step.get("run", "") for step in others["steps"]), "Windows has no make"
+    assert others["env"]["GENAI_LABS_MPS"] == "0", "the virtual Macs' GPU fails"
     slow = [step.get("run", "") for step in jobs["handouts"]["steps"]]
     assert any("test_handout.py -m slow" in step for step in slow)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_no_step_pastes_an_expression_into_its_shell_and_none_keeps_the_token(path: Path) -> None:
+    """What stands in an expression would be read as commands; what is installed could take a token along."""
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+    steps = [step for job in jobs for step in job["steps"]]
+    assert not any("${{" in step.get("run", "") for step in steps)
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+    assert checkouts
 
 
 def test_the_pins_of_actions_are_kept_up_to_date() -> None:

@@ -187,6 +187,7 @@ def tune_and_test(seeds: int, count: int, kept: Path) -> dict[str, Any]:
     profile = load_profile("mini")
     base, tokenizer = models.load_model(replace(profile, model=profile.pretrained))
     taught, _ = models.load_model(profile)
+    print("Testing the model before any tuning, which takes a minute or two", flush=True)
     done = {"not tuned": [_done_before(kept, ["not tuned", fingerprint(base)], partial(tested, base, tokenizer))]}
     for name, tasks in tqdm(TUNINGS.items(), desc="instructions", unit="tuning"):
         done[name] = [

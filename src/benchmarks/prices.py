@@ -1,6 +1,6 @@
 """``python -m genai_labs prices``: PPO at several prices of KL, to see where the reward model is fooled.
 
-The standard settings with nothing changed but the KL coefficient; and the same once more with the large steps of the
+The settings of Lab 3 with nothing changed but the KL coefficient; and the same once more with the large steps of the
 hacking run of Lab 3. Each policy is measured on validation dialogues: by the reward that it learned from, and by what
 nobody paid it for. Nothing is chosen by that. Each finished run is kept in build/prices and not done again.
 """
@@ -34,10 +34,10 @@ SHOWN_TEXTS = 4
 
 
 def settings_of(price: float, steps: str, seed: int) -> ppo.Settings:
-    """The standard settings of PPO at a price. steps: small, as they are there, or those of the hacking run."""
-    hacking = load_profile("mini").ppo_hacking
-    changes = dict(hacking) if steps == STEPS[1] else {"updates": hacking["updates"]}
-    return replace(ppo.Settings(seed=seed), **changes | {"kl_coef": price, "most_kl": float("inf")})
+    """Lab 3's settings of PPO at a price. steps: small, as they are there, or those of the hacking run."""
+    mini = load_profile("mini")
+    changes = dict(mini.ppo_hacking) if steps == STEPS[1] else {"updates": mini.ppo_hacking["updates"]}
+    return replace(ppo.Settings(**mini.ppo, seed=seed), **changes | {"kl_coef": price, "most_kl": float("inf")})
 
 
 def train_at(contest: Contest, settings: ppo.Settings) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def prices_page(record: Mapping[str, Any]) -> str:
                 "# What KL may cost: PPO at several prices",
                 f"Made by `{record['command']}` ({facts}). Lab 3's summarizer that repeats insults, trained by PPO for "
                 f"{record['updates']} updates; *price* is the KL coefficient, in units of the reward a nat. "
-                f"`{STEPS[0]}`: a learning rate of {record['rates'][0]:g} that falls to 0, the standard one. "
+                f"`{STEPS[0]}`: a learning rate of {record['rates'][0]:g} that falls to 0, the lab's. "
                 f"`{STEPS[1]}`: that of the lab's hacking run, {record['rates'][1]:g}, which does not fall. One "
                 f"sampled summary of each validation dialogue ({record['dialogues']['hostile']} hostile, "
                 f"{record['dialogues']['polite']} polite); means over "

@@ -36,6 +36,7 @@ CARDS = {
     "notebooks/lab1_prompting.html": "Ask a model without an instruction, with one, with solved examples.",
     "notebooks/lab2_fine_tuning.html": "Train all its weights, then adapters; count what is gained and forgotten.",
     "notebooks/lab3_ppo_detox.html": "Make it kinder by reinforcement learning, and see a reward hacked.",
+    "notebooks/week3_reasoning_and_retrieval.html": "Checked rewards, tools, notes, smaller models: more of week 3.",
     "lessons.html": "Every claim of the labs with its 95 % intervals, on five seeds.",
     "README.html": "Install the course and run the labs yourself: five minutes, no GPU.",
     "docs/architecture.html": "What lives where in the code, and what builds on what.",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from graphlib import TopologicalSorter
 
 NODE = re.compile(r'(\w+)(?:\(?\["(.*)"\]\)?)?$')
-WIDTH, HEIGHT, GAP, ROW = 205, 52, 18, 96
+WIDTH, GAP, BETWEEN = 205, 18, 44  # of a box, from box to box, from row to row
 MOST_LETTERS = 28  # in a line of a node
 
 
@@ -24,20 +25,20 @@ def draw_graph(source: str) -> str:
     order = list(TopologicalSorter(above).static_order())
     for name in order:
         floors[name] = 1 + max((floors[upper] for upper in above[name]), default=-1)
-    rows: dict[int, list[str]] = {}
-    for name in order:
-        rows.setdefault(floors[name], []).append(name)
-    widest = max(map(len, rows.values()))
-    whole = widest * (WIDTH + GAP) - GAP
+    for name in filter(lambda name: not above[name], order):  # as low as its arrows let it, so that no row is too wide
+        floors[name] = min(floors[lower] for lower in below[name]) - 1
+    rows = _in_rows(order, floors, above)
+    whole = max(map(len, rows)) * (WIDTH + GAP) - GAP
+    height = 24 + 15 * max(len(_lines(each)) for each in words.values())
     at = {
-        name: ((whole - len(row) * (WIDTH + GAP) + GAP) / 2 + place * (WIDTH + GAP), floor * ROW)
-        for floor, row in rows.items()
+        name: ((whole - len(row) * (WIDTH + GAP) + GAP) / 2 + place * (WIDTH + GAP), floor * (height + BETWEEN))
+        for floor, row in enumerate(rows)
         for place, name in enumerate(row)
     }
-    arrows = [_line_to(at[upper], at[lower]) for upper, lowers in below.items() for lower in lowers]
-    boxes = [_box(*at[name], words[name]) for name in order]
+    arrows = [_line_to(at[upper], at[lower], height) for upper, lowers in below.items() for lower in lowers]
+    boxes = [_box(*at[name], height, words[name]) for name in order]
     said = "; ".join(f"{upper} builds on {', '.join(lowers)}" for upper, lowers in below.items())
-    high = max(rows) * ROW + HEIGHT
+    high = len(rows) * (height + BETWEEN) - BETWEEN
     return (
         f'<svg class="drawing" viewBox="-2 -2 {whole + 4:g} {high + 4}" role="img" aria-label="{html.escape(said)}">'
         '<defs><marker id="tip" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
@@ -64,26 +65,35 @@ def read_graph(source: str) -> tuple[dict[str, str], dict[str, list[str]]]:
     return {name: words[name] for name in words if name in used}, below
 
 
-def _line_to(upper: tuple[float, float], lower: tuple[float, float]) -> str:
-    x, y = upper[0] + WIDTH / 2, upper[1] + HEIGHT
+def _in_rows(order: list[str], floors: dict[str, int], above: dict[str, set[str]]) -> list[list[str]]:
+    """The nodes of each floor from left to right, each as far to the right as those that build on it."""
+    rows: list[list[str]] = []
+    right: dict[str, float] = {}
+    for floor in range(max(floors.values()) + 1):
+        row = [name for name in order if floors[name] == floor]
+        row.sort(key=lambda name: sum(right[upper] for upper in above[name]) / len(above[name]) if above[name] else 0.5)
+        right |= {name: (place + 0.5) / len(row) for place, name in enumerate(row)}
+        rows.append(row)
+    return rows
+
+
+def _line_to(upper: tuple[float, float], lower: tuple[float, float], height: float) -> str:
+    x, y = upper[0] + WIDTH / 2, upper[1] + height
     to_x, to_y = lower[0] + WIDTH / 2, lower[1] - 3
     return f'<path d="M{x:g} {y:g}C{x:g} {y + 30:g} {to_x:g} {to_y - 30:g} {to_x:g} {to_y:g}" marker-end="url(#tip)"/>'
 
 
-def _box(x: float, y: float, words: str) -> str:
-    name, _, rest = words.partition(": ")
-    lines, line = [], ""
-    for word in rest.split():
-        if len(f"{line} {word}") > MOST_LETTERS:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    lines += [line] if line else []
-    first = y + HEIGHT / 2 + 5 - 7.5 * len(lines)
+def _lines(words: str) -> list[str]:
+    """What stands below the name in a box."""
+    return textwrap.wrap(words.partition(": ")[2], MOST_LETTERS)
+
+
+def _box(x: float, y: float, height: float, words: str) -> str:
+    name, lines = words.partition(": ")[0], _lines(words)
+    first = y + height / 2 + 5 - 7.5 * len(lines)
     middle = x + WIDTH / 2
     text = f'<text x="{middle:g}" y="{first:g}" text-anchor="middle">{html.escape(name)}</text>'
     for number, each in enumerate(lines, start=1):
         at = f'x="{middle:g}" y="{first + 15 * number:g}"'
         text += f'<text class="small" {at} text-anchor="middle">{html.escape(each)}</text>'
-    return f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7"/>{text}'
+    return f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{height}" rx="7"/>{text}'

@@ -11,21 +11,22 @@ from course_site.frame import Page
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
 
+RECORDS = {"lab1": "Lab 1", "lab2": "Lab 2", "lab3": "Lab 3", "companion": "Companion"}
 WIDTH, MARGIN, LINE = 400, 8, 9  # of a drawing; LINE: from one seed to the next
 ABOUT = (
     "Every claim of the labs is a lesson: it is measured in front of whoever runs the notebook. Here each has its "
-    "effect with a 95 % interval, on five seeds, one line each, seed 0 on top; the upright line is 0, and every "
-    "lesson has a scale of its own. Other seeds train anew, draw other exemplars and samples, and measure on half of "
-    "the test dialogues."
+    "effect with a 95 % interval, on five seeds, one line each, seed 0 on top; the upright line is 0. Every lesson has "
+    "a scale of its own, whose ends are written below. Other seeds train anew, draw other exemplars and samples, and "
+    "measure on half of the test dialogues."
 )
 
 
 def lessons_page(folder: Path = RESULTS) -> Page:
     """The page. Raises LabError where a record is missing or damaged."""
     parts = [f'<h1>What was measured</h1>\n<p class="lead">{html.escape(ABOUT)}</p>']
-    for lab in (1, 2, 3):
-        record = read_record(folder / f"lab{lab}_seeds.json")
-        heading = f'<h2 id="lab-{lab}">Lab {lab}</h2>'
+    for name, title in RECORDS.items():
+        record = read_record(folder / f"{name}_seeds.json")
+        heading = f'<h2 id="{title.lower().replace(" ", "-")}">{title}</h2>'
         made = f"Made by <code>{html.escape(record['command'])}</code>, profile {html.escape(record['profile'])}."
         parts += [heading, f'<p class="hint">{made}</p>', *map(lesson_html, record["lessons"])]
     return Page("lessons.html", "Lessons and their intervals", "\n".join(parts))
@@ -72,10 +73,15 @@ def draw_intervals(lesson: dict[str, Any]) -> str:
         return f"{MARGIN + (value - low) * scale:.1f}"
 
     tall = LINE * len(seeds) + 10
+    ends = {MARGIN: low, WIDTH - MARGIN: high} if low < high else {MARGIN: 0.0}
+    scale_of = "".join(
+        f'<text x="{at}" y="{tall + 12}" text-anchor="{"start" if at == MARGIN else "end"}">{value:.3g}</text>'
+        for at, value in ends.items()
+    )
     lines = [f'<path d="M{x(0)} 0V{tall}" stroke="currentColor" stroke-opacity=".5"/>']
     for place, seed in enumerate(seeds):
         y = 9 + LINE * place
         lines.append(f'<path d="M{x(seed["low"])} {y}H{x(seed["high"])}" stroke="currentColor" stroke-width="2"/>')
         lines.append(f'<circle cx="{x(seed["effect"])}" cy="{y}" r="3" fill="currentColor"/>')
     said = "; ".join(f"{s['effect']:.3f} from {s['low']:.3f} to {s['high']:.3f}" for s in seeds)
-    return f'<svg viewBox="0 0 {WIDTH} {tall}" role="img" aria-label="{said}">{"".join(lines)}</svg>'
+    return f'<svg viewBox="0 0 {WIDTH} {tall + 16}" role="img" aria-label="{said}">{"".join(lines)}{scale_of}</svg>'

@@ -6,6 +6,7 @@ import html
 import posixpath
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,8 @@ READ = (".md", ".ipynb")
 START = "README.md"
 ON_HOST = "../../"  # of the README: what the host keeps beside the code, such as the runs of its workflows
 BADGE = re.compile(rf'<a [^>]*><img src="{re.escape(ON_HOST)}[^>]*></a>\s*')
+SHELVES = {"": "Start", "notebooks": "Labs", "docs": "Documents", "results": "Results", "data": "Data and models"}
+INTERVAL = re.compile(r"\[[-+\d.]+, [-+\d.]+\]|\([-+\d.]+ to [-+\d.]+\)")
 DIAGRAM = re.compile(r'<pre><code class="language-mermaid">(.*?)</code></pre>', re.S)
 
 
@@ -88,15 +91,13 @@ class Reading:
 
     def contents(self) -> Page:
         """A page that names all others."""
-        shelves: dict[str, list[Page]] = {}
+        shelves: dict[str, list[Page]] = {name: [] for name in SHELVES}
         for page in self.pages.values():
-            shelves.setdefault(posixpath.dirname(page.address) or "start", []).append(page)
+            shelves.setdefault(page.address.rpartition("/")[0].partition("/")[0], []).append(page)
         parts = ["<h1>All pages</h1>"]
-        for shelf in ("start", *sorted(set(shelves) - {"start"})):
-            links = "".join(
-                f'<li><a href="{p.address}">{html.escape(p.title)}</a></li>\n' for p in shelves.get(shelf, [])
-            )
-            parts.append(f"<h2>{html.escape(shelf)}</h2>\n<ul>\n{links}</ul>" if links else "")
+        for shelf, pages in shelves.items():
+            links = "".join(f'<li><a href="{p.address}">{html.escape(p.title)}</a></li>\n' for p in pages)
+            parts.append(f"<h2>{html.escape(SHELVES.get(shelf, shelf))}</h2>\n<ul>\n{links}</ul>" if links else "")
         return Page("pages.html", "All pages", "\n".join(parts))
 
 
@@ -119,16 +120,33 @@ def documents(root: Path = ROOT) -> list[str]:
 
 def markdown_html(text: str) -> str:
     """A document as HTML: tables may be wider than the page, diagrams are drawn, HTML in it stays text."""
-    made = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    made = re.sub(
-        r"<table>.*?</table>", lambda table: f'<div class="wide" tabindex="0">{table[0]}</div>', made, flags=re.S
-    )
+    made = MarkdownIt("commonmark", {"html": False}).enable("table").render(text).replace("<th></th>", "<td></td>")
+    made = re.sub(r"<table>.*?</table>", _wide_table, made, flags=re.S)
     made = re.sub(
         r"<(h[1-6])>(.*?)</\1>", lambda head: f'<{head[1]} id="{anchor(head[2])}">{head[2]}</{head[1]}>', made
     )
-    return DIAGRAM.sub(
+    made = DIAGRAM.sub(
         lambda match: f'<div class="wide" tabindex="0">{drawing.draw_graph(html.unescape(match[1]))}</div>', made
     )
+    return re.sub(r"(<pre><code.*?>)(.*?)(</code></pre>)", _lines_of_code, made, flags=re.S)
+
+
+def _wide_table(table: re.Match[str]) -> str:
+    """A table that may be wider than the page. Files' names in it break after a slash, and cells where they say so."""
+    content = re.sub("<code>.*?</code>", lambda code: re.sub("(?<!<)/", "/<wbr>", code[0]), table[0])
+    content = INTERVAL.sub(r'<span class="whole">\g<0></span>', content.replace("&lt;br&gt;", "<br>"))
+    return f'<div class="wide" tabindex="0">{content}</div>'
+
+
+def _lines_of_code(code: re.Match[str], with_styles: bool = False) -> str:
+    """Each line by itself, so that where it wraps its rest can stand further in (with styles, than its start)."""
+    lines = []
+    for line in code[2].splitlines(keepends=True):
+        text = re.sub("<[^>]+>", "", line)
+        indented = len(text) - len(text.lstrip(" ")) if with_styles else 0
+        style = f' style="--in:{indented}"' if indented else ""
+        lines.append(f'<span class="line"{style}>{line}</span>')
+    return code[1] + "".join(lines) + code[3]
 
 
 def anchor(heading: str) -> str:
@@ -147,7 +165,9 @@ def notebook_html(text: str) -> str:
     if re.search(r"<script|\son\w+=|javascript:", made, re.I):
         raise ValueError("its outputs hold a script")
     made = re.sub(r"<(h[1-6])([^>]*)>(.*?)<a class=\"anchor-link\".*?</a></\1>", r"<\1\2>\3</\1>", made, flags=re.S)
-    return str(made)
+    made = made.replace('<div class="output_html rendered_html', '<div tabindex="0" class="output_html rendered_html')
+    by_line = partial(_lines_of_code, with_styles=True)
+    return re.sub(r'(<div class="[^"]*highlight[^"]*"><pre>(?:<span></span>)?)(.*?)(</pre>)', by_line, made, flags=re.S)
 
 
 def code_styles() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -120,13 +121,19 @@ def slot_type(name: str) -> str:
 
 
 def read_acts(path: Path) -> Acts:
-    """One file of acts. Raises LabError, with the line's number, where a line cannot be understood."""
+    """One file of acts. Raises LabError where it, or a line of it (then with its number), cannot be read."""
     found = Acts()
     act: Act | None = None
     part: Part | None = None
     where: tuple[str, ...] = ()
     kind = pool = ""
-    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise LabError(
+            f"{path} cannot be read as a text in UTF-8 ({error}). Name a file as in data/content/acts."
+        ) from error
+    for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
@@ -297,12 +304,19 @@ def _sample(act: Act, rng: random.Random) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Check one file of acts and print what is wrong, what it holds, and samples."""
+    """Check one file of acts and print what is wrong, what it holds, and samples.
+
+    Exit status 1 if anything is wrong with them, 2 if the file cannot be read.
+    """
     parser = argparse.ArgumentParser(description="Check a file of speech acts.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--samples", type=int, default=5, help="exchanges to print (default: 5)")
     options = parser.parse_args(arguments)
-    found = read_acts(options.file)
+    try:
+        found = read_acts(options.file)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 2
     wrong = list(faults_in(found))
     for problem in wrong[:60]:
         print("PROBLEM", problem)

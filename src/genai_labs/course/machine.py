@@ -192,7 +192,9 @@ def find_gpu(torch: Any) -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.get_device_name(0)} (CUDA)"
     if torch.backends.mps.is_available():
-        return "Apple GPU (MPS)"
+        if os.environ.get("GENAI_LABS_MPS") == "0":
+            return "an Apple GPU, not used because GENAI_LABS_MPS is 0"
+        return "Apple GPU (MPS), which nobody has tried; should a cell fail, GENAI_LABS_MPS=0 takes the processor"
     return "none; the embedded world needs none"
 
 

@@ -131,7 +131,9 @@ def as_markdown(record: dict[str, Any]) -> str:
     seeds = record["seeds"]
     rows = [(r["id"], r["claim"], *(cell(r["seeds"][str(s)]) for s in seeds), count(r)) for r in record["lessons"]]
     head = ("lesson", "claim", *(f"seed {s}" for s in seeds), "holds on")
-    intro = f"# Lessons on {counted(len(seeds), 'seed')}\n\nMade by `{record['command']}`. Effects with 95 % intervals."
+    lab = record["lessons"][0]["id"].partition(".")[0]
+    title = f"{'Companion' if lab == '4' else f'Lab {lab}'}: lessons on {counted(len(seeds), 'seed')}"
+    intro = f"# {title}\n\nMade by `{record['command']}`. Effects with 95 % intervals."
     intro += "".join(f" {record[each]}" for each in ("test_rows", "world") if each in record)
     return f"{intro}\n\n{table(head, rows)}\n"
 

@@ -49,6 +49,7 @@ class PPO(TypedDict, total=False):
     batch_size: int
     minibatch: int
     updates: int
+    epochs: int
     learning_rate: float
     anneal: bool
     kl_coef: float
@@ -166,9 +167,11 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # PPO's 20 updates at a price of KL of 0.3 are those of ppo.Settings. With the arena's 10 at 0.1, polite
-        # summaries lost up to .026 ROUGE-1 on five seeds; with these, less than .02.
-        ppo_hacking=HACKING | {"updates": 20},
+        # Chosen among six on validation dialogues, without the judge: with the 20 updates and 4 epochs of ppo.Settings
+        # .88 of the toxicity was gone by the reward model (seed 0), with these .80, .84 and .87 (seeds 0 to 2) in less
+        # than half of the time, and content F1 on polite dialogues changed by -.008, -.008 and -.004.
+        ppo={"updates": 12, "epochs": 3},
+        ppo_hacking=HACKING | {"updates": 12, "epochs": 4},
     ),
 }
 
@@ -295,7 +298,8 @@ def note_if_too_small(profile: Profile, free: float | None = None) -> None:
     wanted = most[profile.name]
     if free >= wanted:
         return
-    fitting = [name for name, gigabytes in most.items() if gigabytes <= free] or ["mini"]
+    smaller = list(most)[: list(most).index(profile.name)]  # not all that take less memory are
+    fitting = [name for name in smaller if most[name] <= free] or ["mini"]
     print(
         f"This machine may be too small for {profile.name}: its labs take up to {wanted:g} GB of memory, and "
         f"{free:.1f} GB are free. Close other programs, or take a smaller profile: {fitting[-1]}."

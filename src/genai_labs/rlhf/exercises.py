@@ -146,7 +146,9 @@ def check_policy_loss(answer: Any) -> str:
     learnable(answer, inputs[0], "the log-probabilities")
     moved = (inputs[0][0] - inputs[0][1]).exp()[inputs[0][3].bool()]
     outside = int(((moved - 1).abs() > 0.2).sum())
-    return f"the loss is the package's {CLOSE}; {outside} of the {len(moved)} ratios of the first batch lie outside"
+    return (
+        f"the loss is the package's {CLOSE}; {outside} of {len(moved)} ratios in the first batch are outside 0.8 to 1.2"
+    )
 
 
 @tell("the value loss", start="Begin with the squared error of each token that counts, and its mean.")
@@ -268,8 +270,9 @@ def stays_finite(answer: Any, case: tuple[Any, ...], right: Formula) -> None:
     got, want = np.asarray(torch.as_tensor(answered(answer, *case)).detach()).item(), float(right(*case))
     if not np.isclose(got, want, rtol=1e-4, atol=TOLERANCE):
         wrong(
-            f"where a difference is {FAR:.0f} the wrong way your loss is {got:.4g} and not {want:.4g}: in float32 the "
-            "sigmoid is 0 there. Which function of torch.nn.functional takes sigmoid and logarithm in one step?"
+            f"where a difference is {FAR:.0f} the wrong way your loss is {got:.4g} and not {want:.4g}: in float32 "
+            f"exp({FAR:.0f}) is infinite and the sigmoid of -{FAR:.0f} is 0. Which function of torch.nn.functional "
+            "takes sigmoid and logarithm in one step?"
         )
 
 

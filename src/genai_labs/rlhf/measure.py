@@ -1,8 +1,8 @@
 """What a summarizer does on test dialogues, hostile and polite ones, and how two of them differ.
 
 Summaries are sampled at temperature 1, as in PPO, from the same seed for every model, or written greedily. Toxicity is
-that of the summary alone: measured on dialogue and summary together, what the dialogue says would drown what the
-summary does.
+that of the summary alone: measured on dialogue and summary together, what the dialogue says would hide a
+part of what the summary does.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def toxicity_of_both(classifier: Classifier, dialogues: Sequence[str], summaries
     """Probability of hate of prompt and summary in one text, as the labs everyone copies measure it; shape (n,).
 
     Only for comparison. The dialogue is several times as long as the summary, and its hostile turn stays whatever the
-    summary says: a summarizer that no longer repeats insults looks hardly better. Measure the summary alone.
+    summary says: a summarizer that no longer repeats insults looks less improved than it is (in Lab 3 about half of
+    the fall is left to be seen). Measure the summary alone.
     Raises LabError when the numbers of texts differ.
     """
     if len(as_texts(dialogues, "dialogues")) != len(as_texts(summaries, "summaries")):

@@ -155,7 +155,7 @@ def ppo_loss(
     returns: Tensor,
     settings: Settings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Both losses (detail 10; no bonus for entropy, as the KL penalty already keeps the policy from one-sidedness)."""
+    """Both losses (detail 10; there is no bonus for entropy)."""
     of_policy, logged = policy_loss(
         logprobs, mask, old_logprobs=old_logprobs, advantages=advantages, clip=settings.clip
     )

@@ -76,7 +76,7 @@ PLAINLY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RewardRun:
-    """A trained reward model. accuracy: share of held-out pairs ordered as people did, with its interval."""
+    """A trained reward model. accuracy: share of held-out pairs ordered as the voters did, with its interval."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -218,5 +218,5 @@ def pairwise_right(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -
 
 
 def pairwise_accuracy(scorer: RewardRun | Classifier, rows: Sequence[Preference]) -> Interval:
-    """Share of pairs that the scorer orders as people did (a tie counts half), with its interval."""
+    """Share of pairs that the scorer orders as the voters did (a tie counts half), with its interval."""
     return paired_bootstrap(pairwise_right(scorer, rows))

@@ -56,16 +56,15 @@ class Settings:
     score_clip: float | None = setting(None, or_none(above(0)))
     """Scores beyond plus or minus this are cut to it; None leaves them."""
     center: bool = True
-    """Subtract the batch's mean score. Else, until the value head knows the mean, the late tokens of all responses look
-    better than the early ones wherever scores are mostly positive."""
+    """Subtract the batch's mean score, so that the value head, which starts at 0, need not learn it first. With gamma
+    or lam below 1, until it has, late tokens would else look better than early ones wherever scores are positive."""
 
     rank: int = setting(16, whole(1))
     """Of the adapter's matrices B A."""
     alpha: int = setting(16, above(0))
     """B A is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("wi_0", "wi_1", "wo")
-    """The decoder's matrices with an adapter, by name: its feed-forward layers. Its attention, which copies names and
-    numbers out of the dialogue, then stays as it was, and summaries lose less than with ``("q", "v")``."""
+    """The decoder's matrices with an adapter, by name: its feed-forward layers. Its attention stays as it was."""
     max_new_tokens: int = setting(80, whole(1))
     """The longest response, end token included."""
     seed: int = setting(0, whole(0, 2**32 - 1))
@@ -105,6 +104,11 @@ class GroupedSettings(Settings):
             raise LabError(
                 f"A batch of {self.batch_size} responses cannot be cut into a group of {self.group} for each prompt. "
                 "Choose a batch size that is a multiple of the group."
+            )
+        if self.target_kl is not None:
+            raise LabError(
+                f"A target_kl of {self.target_kl:g} lets the price of KL grow and shrink from update to update, and "
+                "only PPO follows it. Leave target_kl at None, and set kl_coef or beta."
             )
 
 

@@ -9,11 +9,12 @@ import torch
 
 
 def best_device() -> torch.device:
-    """A CUDA GPU, an Apple GPU, or else the processor. Of several GPUs that of this process."""
+    """A CUDA GPU (of several that of this process), an Apple GPU unless GENAI_LABS_MPS is 0, or else the processor."""
     if torch.cuda.is_available():
         torch.set_float32_matmul_precision("high")  # fp32 products in TF32: several times as fast, 10 bits of mantissa
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    apple = os.environ.get("GENAI_LABS_MPS") != "0" and torch.backends.mps.is_available()
+    return torch.device("mps" if apple else "cpu")
 
 
 def has_bf16() -> bool:

@@ -1,7 +1,8 @@
 """``python -m genai_labs handout``: versions of the labs for a class, made from the committed notebooks.
 
-For each lab: a student version (no solutions, no outputs), a solutions version (every stub filled in), slides, and a
-page for printing. With --otter also an assignment for otter-grader; with --bands the table in docs/instructors.md.
+For each lab and the companion: a student version (no solutions, no outputs), a solutions version (every stub filled
+in), slides, and a page for printing. With --otter also an assignment for otter-grader; with --bands the table in
+docs/instructors.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai_labs.course.runner import find_notebooks, to_html, write_notebook
+from genai_labs.course.runner import COMPANIONS, find_notebooks, to_html, write_notebook
 from genai_labs.course.working_copy import blank, read_notebook
 from genai_labs.errors import LabError
 from genai_labs.inputs.helptext import plain
@@ -35,7 +36,9 @@ NO_BROWSER = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Write handouts of labs, or the bands. Raises LabError where something cannot be read or written."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs handout", description=plain(__doc__))
-    parser.add_argument("labs", nargs="*", type=whole_number(1, 3), metavar="LAB", help="1, 2 or 3 (default: all)")
+    parser.add_argument(
+        "labs", nargs="*", type=whole_number(1, 4), metavar="LAB", help="1, 2, 3, or 4 for the companion (default: all)"
+    )
     parser.add_argument(
         "--out", type=writable_folder, default=BUILD / "handout", help="where to (default: build/handout)"
     )
@@ -72,12 +75,12 @@ def read_course(path: Path) -> dict[str, Any]:
 
 def write_handout(notebook: dict[str, Any], lab: int, name: str, out: Path) -> None:
     """Write all versions of one lab. Raises LabError where they cannot be written."""
-    shown = as_node(taken_out(notebook))
+    shown, title = as_node(taken_out(notebook)), "Companion" if lab in COMPANIONS else f"Lab {lab}"
     with files.faults_in_words(out):
         write_notebook(as_node(student_version(notebook)), _folder(out, "student") / f"{name}_student.ipynb")
         write_notebook(as_node(solutions_version(notebook)), _folder(out, "solutions") / f"{name}_solutions.ipynb")
-        files.write_whole(_folder(out, "slides") / f"{name}.html", slides.to_slides(shown, f"Lab {lab}"))
-        files.write_whole(_folder(out, "print") / f"{name}.html", slides.to_paper(to_html(shown, f"Lab {lab}")))
+        files.write_whole(_folder(out, "slides") / f"{name}.html", slides.to_slides(shown, title))
+        files.write_whole(_folder(out, "print") / f"{name}.html", slides.to_paper(to_html(shown, title)))
 
 
 def student_version(notebook: dict[str, Any]) -> dict[str, Any]:
