@@ -47,6 +47,24 @@ def test_stories_that_are_never_practised_are_no_others() -> None:
     assert not kept & practised
 
 
+def test_some_tests_turn_the_two_numbers_of_a_practised_problem_round() -> None:
+    """As the notebook says; they are other problems, and too few to carry lesson 4.5."""
+
+    def numbers(problem: problems.Problem) -> tuple[str, ...]:
+        return (problem.story, *re.findall(r"\d+", problem.text))
+
+    practised = {(each.story, *numbers(each)[:0:-1]) for each in problems.to_practise()}
+    turned = [sum(numbers(each) in practised for each in problems.of_kind("new story", 100, seed)) for seed in range(5)]
+    assert all(0 < each < 30 for each in turned), turned
+
+
+def test_questions_for_two_tools_tell_two_stories() -> None:
+    both = [task for task in acting.tasks_for_tools() if task.kind == "both"]
+    assert (len(both), len({task.work_out.split(" there are ")[0] for task in both})) == (26, 2)
+    work_out = [task for task in acting.tasks_for_tools() if task.kind == "work out"]
+    assert all(int(task.answer) > 100 for task in work_out)
+
+
 def test_sums_above_100_are_above_100() -> None:
     assert all(100 < int(each.answer) < 200 for each in problems.of_kind("sum above 100"))
     with pytest.raises(LabError, match="Name one of them"):
@@ -445,11 +463,25 @@ def test_int8_takes_less_and_pruning_does_not(loaded: tuple[Any, Any]) -> None:
     assert deployment.bytes_of(deployment.quantized(base)) < 0.6 * whole
     pruned = deployment.pruned(base, 0.4)
     assert deployment.bytes_of(pruned) == whole
+    zeros = sum(int((weight == 0).sum()) for weight in pruned.parameters())
+    assert zeros / pruned.num_parameters() == pytest.approx(0.31, abs=0.005), "three of ten of the whole model"
     weight = pruned.encoder.block[0].layer[0].SelfAttention.q.weight
     assert float((weight == 0).float().mean()) == pytest.approx(0.4, abs=0.01)
     assert torch.equal(pruned.get_input_embeddings().weight, base.get_input_embeddings().weight)
     with pytest.raises(LabError, match="from 0 to below 1"):
         deployment.pruned(base, 1.0)
+
+
+def test_int8_has_127_and_a_half_steps_and_uses_minus_128(loaded: tuple[Any, Any]) -> None:
+    whole = dict(loaded[0].named_modules())
+    lowest = []
+    for name, module in deployment.quantized(loaded[0]).named_modules():
+        if isinstance(module, torch.ao.nn.quantized.dynamic.Linear):
+            weight = module._weight_bias()[0]
+            lowest.append(int(weight.int_repr().min()))
+            steps = float(whole[name].weight.detach().abs().max()) / weight.q_scale()
+            assert steps == pytest.approx(127.5, rel=1e-5)
+    assert min(lowest) == -128
 
 
 def test_the_soft_loss_is_the_divergence_of_pytorch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -87,21 +88,60 @@ def swapped(expression: str) -> int:
     return int(value(ast.parse(expression, mode="eval").body))
 
 
+def walked(text: str, more: dict[Any, Any], raised: Any = ValueError, whole: Any = None) -> Any:
+    """A calculator that walks the tree and takes ``more`` operators, lets an error through, or takes more numbers."""
+    signs = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul} | more
+
+    def value(node: Any) -> Any:
+        if isinstance(node, ast.Constant) and (isinstance(node.value, whole) if whole else type(node.value) is int):
+            return node.value
+        if isinstance(node, ast.BinOp) and type(node.op) in signs:
+            return signs[type(node.op)](value(node.left), value(node.right))
+        if isinstance(node, ast.UnaryOp) and type(node.op) in signs:
+            return signs[type(node.op)](value(node.operand))
+        raise ValueError(text)
+
+    try:
+        return value(ast.parse(text, mode="eval").body)
+    except SyntaxError as error:
+        raise raised(text) from error
+
+
+def filtered(text: str) -> Any:
+    """Refuses by its letters what is no arithmetic, and has Python run the rest."""
+    if not re.fullmatch(r"[(]?\d+( [-+*] [(]?\d+[)]?)*", text):
+        raise ValueError(text)
+    return eval(text)
+
+
+def centred(r: torch.Tensor) -> torch.Tensor:
+    return r - r.mean(1, keepdim=True)
+
+
 def group(r: torch.Tensor, **changes: Any) -> Any:
     return (r - r.mean(1, keepdim=True)) / (r.std(1, keepdim=True, **changes) + 1e-4)
 
 
 WRONG: dict[str, list[tuple[Answer, str]]] = {
     "calculator": [
-        (lambda text: eval(text), "has to be refused"),
+        (lambda text: eval(text), "Did something run it?"),
+        (filtered, "calls eval or exec"),
+        (lambda text: walked(text, {ast.Div: operator.truediv}), "'7 / 2' has to be refused"),
+        (lambda text: walked(text, {ast.FloorDiv: operator.floordiv}), "Which types of node.op are asked for?"),
+        (lambda text: walked(text, {ast.USub: operator.neg}), "Is a sign in front of a number a BinOp?"),
+        (lambda text: walked(text, {}, SyntaxError), "What does ast.parse raise for it?"),
+        (lambda text: walked(text, {}, whole=int), "What is the type of node.value?"),
         (from_left, "products do not come before sums"),
         (always_plus, "every sign is read as"),
         (swapped, "left and right are swapped"),
         (float, "your function stopped"),
     ],
     "group": [
-        (lambda r: (r - r.mean()) / (r.std(correction=0) + 1e-4), "the mean of all problems"),
-        (lambda r: (r - r.mean(0)) / (r.std(0, correction=0) + 1e-4), "not over the attempts"),
+        (lambda r: (r - r.mean()) / (r.std() + 1e-4), "the mean of all problems"),
+        (lambda r: (r - r.mean(0)) / (r.std(0) + 1e-4), "not over the attempts"),
+        (lambda r: centred(r) / r.std(1, keepdim=True), "whose rewards are all the same stands NaN"),
+        (lambda r: centred(r) / (r.std(1, keepdim=True) + 1e-8), "0.0001 is not added"),
+        (lambda r: centred(r) / r.std(1, keepdim=True).clamp(min=1e-4), "0.0001 is not added"),
         (lambda r: r - r.mean(1, keepdim=True), "the standard deviation is missing"),
         (lambda r: -group(r), "the sign is turned"),
         (lambda r: r / (r.std(1, keepdim=True) + 1e-4), "the mean is not subtracted"),

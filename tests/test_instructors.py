@@ -7,7 +7,7 @@ import re
 import nbformat
 import pytest
 
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import COMPANIONS, EVERY_NOTEBOOK
 from genai_labs.errors import LabError
 from genai_labs.paths import NOTEBOOKS, PACKAGE
 from genai_labs.teaching import bands
@@ -17,21 +17,22 @@ TEXT = bands.PAGE.read_text(encoding="utf-8")
 
 def plan(lab: int) -> list[list[str]]:
     """The rows of a lab's plan: section, minutes of 60, minutes of 90, what to say."""
-    (part,) = re.findall(rf"^### Lab {lab},.*?(?=^##)", TEXT, re.MULTILINE | re.DOTALL)
+    title = "Companion" if lab in COMPANIONS else f"Lab {lab}"
+    (part,) = re.findall(rf"^### {title},.*?(?=^##)", TEXT, re.MULTILINE | re.DOTALL)
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if re.match(r"\| \d", line)
     ]
 
 
-@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+@pytest.mark.parametrize("lab", EVERY_NOTEBOOK)
 def test_a_plan_has_a_row_for_each_section_of_the_lab(lab: int) -> None:
-    cells = nbformat.read(NOTEBOOKS / LAB_NOTEBOOKS[lab], as_version=4).cells
+    cells = nbformat.read(NOTEBOOKS / EVERY_NOTEBOOK[lab], as_version=4).cells
     markdown = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     assert [row[0] for row in plan(lab)] == re.findall(r"^## (\d+\. .*)", markdown, re.MULTILINE)
     assert all(len(row) == 4 and row[3] for row in plan(lab))
 
 
-@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
+@pytest.mark.parametrize("lab", EVERY_NOTEBOOK)
 @pytest.mark.parametrize(("column", "minutes"), [(1, 60), (2, 90)])
 def test_a_plan_fills_its_time(lab: int, column: int, minutes: int) -> None:
     spent = [row[column] for row in plan(lab)]

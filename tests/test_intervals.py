@@ -89,6 +89,40 @@ def test_intervals_cover_the_truth_93_to_97_times_in_100(runs: int) -> None:
     assert outside(measured(runs)) == {}
 
 
+# (clusters, scores): as in a lab that tells few stories, each with other numbers.
+FEW: tuple[tuple[int, int], ...] = ((5, 100), (6, 100), (12, 100), (18, 200), (30, 200))
+
+
+def coverage_of_few_clusters(clusters: int, count: int, a: float, b: float | None, alike: float = ALIKE) -> float:
+    """Of a share a, or of a difference of shares a - b, where the scores lie in few clusters of different sizes."""
+    rng = np.random.default_rng(5)
+    names = np.concatenate([np.arange(clusters), rng.integers(0, clusters, count - clusters)])
+
+    def yes(share: float) -> Numbers:
+        of_cluster = rng.normal(size=(4000, clusters))[:, names]
+        own = rng.normal(size=(4000, count))
+        return (norm.cdf(np.sqrt(alike) * of_cluster + np.sqrt(1 - alike) * own) < share).astype(float)
+
+    scores, truth = (yes(a), a) if b is None else (yes(a) - yes(b), a - b)
+    return covered(intervals.share_interval(scores, names, 0.95, b is not None), truth)
+
+
+@pytest.mark.parametrize(("clusters", "count"), FEW)
+def test_few_clusters_are_covered_as_often_as_many(clusters: int, count: int) -> None:
+    """Exactly where their scores are alike, and more often, not less, where they are not."""
+    kinds = ((0.55, 0.25), (0.5, 0.5), (0.9, None), (0.5, None))
+    assert outside({f"{a}, {b}": coverage_of_few_clusters(clusters, count, a, b) for a, b in kinds}) == {}
+    assert min(coverage_of_few_clusters(clusters, count, a, b, 0) for a, b in kinds) >= 0.95
+
+
+def test_few_scores_that_stand_alone_are_no_few_clusters() -> None:
+    """Twelve scores have the interval of the normal law, as Wilson's; their spread is that of a sample, n / (n - 1)."""
+    z, n, share = norm.isf(0.025), 11, 10 / 12
+    middle, half = share + z**2 / 2 / n, z * np.sqrt(share * (1 - share) / n + (z / 2 / n) ** 2)
+    found = paired_bootstrap([1.0] * 10 + [0.0] * 2)
+    assert found[1:3] == pytest.approx([(middle + side * half) / (1 + z**2 / n) for side in (-1, 1)])
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_two_shares_near_0_and_1_are_covered_more_often_rather_than_less(count: int) -> None:
     for a, b in ((0.97, 0.02), (0.97, 0.97), (0.99, 0.01)):
@@ -280,6 +314,10 @@ def of_wald(scores: Numbers, clusters: Any, level: float, _: bool) -> Any:
     return by_t_alone(scores, clusters, level)[:2]
 
 
+def check_few_clusters() -> None:
+    assert outside({"of 6": coverage_of_few_clusters(6, 100, 0.5, 0.3)}) == {}
+
+
 BOOTSTRAP, MEAN, SHARE = intervals.bootstrap, intervals.mean_interval, intervals.share_interval
 EACH_END = test_each_end_is_that_of_t_or_of_the_bootstrap_whichever_is_wider
 WRONG = {
@@ -291,6 +329,7 @@ WRONG = {
     "t alone": Variant(intervals, "mean_interval", by_t_alone, EACH_END),
     "means of dialogues that stand alone": Variant(intervals, "mean_interval", alone(MEAN), check_coverage),
     "shares of dialogues that stand alone": Variant(intervals, "share_interval", alone(SHARE), check_coverage),
+    "few clusters as if they were many": Variant(intervals, "FEW", 0, check_few_clusters),
     "a share as any mean": Variant(intervals, "share_interval", of_wald, check_coverage),
     "without dialogues that score 0 on both sides": Variant(
         intervals, "paired_bootstrap", without_zeros, check_dialogues_count_that_score_0_on_both_sides

@@ -138,6 +138,24 @@ def test_where_a_seed_changes_nothing_a_lesson_was_measured_once() -> None:
     assert (item["holds_on"], item["measured_on"]) == (1, 1)
 
 
+def test_problems_of_each_seed_that_give_one_result_were_measured_on_each() -> None:
+    row = {
+        "claim": "c",
+        "metric": "m",
+        "effect": 0.0,
+        "low": 0.0,
+        "high": 0.1,
+        "n": 9,
+        "verdict": "holds",
+        "holds": True,
+    }
+    runs = {seed: [{"id": id} | row for id in ("4.3", "4.15")] for seed in (0, 1, 2)}
+    record = seeds.summarize(4, runs)
+    counted = {item["id"]: (item["holds_on"], item["measured_on"]) for item in record["lessons"]}
+    assert counted == {"4.3": (3, 3), "4.15": (1, 1)}
+    assert "100 problems of its own" in seeds.as_markdown(record)
+
+
 def test_the_answers_to_an_open_question_are_counted_and_fail_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """``python -m genai_labs seeds``: run a lab with several seeds and keep every lesson's verdict.
 
-A seed draws exemplars, samples and what a training starts with; every seed but 0 also draws half of the test dialogues.
+A seed draws exemplars, samples and what a training starts with; every seed but 0 also draws half of the test dialogues,
+and in the companion each seed has problems, questions and dialogues of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,14 @@ from genai_labs.paths import RESULTS
 from genai_labs.show.record import FILE, failed_claim, read_lessons
 from genai_labs.show.results import table, versions, write
 from genai_labs.show.verdicts import ANSWERS
+
+TEST_ROWS = "Seed 0 has the test dialogues of the notebook; each other seed draws half of all that there are."
+TEST_ROWS_OF_COMPANIONS = (
+    "Each seed has 100 problems of its own of each kind, 200 of the 1,200 questions of 4.12 and 4.13, 60 of the "
+    "120 facts that change (4.10, 4.11) and 240 of 480 dialogues. The 300 questions of 4.14 are the same each time, "
+    "halved in another way; the 106 of 4.15, of which 4.16 counts 26, are the same."
+)
+THE_SAME_ON_EVERY_SEED = ("4.15", "4.16")  # lessons of the companion, all others of which the seed draws something for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,8 +68,9 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
     """For each lesson: its effect and interval on every seed, on how many it was measured anew, and holds on.
 
-    Where the seed changes nothing, neither training nor samples nor test rows, it was measured once. Of an
-    open question the answers are counted.
+    Where the seed changes nothing, neither training nor samples nor test rows, it was measured once: in a lab, where
+    all results are the same; in the companion, where all questions are (two sets of problems may give one result). Of
+    an open question the answers are counted.
     """
     ids = sorted({r["id"] for rows in runs.values() for r in rows}, key=lambda i: [int(x) for x in i.split(".")])
     lessons = []
@@ -73,7 +83,8 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
         }
         holds = [bool(r and r["holds"]) for r in found.values()]
         answered = [str(r["verdict"]) for r in found.values() if r and r["verdict"] in ANSWERS]
-        changed = some.get("varies", False) or len({str(r) for r in by_seed.values()}) > 1
+        own_rows = lab in COMPANIONS and lesson_id not in THE_SAME_ON_EVERY_SEED
+        changed = some.get("varies", False) or own_rows or len({str(r) for r in by_seed.values()}) > 1
         lessons.append(
             {
                 "id": lesson_id,
@@ -90,7 +101,7 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
         "profile": "mini",
         "seeds": list(runs),
         "versions": versions(),
-        "test_rows": "Seed 0 has the test dialogues of the notebook; each other seed draws half of all that there are.",
+        "test_rows": TEST_ROWS_OF_COMPANIONS if lab in COMPANIONS else TEST_ROWS,
         "lessons": lessons,
     }
 

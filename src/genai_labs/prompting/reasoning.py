@@ -1,7 +1,7 @@
 """Reasoning: word problems, answered at once or step by step, and a calculator for the steps.
 
 Chain of thought: Wei et al. 2022, https://arxiv.org/abs/2201.11903. Where a model writes "36 + 6 =", a calculator says
-what that is: Gao et al. 2022, "PAL", https://arxiv.org/abs/2211.10435, in the small.
+what that is, as in Cobbe et al. 2021, https://arxiv.org/abs/2110.14168.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Retrieval: what a model cannot know is looked up, and put into the prompt.
 
-Of many texts the one that shares the rarest words with a question is found by BM25; the model then only has to read.
+Of many texts BM25 finds the one that shares most words with a question, where rare words count more; the model then
+only has to read.
 Lewis et al. 2020, https://arxiv.org/abs/2005.11401.
 """
 

@@ -1,8 +1,9 @@
 """A calculator that reads an expression and runs nothing, and a model that is interrupted where it needs one.
 
-The model writes "51 + 78 =", the calculator writes what that is, and the model goes on from there: what it writes next,
-its answer too, rests on the right number. Cobbe et al. 2021, https://arxiv.org/abs/2110.14168, gave their models this
-calculator; Gao et al. 2022, https://arxiv.org/abs/2211.10435 (PAL), let the model write a whole program.
+The model writes "51 + 78 =", the calculator writes what that is, and the model reads that number and goes on; whether
+its answer is the same number is another question, and on sums above 100 it is not. Cobbe et al. 2021,
+https://arxiv.org/abs/2110.14168, gave their models this calculator; Gao et al. 2022, https://arxiv.org/abs/2211.10435
+(PAL), let the model write a whole program.
 """
 
 from __future__ import annotations

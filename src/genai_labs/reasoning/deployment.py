@@ -1,7 +1,9 @@
 """Smaller models: weights of 8 bits, weights set to 0, and a student with fewer layers that learns from its teacher.
 
-Dettmers et al. 2022, https://arxiv.org/abs/2208.07339 (int8); Han et al. 2015, https://arxiv.org/abs/1506.02626
-(pruning by magnitude); Hinton et al. 2015, https://arxiv.org/abs/1503.02531 (distillation).
+int8: PyTorch's dynamic quantization, one scale a matrix; see also Dettmers et al. 2022, with a scale for each row and
+column and outliers in 16 bits, https://arxiv.org/abs/2208.07339. Pruning by magnitude: Han et al. 2015,
+https://arxiv.org/abs/1506.02626, who train afterwards, which is not done here. Distillation: Hinton et al. 2015,
+https://arxiv.org/abs/1503.02531.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from genai_labs.system.progress import bar
 def quantized(model: PreTrainedModel) -> PreTrainedModel:
     """A copy whose matrices are stored in int8 and whose activations are rounded to int8 as they come, on a processor.
 
-    PyTorch's dynamic quantization, each matrix with one scale. The embeddings, which are looked up and not multiplied
-    with, stay as they are, and so do norms.
+    PyTorch's dynamic quantization: each matrix has one scale, its largest absolute weight / 127.5, and whole numbers
+    from -128 to 127. The embeddings, which are looked up and not multiplied with, stay as they are, and so do norms.
     """
     made = copy.deepcopy(model).cpu().float()
     with warnings.catch_warnings(action="ignore"):  # torchao is to take this over; it is not needed for T5 on a CPU

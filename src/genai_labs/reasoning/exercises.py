@@ -22,6 +22,13 @@ from genai_labs.show.checking import Unanswered, answered, numbers, tell, wrong
 
 Cases = Sequence[tuple[Any, ...]]
 NEAR = 1e-4
+REFUSED = {  # what a calculator of whole numbers, +, - and * does not take, by a question for whoever takes it
+    "Did something run it?": ("__import__('os').getcwd()", "abs(5)", "x + 1"),
+    "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1"),
+    "Which types of node.op are asked for?": ("2 ** 9", "7 / 2", "7 // 2", "7 % 2"),
+    "Is a sign in front of a number a BinOp?": ("-5", "+5", "~5"),
+    "What does ast.parse raise for it?": ("2 +", "2 2", "((", ""),
+}
 
 
 @tell("the advantages of a group", start="Begin with the mean of each row: rewards.mean(1, keepdim=True).")
@@ -36,10 +43,10 @@ def check_group_advantages(answer: Any) -> str:
     def ours(rewards: torch.Tensor) -> torch.Tensor:
         return group_advantages(rewards.flatten(), rewards.shape[1]).view_as(rewards)
 
-    _compare_all(answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column?")
     same = torch.tensor([[1.0, 1, 1], [0, 0, 0]])
-    got = np.asarray(torch.as_tensor(answered(answer, same)).detach().double())
-    if not np.all(np.abs(got) < NEAR):
+    agreeing = numbers(answered(answer, same), (2, 3), "the advantages of groups whose rewards are all the same")
+    _compare_all(answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column?")
+    if not np.all(np.abs(agreeing) < NEAR):
         wrong("where all rewards of a group are the same, each advantage has to be 0. What is divided by what there?")
     return "52 advantages in 8 groups are the package's, and a group that is right or wrong throughout gets 0"
 
@@ -76,7 +83,10 @@ def check_recall(answer: Any) -> str:
     start="ast.parse(expression, mode='eval').body is a node: a Constant, or a BinOp with left, op, right.",
 )
 def check_calculator(answer: Any) -> str:
-    """answer: an expression (text) to its value, an int; ValueError (or LabError) for all but whole numbers, + - *."""
+    """answer: an expression (text) to its value, an int; ValueError (or LabError) for all but whole numbers, + - *.
+
+    A minus in front of a number is refused here, which the package's calculator takes. Nothing may be run by ``eval``.
+    """
     good = ("51 + 78", "7 * 8 - 6", "2 + 3 * 4", "(2 + 3) * 4", "100 - 30 - 20", "12")
     got = [numbers(answered(answer, text), (), f"the value of {text!r}").item() for text in good]
     want = [calculate(text) for text in good]
@@ -86,9 +96,13 @@ def check_calculator(answer: Any) -> str:
     for text, mine, right in zip(good, got, want, strict=True):
         if mine != right:
             wrong(f"{text} is {right}, and your function gives {mine:g}. Which part of the tree comes first?")
-    for text in ("__import__('os').getcwd()", "abs(5)", "'a' * 3", "1.5 + 1", "2 ** 9", "True + 1", "x + 1"):
-        _must_refuse(answer, text)
-    return f"{len(good)} expressions are worked out, and 7 others refused, among them a call that would have been run"
+    for look, texts in REFUSED.items():
+        for text in texts:
+            _must_refuse(answer, text, look)
+    if _runs(getattr(answer, "__code__", None)):
+        wrong("all values are right, and your function calls eval or exec: it runs what it is given. Walk the tree.")
+    refused = sum(map(len, REFUSED.values()))
+    return f"{len(good)} expressions are worked out, and {refused} others refused, among them calls that would be run"
 
 
 @tell("int8", start="The scale first: the largest absolute weight is to become 127.")
@@ -148,11 +162,17 @@ def _shown(case: tuple[Any, ...]) -> str:
     return ", ".join("a tensor" if isinstance(each, torch.Tensor) else str(each)[:60] for each in case)
 
 
-def _must_refuse(answer: Any, text: str) -> None:
+def _must_refuse(answer: Any, text: str, look: str) -> None:
     try:
         value = answer(text)
     except (ValueError, LabError, Unanswered):
         return
     except Exception as error:
-        wrong(f"{text!r} is no arithmetic; raise a ValueError there. Yours stopped with {type(error).__name__}.")
-    wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. Did something run it?")
+        wrong(f"{text!r} has to be refused with a ValueError, and yours stopped with {type(error).__name__}. {look}")
+    wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. {look}")
+
+
+def _runs(code: Any) -> bool:
+    """Whether a function's code, or that of a function in it, names eval or exec."""
+    names, within = getattr(code, "co_names", ()), getattr(code, "co_consts", ())
+    return bool({"eval", "exec"} & set(names)) or any(map(_runs, within))

@@ -15,10 +15,10 @@ def group_mistakes(rewards: Tensor) -> dict[str, Any]:
     mean, std = rewards.mean(1, keepdim=True), rewards.std(1, keepdim=True)
     return {
         "you compared with the mean of all problems. Whose attempts compete with each other?": (
-            (rewards - rewards.mean()) / (rewards.std(correction=0) + 1e-4)
+            (rewards - rewards.mean()) / (rewards.std() + 1e-4)
         ),
         "you took the mean over the problems, not over the attempts. Which dimension is the group?": (
-            (rewards - rewards.mean(0)) / (rewards.std(0, correction=0) + 1e-4)
+            (rewards - rewards.mean(0)) / (rewards.std(0) + 1e-4)
         ),
         "the standard deviation is missing. In which unit are the advantages?": rewards - mean,
         "the sign is turned: right attempts would become rarer. What is subtracted from what?": (mean - rewards)
@@ -27,6 +27,8 @@ def group_mistakes(rewards: Tensor) -> dict[str, Any]:
         "you divided by the standard deviation with n in it, and n - 1 is meant, as torch.std has it by default. What "
         "does correction do?": (rewards - mean) / (rewards.std(1, keepdim=True, correction=0) + 1e-4),
         "you divided by the variance. What is its root called?": (rewards - mean) / (std**2 + 1e-4),
+        "0.0001 is not added to the standard deviation, or a smaller number is. What is divided by where all rewards "
+        "of a group are the same?": (rewards - mean) / std,
     }
 
 

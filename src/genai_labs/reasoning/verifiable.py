@@ -1,8 +1,9 @@
 """Reinforcement learning on a reward that can be checked: is the answer right? With a group baseline, no value head.
 
 Of each problem a group of solutions is sampled; a solution's advantage is how much better it did than its group. That
-is GRPO (Shao et al. 2024, https://arxiv.org/abs/2402.03300) on a reward without a model; Lambert et al. 2024,
-https://arxiv.org/abs/2411.15124, call it RL with verifiable rewards.
+is the advantage of GRPO (Shao et al. 2024, https://arxiv.org/abs/2402.03300), with PPO's clipped loss, averaged over
+the tokens of all solutions, and no price on KL. Lambert et al. 2024, https://arxiv.org/abs/2411.15124, call training on
+such a reward RL with verifiable rewards.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ Checked = Callable[[str, str], bool]  # a solution and what is right, to whether
 
 @dataclass(frozen=True)
 class Practice:
-    """How to practise. Probability ratios are clipped as in PPO; there is no price on KL."""
+    """How to practise. Probability ratios are clipped as in PPO; there is no price on KL.
+
+    The settings were tried on the validation problems (:func:`genai_labs.reasoning.problems.to_practise`); those trials
+    are not kept.
+    """
 
     updates: int = 30
     problems: int = 16  # an update

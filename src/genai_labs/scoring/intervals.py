@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import bootstrap, norm, t
+from scipy.stats import bootstrap, t
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of, as_whole_number
 
 RESAMPLES = 9_999
 MOST_RESAMPLES = 1_000_000
+FEW = 40  # clusters, below which the spread between them is not known well enough for the normal distribution
 SEED = 0
 Numbers = NDArray[np.float64]
 
@@ -144,8 +145,11 @@ def share_interval(scores: Numbers, clusters: NDArray[np.intp], level: float, pa
     Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953; Agresti and Min (2005) for differences, who add two
     made-up dialogues, https://doi.org/10.1002/sim.1781. Both stay honest near 0 and 1, where all dialogues agree.
     As n counts the number of unrelated dialogues that would tell as much. scores: [..., n]; clusters: [n].
+    Where dialogues lie in few clusters, Student's t with clusters - 1 degrees of freedom takes the place of the normal
+    distribution, which covers 86 to 90 times in 100 where there are five or six whose dialogues are alike.
     """
-    spread, z = scores.std(-1), norm.isf((1 - level) / 2)
+    spread, clustered = scores.std(-1), clusters.max() + 1
+    z = t.isf((1 - level) / 2, clustered - 1 if clustered < min(FEW, len(clusters)) else np.inf)
     ratio = _standard_error(scores, clusters) / np.where(spread > 0, spread, 1) * scores.shape[-1] ** 0.5
     n = scores.shape[-1] / np.fmax(ratio**2, 1)  # divided by the design effect
     if paired:

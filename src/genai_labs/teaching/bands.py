@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import COMPANIONS, EVERY_NOTEBOOK
+from genai_labs.course.seeds import stem
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS, ROOT
 from genai_labs.show.results import table
@@ -41,13 +42,13 @@ def with_bands(page: str) -> str:
 
 def as_tables() -> str:
     """A table a lab: lesson, claim, effects from the smallest to the largest of the seeds, and its verdicts."""
-    return "\n\n".join(_of_lab(lab) for lab in LAB_NOTEBOOKS)
+    return "\n\n".join(_of_lab(lab) for lab in EVERY_NOTEBOOK)
 
 
 def _of_lab(lab: int) -> str:
-    record = json.loads((RESULTS / f"lab{lab}_seeds.json").read_text(encoding="utf-8"))
+    record = json.loads((RESULTS / f"{stem(lab)}_seeds.json").read_text(encoding="utf-8"))
     rows = [_row(lesson) for lesson in record["lessons"]]
-    title = f"**Lab {lab}, profile {record['profile']}, {len(record['seeds'])} seeds**"
+    title = f"**{'Companion' if lab in COMPANIONS else f'Lab {lab}'}, profile {record['profile']}, {len(record['seeds'])} seeds**"
     return f"{title}\n\n{table(('lesson', 'claim or question', 'effects', 'their 95 % intervals', 'verdicts'), rows)}"
 
 
