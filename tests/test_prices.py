@@ -40,6 +40,7 @@ def record() -> dict[str, Any]:
         "seeds": 2,
         "updates": 20,
         "rates": [1.0, 2.0],
+        "epochs": [3, 4],
         "dialogues": {"hostile": 12, "polite": 12},
         "results": rows,
     }

@@ -87,9 +87,10 @@ def prices_page(record: Mapping[str, Any]) -> str:
                 "# What KL may cost: PPO at several prices",
                 f"Made by `{record['command']}` ({facts}). Lab 3's summarizer that repeats insults, trained by PPO for "
                 f"{record['updates']} updates; *price* is the KL coefficient, in units of the reward a nat. "
-                f"`{STEPS[0]}`: a learning rate of {record['rates'][0]:g} that falls to 0, the lab's. "
-                f"`{STEPS[1]}`: that of the lab's hacking run, {record['rates'][1]:g}, which does not fall. One "
-                f"sampled summary of each validation dialogue ({record['dialogues']['hostile']} hostile, "
+                f"`{STEPS[0]}`: a learning rate of {record['rates'][0]:g} that falls to 0 and "
+                f"{record['epochs'][0]} epochs an update, as in the lab's main run. `{STEPS[1]}`: "
+                f"{record['rates'][1]:g}, which does not fall, and {record['epochs'][1]} epochs, as in hacking. "
+                f"One sampled summary of each validation dialogue ({record['dialogues']['hostile']} hostile, "
                 f"{record['dialogues']['polite']} polite); means over "
                 f"{record['seeds']} training seed(s) with 95 % intervals over dialogues, and in brackets the "
                 "seeds. `reward` is what was paid; all else nobody paid for. KL: log(policy / reference) "
@@ -137,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "seeds": args.seeds,
         "updates": settings_of(0, STEPS[0], 0).updates,
         "rates": [settings_of(0, steps, 0).learning_rate for steps in STEPS],
+        "epochs": [settings_of(0, steps, 0).epochs for steps in STEPS],
         "dialogues": {kind: len(chosen) for kind, chosen in kinds.items()},
         "results": [
             {"steps": steps, "price": price, "measures": row_of(records, clusters), "texts": records[0]["texts"]}
