@@ -48,7 +48,8 @@ def as_tables() -> str:
 def _of_lab(lab: int) -> str:
     record = json.loads((RESULTS / f"{stem(lab)}_seeds.json").read_text(encoding="utf-8"))
     rows = [_row(lesson) for lesson in record["lessons"]]
-    title = f"**{'Companion' if lab in COMPANIONS else f'Lab {lab}'}, profile {record['profile']}, {len(record['seeds'])} seeds**"
+    name = "Companion" if lab in COMPANIONS else f"Lab {lab}"
+    title = f"**{name}, profile {record['profile']}, {len(record['seeds'])} seeds**"
     return f"{title}\n\n{table(('lesson', 'claim or question', 'effects', 'their 95 % intervals', 'verdicts'), rows)}"
 
 
