@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from genai_labs.course import seeds
+from genai_labs.course.runner import COMPANIONS
 from genai_labs.errors import LabError
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
+from genai_labs.paths import NOTEBOOKS, RESULTS
 from genai_labs.prompting import prompts
 from genai_labs.reasoning import acting, calculator, deployment, problems, town, verifiable
 from genai_labs.rlhf.group import group_advantages
@@ -80,6 +84,27 @@ def test_notes_that_are_not_there_are_not_there() -> None:
     changed = [fact for fact in there if fact.later]
     assert len(changed) >= 100
     assert all(f.later_answer in f.later and f.later_answer != f.answer for f in changed)
+
+
+# ---------------------------------------------------------------------------------------------------------- five seeds
+
+
+def test_what_the_notebook_says_of_five_seeds_is_what_they_gave() -> None:
+    record = json.loads((RESULTS / "companion_seeds.json").read_text(encoding="utf-8"))
+    assert (RESULTS / "companion_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
+    assert len(record["seeds"]) == 5
+    short = {item["id"]: item["holds_on"] for item in seeds.claims(record) if item["holds_on"] < item["measured_on"]}
+    assert short == {"4.5": 3, "4.20": 3}
+    text = (NOTEBOOKS / COMPANIONS[4]).read_text(encoding="utf-8")
+    assert all(f"{lesson} is shown on three" in text for lesson in short)
+    for item in record["lessons"]:
+        if item["id"] in short:
+            near = {min(abs(r["low"]), abs(r["high"])) for r in item["seeds"].values() if not r["holds"]}
+            assert all(f"{end:.3f}" in text for end in near)
+    answers = {item["id"]: item["answers"] for item in record["lessons"] if item["answers"]}
+    assert answers["4.6"] == {"left open": 1, "higher": 4}
+    assert answers["4.9"] == {"left open": 3, "higher": 2}
+    assert answers["4.11"] == {"lower": 5}
 
 
 # ------------------------------------------------------------------------------------------------------ the calculator
