@@ -242,7 +242,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda c, r: -logsigmoid(r - c).mean(), "the wrong way round"),
         (lambda c, r: -torch.sigmoid(c - r).mean(), "the logarithm is missing"),
         (lambda c, r: -logsigmoid(c - r).sum(), "you took the sum over the pairs"),
-        (lambda c, r: -torch.log(torch.sigmoid(c - r)).mean(), "in float32 the sigmoid is 0 there"),
+        (lambda c, r: -torch.log(torch.sigmoid(c - r)).mean(), "exp(200) is infinite and the sigmoid of -200 is 0"),
         (lambda c, r: -torch.log(torch.exp(c) / (torch.exp(c) + torch.exp(r))).mean(), "your loss is nan"),
         (lambda c, r: -torch.log(torch.sigmoid(c - r) + 1e-10).mean(), "your loss is 11.51 and not 100"),
         (lambda c, r: -logsigmoid(c - r), "yours has the shape (8,). Which mean is missing?"),
@@ -316,7 +316,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda c, r, rc, rr, beta: -beta * logsigmoid(c - r - rc + rr).mean(), "beta stands outside of the sigmoid"),
         (lambda c, r, rc, rr, beta: -logsigmoid(beta * (r - c + rc - rr)).mean(), "the wrong way round"),
         (lambda c, r, rc, rr, beta: -logsigmoid(beta * (rc - c + r - rr)).mean(), "the wrong way round"),
-        (lambda c, r, rc, rr, beta: -torch.sigmoid(beta * (c - r - rc + rr)).log().mean(), "the sigmoid is 0 there"),
+        (lambda c, r, rc, rr, beta: -torch.sigmoid(beta * (c - r - rc + rr)).log().mean(), "the sigmoid of -200 is 0"),
     ],
 }
 
