@@ -167,9 +167,9 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # Chosen among six on validation dialogues, without the judge: with the 20 updates and 4 epochs of ppo.Settings
-        # .88 of the toxicity was gone by the reward model (seed 0), with these .80, .84 and .87 (seeds 0 to 2) in less
-        # than half of the time, and content F1 on polite dialogues changed by -.008, -.008 and -.004.
+        # Chosen among six on validation dialogues: by the reward model .80, .84 and .87 of the toxicity go (seeds 0 to
+        # 2), and .88 with ppo.Settings in twice the time. One, 12 updates of 4 epochs at .5, was dropped for what it
+        # lost on polite test dialogues; the hacking run has 4 epochs as 3.11 was not shown on seed 0 with 3.
         ppo={"updates": 12, "epochs": 3},
         ppo_hacking=HACKING | {"updates": 12, "epochs": 4},
     ),
