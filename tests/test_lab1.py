@@ -111,18 +111,11 @@ def test_seeds_are_summarized_lesson_by_lesson() -> None:
     assert "not shown" in seeds.as_markdown(record)
 
 
+HELD = {"claim": "c", "metric": "m", "effect": 0.2, "low": 0.1, "high": 0.3, "n": 9, "verdict": "holds", "holds": True}
+
+
 def test_where_a_seed_changes_nothing_a_lesson_was_measured_once() -> None:
-    row = {
-        "claim": "c",
-        "metric": "m",
-        "effect": 0.2,
-        "low": 0.1,
-        "high": 0.3,
-        "n": 9,
-        "verdict": "holds",
-        "holds": True,
-    }
-    fixed, failing, varying, moving = ({"id": f"1.{number}"} | row | {"varies": number == 3} for number in range(1, 5))
+    fixed, failing, varying, moving = ({"id": f"1.{number}"} | HELD | {"varies": number == 3} for number in range(1, 5))
     failing |= {"verdict": "not shown", "holds": False}
     runs = {seed: [fixed, failing, varying, moving | {"effect": 0.2 + seed / 100}] for seed in (0, 1, 2)}
     record = seeds.summarize(1, runs)
@@ -139,17 +132,7 @@ def test_where_a_seed_changes_nothing_a_lesson_was_measured_once() -> None:
 
 
 def test_problems_of_each_seed_that_give_one_result_were_measured_on_each() -> None:
-    row = {
-        "claim": "c",
-        "metric": "m",
-        "effect": 0.0,
-        "low": 0.0,
-        "high": 0.1,
-        "n": 9,
-        "verdict": "holds",
-        "holds": True,
-    }
-    runs = {seed: [{"id": id} | row for id in ("4.3", "4.15")] for seed in (0, 1, 2)}
+    runs = {seed: [{"id": id} | HELD for id in ("4.3", "4.15")] for seed in (0, 1, 2)}
     record = seeds.summarize(4, runs)
     counted = {item["id"]: (item["holds_on"], item["measured_on"]) for item in record["lessons"]}
     assert counted == {"4.3": (3, 3), "4.15": (1, 1)}

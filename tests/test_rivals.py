@@ -316,7 +316,7 @@ def test_what_does_not_fit_together_is_said_in_words() -> None:
     for settings in (GROUPS, PAIRS):
         with pytest.raises(LabError, match=r"group of 3 for each prompt\. .* multiple of the group"):
             replace(settings, group=3)
-        with pytest.raises(LabError, match=r"only PPO follows it\. Leave target_kl at None"):
+        with pytest.raises(LabError, match=r"Only PPO follows a target_kl.* Leave it at None"):
             replace(settings, target_kl=6.0)
     with pytest.raises(LabError, match="20 prompts, but 1 references"):
         supervised.train_on_references(Policy(loaded()[0], SHORT), loaded()[1], asked(), ["They talk."], SHORT)

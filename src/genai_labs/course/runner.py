@@ -28,6 +28,11 @@ COMPANIONS = {4: "week3_reasoning_and_retrieval.ipynb"}  # run and checked like 
 EVERY_NOTEBOOK = LAB_NOTEBOOKS | COMPANIONS
 
 
+def name_of_lab(lab: int) -> str:
+    """What a lab is called by its number: "Lab 1", or "Companion"."""
+    return "Companion" if lab in COMPANIONS else f"Lab {lab}"
+
+
 def run_labs(labs: list[int], profile: str, out: Path) -> int:
     """Execute labs in order; write `labN.ipynb`, `labN.html` and `lessons.json` to `out`; print the lessons.
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from genai_labs.course.execution import kernel_environment
-from genai_labs.course.runner import COMPANIONS, find_notebooks, run_lab
+from genai_labs.course.runner import COMPANIONS, find_notebooks, name_of_lab, run_lab
 from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
@@ -131,8 +131,8 @@ def as_markdown(record: dict[str, Any]) -> str:
     seeds = record["seeds"]
     rows = [(r["id"], r["claim"], *(cell(r["seeds"][str(s)]) for s in seeds), count(r)) for r in record["lessons"]]
     head = ("lesson", "claim", *(f"seed {s}" for s in seeds), "holds on")
-    lab = record["lessons"][0]["id"].partition(".")[0]
-    title = f"{'Companion' if lab == '4' else f'Lab {lab}'}: lessons on {counted(len(seeds), 'seed')}"
+    lab = name_of_lab(int(record["lessons"][0]["id"].partition(".")[0]))
+    title = f"{lab}: lessons on {counted(len(seeds), 'seed')}"
     intro = f"# {title}\n\nMade by `{record['command']}`. Effects with 95 % intervals."
     intro += "".join(f" {record[each]}" for each in ("test_rows", "world") if each in record)
     return f"{intro}\n\n{table(head, rows)}\n"

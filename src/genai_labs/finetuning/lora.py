@@ -103,14 +103,11 @@ def shared_copy(base: PreTrainedModel) -> PreTrainedModel:
 def fingerprint(model: torch.nn.Module) -> str:
     """Hash of the base weights (64 hexadecimal digits): the same with and without adapters, on or off."""
     digest = hashlib.sha256()
-    for name, tensor in sorted((_base_name(n), p) for n, p in model.named_parameters() if not ADDED.search(n)):
+    base = {re.sub(r"^base_model\.(model\.)?|\.base_layer", "", n): p for n, p in model.named_parameters()}
+    for name, tensor in sorted((n, p) for n, p in base.items() if not ADDED.search(n)):
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _base_name(name: str) -> str:
-    return re.sub(r"^base_model\.(model\.)?", "", name).replace(".base_layer", "")
 
 
 def trainable_share(model: torch.nn.Module) -> float:

@@ -40,7 +40,7 @@ def check_sums(folder: Path, weights: bool = True) -> None:
     list that cannot be read, and for a shipped model without one.
     """
     known = {
-        path: expected for path, expected in _known_sums(folder).items() if weights or not _holds_weights(path.name)
+        p: found for p, found in _known_sums(folder).items() if weights or p.suffix not in (".safetensors", ".bin")
     }
     size = sum(path.stat().st_size for path in known if path.is_file())
     for path in progress.over(known, "checking files", shown=size > SHOWN_FROM):
@@ -89,10 +89,6 @@ def _needed_files(folder: Path) -> list[Path]:
     endings = tuple(ending for kind in sources.ENDINGS.values() for ending in kind)
     weights = sources.weight_files({path.name for path in folder.iterdir()})
     return sorted(path for path in folder.iterdir() if path.name.endswith(endings) or path.name in weights)
-
-
-def _holds_weights(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
 
 
 def _on_purpose(folder: Path) -> str:

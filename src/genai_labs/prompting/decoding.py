@@ -24,8 +24,7 @@ class Decoder:
     """
 
     def __init__(self, model: PreTrainedModel, states: Tensor, source_mask: Tensor, most: int, copies: int = 1) -> None:
-        self.stack, self.head = model.get_decoder(), model.get_output_embeddings()
-        self.scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
+        self.model, self.stack = model, model.get_decoder()
         # How much each earlier token counts by its distance alone, [1, heads, most, most]; the first layer keeps it.
         self.distance = self.stack.block[0].layer[0].SelfAttention.compute_bias(most, most)
         hidden = (1 - source_mask[:, None, None]).to(states.dtype)  # [prompts, 1, 1, source]
@@ -60,7 +59,7 @@ class Decoder:
             hidden = hidden + attend(to_source.EncDecAttention, normed, keys, values, self.padding[:rows])
             hidden = feed_forward(hidden)
         self.place += 1
-        return self.head(self.stack.final_layer_norm(hidden)[:, 0] * self.scale)
+        return logits_of(self.model, self.stack.final_layer_norm(hidden)[:, 0])
 
     def drop(self, ended: Tensor) -> Tensor:
         """Forget the rows that have ended, [rows] of bool, and put the last ones into their places.
@@ -75,6 +74,12 @@ class Decoder:
         order[gaps] = last
         self.rows = left
         return order[:left]
+
+
+def logits_of(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Of what the decoder made of a place, behind its final norm: [..., d_model] to [..., vocabulary]."""
+    scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
+    return model.get_output_embeddings()(hidden * scale)
 
 
 def by_head(x: Tensor, attention: Any) -> Tensor:

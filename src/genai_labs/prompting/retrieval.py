@@ -1,7 +1,6 @@
 """Retrieval: what a model cannot know is looked up, and put into the prompt.
 
-Of many texts BM25 finds the one that shares most words with a question, where rare words count more; the model then
-only has to read.
+BM25 finds the text that shares most words with a question, where rare words count more; the model then only reads.
 Lewis et al. 2020, https://arxiv.org/abs/2005.11401.
 """
 

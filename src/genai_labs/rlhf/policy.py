@@ -80,10 +80,9 @@ class Policy(torch.nn.Module):
     def sample(self, states: Tensor, source_mask: Tensor, max_new_tokens: int) -> Tensor:
         """Responses drawn from the policy's own distribution, token ids [batch, time]."""
         model: Any = self.model.get_base_model()
+        config = complete(sampling_config(max_new_tokens), model)
         with self.autocast():
-            return decoding.write_tokens(
-                model, states, source_mask, complete(sampling_config(max_new_tokens), model)
-            ).tokens
+            return decoding.write_tokens(model, states, source_mask, config).tokens
 
     def forward(
         self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None
@@ -94,7 +93,7 @@ class Policy(torch.nn.Module):
         mask: [batch, time], 0 at tokens that do not count (None: all count). Their log-probability and entropy are 0,
         and the product with the vocabulary, which takes longest, is left out.
         """
-        hidden = self._decoded(states, source_mask, tokens)  # [batch, time, d_model]
+        hidden = self._decoded(states, source_mask, tokens)
         counted = torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask.bool()
         logits = self._logits(hidden[counted])  # [tokens that count, vocabulary]
         logprobs = -cross_entropy(logits, tokens[counted], reduction="none")  # [tokens that count]
@@ -118,10 +117,9 @@ class Policy(torch.nn.Module):
     def _decoded(self, states: Tensor, source_mask: Tensor, tokens: Tensor) -> Tensor:
         """What the decoder makes of each place, behind the final norm, [batch, time, d_model]."""
         model: Any = self.model.get_base_model()
-        start = self.model.generation_config.decoder_start_token_id
         with self.autocast():
             return model.get_decoder()(
-                input_ids=shifted_right(tokens, start),
+                input_ids=shifted_right(tokens, model.generation_config.decoder_start_token_id),
                 encoder_hidden_states=states,
                 encoder_attention_mask=source_mask,
                 use_cache=False,
@@ -129,10 +127,8 @@ class Policy(torch.nn.Module):
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[..., d_model] to [..., vocabulary], fp32."""
-        model: Any = self.model.get_base_model()
-        scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
         with self.autocast():
-            return model.get_output_embeddings()(hidden * scale).float()
+            return decoding.logits_of(self.model.get_base_model(), hidden).float()
 
     def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token under the model without the adapter, [batch, time]; mask: as above."""

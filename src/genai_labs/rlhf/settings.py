@@ -106,10 +106,7 @@ class GroupedSettings(Settings):
                 "Choose a batch size that is a multiple of the group."
             )
         if self.target_kl is not None:
-            raise LabError(
-                f"A target_kl of {self.target_kl:g} lets the price of KL grow and shrink from update to update, and "
-                "only PPO follows it. Leave target_kl at None, and set kl_coef or beta."
-            )
+            raise LabError("Only PPO follows a target_kl, by which the price of KL moves. Leave it at None.")
 
 
 @dataclass(frozen=True)

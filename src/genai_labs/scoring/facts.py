@@ -49,10 +49,6 @@ def _digits(match: re.Match[str]) -> str:
     return str(total + part)
 
 
-def _quarter_to(match: re.Match[str]) -> str:
-    return f"{(int(match[1]) - 2) % 12 + 1}:45"
-
-
 # One spelling for each fact. The order matters: words become digits, digits become times, prices and dates.
 SPELLINGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"\b(?:Mr|Mrs|Ms|Miss|Dr|Doctor|Professor)\b\.?(?= [A-Z])", "the"),  # what follows a title is a name
@@ -61,7 +57,7 @@ SPELLINGS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"(?i:{WORDS})", _digits),
     (r"(?i:\bhalf past) (\d+)", r"\1:30"),
     (r"(?i:\b(?:a )?quarter past) (\d+)", r"\1:15"),
-    (r"(?i:\b(?:a )?quarter to) (\d{1,15})(?!\d)", _quarter_to),
+    (r"(?i:\b(?:a )?quarter to) (\d{1,15})(?!\d)", lambda match: f"{(int(match[1]) - 2) % 12 + 1}:45"),
     (r"\b(\d{1,2})(?: minutes)? past (\d{1,2})\b", lambda match: f"{match[2]}:{match[1]:0>2}"),
     (r"\b([1-9]|1[0-2]) (15|30|45)\b(?!-)", r"\1:\2"),  # six thirty
     (r"\b(\d{1,2}:\d\d) ?[ap]\.?m\b", r"\1"),

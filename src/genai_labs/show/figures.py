@@ -102,7 +102,7 @@ def score_bars(
     digits: int = 2,
 ) -> Plot:
     """One bar with its 95 % interval for each (mean, low, high), baselines as lines across all of them."""
-    marks = {name: _mean(value) for name, value in (baselines or {}).items()}
+    marks = {name: x[0] if isinstance(x, tuple) else x for name, x in (baselines or {}).items()}
     axes = new_axes(1.1 + 0.38 * len(scores) + 0.6 * bool(marks), xlabel, "", title)
     for place, (mean, low, high) in enumerate(estimate[:3] for estimate in scores.values()):
         axes.barh(place, mean, color="#9cc7e4", edgecolor=COLORS[0], height=0.6)
@@ -186,10 +186,6 @@ def add_legend(axes: Axes, title: str = "") -> None:
     columns = 2 if len(names) == 4 else 3
     look = {"frameon": False, "handlelength": 3.5, "ncols": columns, "alignment": "left"}
     figure_of(axes).legend(handles, names, loc="outside lower center", title=title, **look)
-
-
-def _mean(value: float | Estimate) -> float:
-    return value[0] if isinstance(value, tuple) else value
 
 
 def estimate_in_words(value: Estimate, digits: int) -> str:

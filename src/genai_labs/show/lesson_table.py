@@ -108,10 +108,11 @@ def _table_of_unit(unit: str, those: Sequence[Lesson]) -> str:
     grid = "".join(_placed(place(tick), f"top:0;height:22px;border-left:1px solid {LINE};") for tick in ticks)
     labels = "".join(
         _placed(place(tick), "width:60px;margin-left:-30px;text-align:center;", f"{tick:zg}")
-        for tick in map(_rounded_tick, ticks)
+        for tick in (round(float(tick), 6) for tick in ticks)
     )
     rows = [_row_of_lesson(lesson, unit, _passed_over(grid + html_strip(lesson, place), varies)) for lesson in those]
-    axis = f'<div style="{NOTE}{STRIP}margin:0;">{_passed_over(labels, varies)}</div>{_axis_name(unit)}'
+    axis = f'<div style="{NOTE}{STRIP}margin:0;">{_passed_over(labels, varies)}</div>'
+    axis += f'<div style="{NOTE}margin-top:0;text-align:center;">{escape(unit)}</div>'
     rows.append([_column("", 0), _column("", 1), _column(axis, 2), _column("", 3)])
     heads = ["lesson", "effect", "95 % interval", "verdict"]
     return html_table(heads, rows, [False] * 4, "width:100%;min-width:720px;")
@@ -143,10 +144,6 @@ def _small_print(words: str, whole: bool = False) -> str:
     return f'<div style="{NOTE}margin-top:2px;{"white-space:nowrap;" if whole else ""}">{text}</div>'
 
 
-def _axis_name(unit: str) -> str:
-    return f'<div style="{NOTE}margin-top:0;text-align:center;">{escape(unit)}</div>'
-
-
 def _placed(percent: int, style: str, text: str = "") -> str:
     return f'<div style="position:absolute;left:{percent}%;{style}">{text}</div>'
 
@@ -154,7 +151,3 @@ def _placed(percent: int, style: str, text: str = "") -> str:
 def _passed_over(html: str, varies: bool) -> str:
     """HTML that the comparison of saved outputs passes over, where its numbers depend on the machine."""
     return f"<!--{ABOUT}-->{html}<!--/{ABOUT}-->" if varies else html
-
-
-def _rounded_tick(tick: float) -> float:
-    return round(float(tick), 6) + 0.0

@@ -26,7 +26,9 @@ def show_table(
     Floats and intervals are rounded to `digits`; a missing value shows as "-". An index with labels of its
     own becomes the first column.
     """
-    frame = rows if isinstance(rows, pd.DataFrame) else _frame(rows)
+    if not isinstance(rows, pd.DataFrame):  # dtype=object keeps whole numbers whole in a column with gaps
+        rows = pd.DataFrame(dict(rows) if isinstance(rows, Mapping) else list(rows), dtype=object)
+    frame = rows
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=frame.index.name or "")
     heads = [str(column) for column in frame.columns]
@@ -34,11 +36,6 @@ def show_table(
     right = [all(_is_numeric(row[place]) for row in values) and bool(values) for place in range(len(heads))]
     cells = [[_cell(value, digits) for value in row] for row in values]
     return Card(_html_table(heads, cells, right, caption), _text_table(heads, cells, right, caption))
-
-
-def _frame(rows: Iterable[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    # dtype=object keeps whole numbers whole in a column with gaps.
-    return pd.DataFrame(dict(rows) if isinstance(rows, Mapping) else list(rows), dtype=object)
 
 
 def _is_numeric(value: object) -> bool:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from genai_labs.course.runner import COMPANIONS, EVERY_NOTEBOOK
+from genai_labs.course.runner import EVERY_NOTEBOOK, name_of_lab
 from genai_labs.course.seeds import stem
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS, ROOT
@@ -48,8 +48,7 @@ def as_tables() -> str:
 def _of_lab(lab: int) -> str:
     record = json.loads((RESULTS / f"{stem(lab)}_seeds.json").read_text(encoding="utf-8"))
     rows = [_row(lesson) for lesson in record["lessons"]]
-    name = "Companion" if lab in COMPANIONS else f"Lab {lab}"
-    title = f"**{name}, profile {record['profile']}, {len(record['seeds'])} seeds**"
+    title = f"**{name_of_lab(lab)}, profile {record['profile']}, {len(record['seeds'])} seeds**"
     return f"{title}\n\n{table(('lesson', 'claim or question', 'effects', 'their 95 % intervals', 'verdicts'), rows)}"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genai_labs.course.runner import COMPANIONS, find_notebooks, to_html, write_notebook
+from genai_labs.course.runner import find_notebooks, name_of_lab, to_html, write_notebook
 from genai_labs.course.working_copy import blank, read_notebook
 from genai_labs.errors import LabError
 from genai_labs.inputs.helptext import plain
@@ -75,7 +75,7 @@ def read_course(path: Path) -> dict[str, Any]:
 
 def write_handout(notebook: dict[str, Any], lab: int, name: str, out: Path) -> None:
     """Write all versions of one lab. Raises LabError where they cannot be written."""
-    shown, title = as_node(taken_out(notebook)), "Companion" if lab in COMPANIONS else f"Lab {lab}"
+    shown, title = as_node(taken_out(notebook)), name_of_lab(lab)
     with files.faults_in_words(out):
         write_notebook(as_node(student_version(notebook)), _folder(out, "student") / f"{name}_student.ipynb")
         write_notebook(as_node(solutions_version(notebook)), _folder(out, "solutions") / f"{name}_solutions.ipynb")
