@@ -322,6 +322,15 @@ def work_on(learner: Learner, name: str, words: str = "", new: str = "") -> str:
     return shown
 
 
+def guess_in_field(learner: Learner, typed: str, answer: str) -> None:
+    """Type into the field that a cell for a guess shows, press Enter, and wait until it answers so."""
+    cell = learner.cell(PLACE["guess"])
+    cell.locator("input").fill(typed)
+    cell.locator("input").press("Enter")
+    cell.get_by_text(answer).wait_for()
+    learner.page.screenshot(path=SCREENS / f"learner-{learner.executed:02}-guess-{typed}.png")
+
+
 def written(shown: str) -> str:
     """The summary in what the playground shows."""
     return shown.split("Written:")[1].strip().splitlines()[0]
@@ -349,7 +358,10 @@ def test_a_learner_guesses_solves_and_plays_in_the_browser(started: Learner) -> 
     right = work_on(started, "exercise", "4 * parameters", "4 * parameters + 12 * trained")
     assert right.startswith("Right: ")
 
-    assert "0.9 is noted" in work_on(started, "guess", '"1.1", None', '"1.1", 0.9')
+    assert "1.1: your guess, before you run what follows" in work_on(started, "guess")
+    guess_in_field(started, "abc", "which is no number")
+    guess_in_field(started, "0,9", "Your guess of 0.9 is noted.")
+    assert not started.cell(PLACE["guess"]).locator("input").count(), "what was noted stands in place of the field"
     for name in ("baselines", "texts"):
         work_on(started, name)
     assert re.search(r"Your guess: 0\.900, too (low|high)|Your guess: 0\.900", work_on(started, "lesson"))

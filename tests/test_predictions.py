@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from genai_labs.errors import LabError
-from genai_labs.show import predictions
+from genai_labs.show import asking, predictions
 from genai_labs.show.display import ABOUT
 from genai_labs.show.lessons import lesson
 from genai_labs.show.predictions import calibration, choices_met, predict, predictions_table
@@ -23,6 +23,8 @@ def nothing_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path))
     monkeypatch.setattr(predictions, "_guesses", {})
     monkeypatch.setattr(predictions, "_met", {})
+    monkeypatch.setattr(predictions, "_fields", {})
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
 
 
 def measure(id: str, effect: float, **settings: Any) -> Any:
@@ -215,3 +217,61 @@ def test_calibration_by_hand() -> None:
     assert calibration([{"low": 0.0, "high": 1.0}, row(1.5)])["guesses"] == 1, "those behind one without a guess count"
     wide = {"low": 0.0, "high": 4.0}
     assert calibration([wide | {"guess": guess} for guess in (5.0, 6.0, 12.0, -1.0, -20.0)])["off"] == 0.5
+
+
+class Place:
+    """Stands for the place below a cell; keeps what is shown there."""
+
+    def __init__(self) -> None:
+        self.shown = ""
+
+    def update(self, words: str) -> None:
+        self.shown = repr(words)
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[Any, Any, Place]:
+    """Ask for a guess as in JupyterLab: what it says, its field, and the place that both are shown in."""
+    place = Place()
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/lab.ipynb")
+    monkeypatch.setattr(asking, "display", lambda shown, display_id: place)
+    predict("1.4", **settings)
+    note, field = predictions._fields["1.4"].box.children
+    return note, field, place
+
+
+def test_in_jupyterlab_a_number_is_typed_into_a_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    note, field, place = ask(monkeypatch, naive=0.1)
+    assert "0.1" not in note.value, "the naive reader's guess would sway the learner's"
+    field.value = "much"
+    assert "'much', which is no number" in note.value
+    assert not place.shown
+    field.value = " 0,9 "
+    assert place.shown == "Your guess of 0.9 is noted. Now measure."
+    assert "Your guess: 0.900, too high." in measure("1.4", 0.3).card.text
+    assert place.shown == "Your guess of 0.9 is noted. Now measure."
+
+
+def test_in_jupyterlab_a_choice_is_a_button(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, field, place = ask(monkeypatch, naive="lower", choices=CHOICES)
+    assert (field.options, field.value) == (CHOICES, None)
+    field.value = CHOICES[0]
+    assert place.shown == f"Your guess of {CHOICES[0]} is noted. Now measure."
+    assert predictions.guess_for("1.4") == predictions.Guess(CHOICES[0], "you", CHOICES)
+
+
+def test_a_field_that_nobody_fills_in_is_closed_by_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, field, place = ask(monkeypatch, naive=0.1)
+    assert "The guess of a naive reader: 0.100, too low." in measure("1.4", 0.3).card.text
+    assert place.shown == "You did not guess: 0.1, the guess of a naive reader, stands in for yours."
+    field.value = "0.9"  # typed too late
+    assert place.shown.startswith("Lesson 1.4 has been measured already")
+    assert "naive reader: 0.100" in measure("1.4", 0.3).card.text
+
+
+def test_a_guess_in_the_cell_needs_no_field(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "work/lab.ipynb")
+    predict("1.4", 0.9, naive=0.1)
+    assert not predictions._fields
+    assert "0.9 is noted" in capsys.readouterr().out

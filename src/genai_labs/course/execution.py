@@ -51,6 +51,7 @@ def kernel_environment(profile: str, out: Path) -> dict[str, str]:
     environment = {**os.environ, **HEADLESS, "GENAI_LABS_PROFILE": profile, "GENAI_LABS_OUT": str(out)}
     # A backend chosen for scripts would keep the kernel from drawing into the notebook.
     environment.pop("MPLBACKEND", None)
+    environment.pop("JPY_SESSION_NAME", None)  # inherited from a notebook, and nobody can answer in this one
     if profile == "mini":  # Everything it needs lies in the repository: nothing should wait for a network.
         environment["HF_HUB_OFFLINE"] = "1"
     return environment

@@ -5,6 +5,7 @@ in light and dark themes, and where styles are stripped. It holds no random ids:
 """
 
 import html
+import re
 from dataclasses import dataclass
 
 # Of HTML: JupyterLab's theme, and where there is none, dark on white.
@@ -21,6 +22,9 @@ CELL = f"color:{TEXT};{FONT}border:1px solid {LINE};padding:5px 10px;vertical-al
 HEAD = CELL + "background:var(--jp-layout-color2,#e9edf3);font-weight:bold;"
 TABLE = f"background:{CARD};color:{TEXT};border-collapse:collapse;margin:0;"
 NOTE = f"color:var(--jp-ui-font-color1,#444b55);{FONT}font-size:12.5px;margin-top:6px;"
+
+ABOUT = "\N{ALMOST EQUAL TO}"  # stands before a number that may differ from machine to machine
+IN_WORDS = f"{ABOUT}: rests on a training or on samples, so that the last digits depend on the machine."
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,3 +69,13 @@ def html_table(heads: list[str], cells: list[list[str]], right: list[bool], styl
 def html_cell(content: str, right: bool = False, wrap: bool = True, background: str = CARD) -> str:
     side, space = "right" if right else "left", "pre-wrap" if wrap else "nowrap"
     return f'<td style="{CELL}background:{background};text-align:{side};white-space:{space};">{content}</td>'
+
+
+def passed_over(html: str, varies: bool = True) -> str:
+    """HTML that the comparison of saved outputs passes over, where its numbers depend on the machine."""
+    return f"<!--{ABOUT}-->{html}<!--/{ABOUT}-->" if varies else html
+
+
+def unmarked(html: str) -> str:
+    """HTML without the sign at its numbers, where a note or another sign says it; they are passed over as before."""
+    return re.sub(rf"{ABOUT}([-+]?[\d,.]*\d)", lambda number: passed_over(number[1]), html)

@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from typing import TypeVar
 
-from genai_labs.show.cards import Card
+from genai_labs.show.cards import ABOUT, IN_WORDS, NOTE, Card, unmarked
 from genai_labs.show.figures import COLORS, GRID, INK, PAPER, STYLE, Plot, line_with_band, score_bars
 from genai_labs.show.tables import show_table
 from genai_labs.show.texts import show_dialogue, side_by_side
@@ -36,20 +36,20 @@ __all__ = [
 ]
 
 Shown = TypeVar("Shown", Card, Plot)
-ABOUT = "\N{ALMOST EQUAL TO}"  # stands before a number that may differ from machine to machine
 
 
 def about(shown: Shown) -> Shown:
-    """The same card or plot with every decimal fraction marked by \N{ALMOST EQUAL TO}, "about".
+    """The same card or plot as one whose decimal fractions rest on a training or on samples.
 
-    For numbers that rest on a training: trained twice on one machine, a model is the same to the last bit, but another
-    processor rounds differently, and a training adds such differences up. The comparison of saved outputs passes over
-    numbers that are marked so (tests/nbval_sanitize.cfg), and over nothing else.
+    Trained twice on one machine, a model is the same to the last bit, but another processor rounds differently, and a
+    training adds such differences up. The comparison of saved outputs passes over these numbers, and over nothing else
+    (tests/nbval_sanitize.cfg): in texts each has \N{ALMOST EQUAL TO}, "about", before it; a card has one note below.
     """
     if isinstance(shown, Plot):
         return replace(shown, text=_marked(shown.text))
-    html = re.sub(r"(?<=>)[^<>]+(?=<)", lambda between: _marked(between[0]), shown.html)
-    return replace(shown, html=html, text=_marked(shown.text))
+    html = re.sub(r"(?<=>)[^<>]+(?=<)", lambda between: unmarked(_marked(between[0])), shown.html)
+    note = f'<div style="{NOTE}">Decimal fractions: {IN_WORDS[3:]}</div></div>'
+    return replace(shown, html=html.removesuffix("</div>") + note, text=_marked(shown.text))
 
 
 def _marked(text: str) -> str:

@@ -10,8 +10,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from genai_labs.scoring.intervals import Interval
-from genai_labs.show.cards import NOTE, TEXT, Card, box, escape, tinted
-from genai_labs.show.display import ABOUT
+from genai_labs.show.cards import ABOUT, IN_WORDS, NOTE, TEXT, Card, box, escape, passed_over, tinted, unmarked
 from genai_labs.show.predictions import Guess, beside_measured
 from genai_labs.show.results import versions
 from genai_labs.show.verdicts import HOLDS, LOOKS, Expectation
@@ -149,11 +148,13 @@ def _text_card(lesson: Lesson) -> str:
 
 def _html_card(lesson: Lesson) -> str:
     color = LOOKS[lesson.verdict][1]
-    effect, certainty = _effect_and_certainty(lesson)
+    effect, certainty = map(escape, _effect_and_certainty(lesson))
+    first, *more = effect.split(" ")
+    big = " ".join([first, *map(unmarked, more)])  # the sign stands once, before the effect
     return box(
         f"<div><b>{escape(lesson.name)}</b> &nbsp; {html_badge(lesson)}</div>",
         f'<div style="font-size:16px;margin:6px 0;">{escape(lesson.claim)}</div>',
-        f'<div><b style="font-size:18px;">{escape(effect)}</b> &nbsp; {escape(certainty)}</div>',
+        f'<div><b style="font-size:18px;">{big}</b> &nbsp; {unmarked(certainty)}</div>',
         _html_scale(lesson),
         f'<div style="{NOTE}">{escape(lesson.metric)}. {escape(scale_in_words(lesson) + lesson.reason)}</div>',
         f'<div style="{NOTE}">{escape(guess_in_words(lesson))}</div>' if lesson.guess else "",
@@ -198,6 +199,6 @@ def _html_scale(lesson: Lesson) -> str:
     key = [f"{'dashed' if mark else 'solid'} line: {words}" for mark, words in lesson.expectation.marks().items()]
     key += [f"dotted line: {name}" for name, _ in lesson.beside]
     key += [f"diamond: guess {round(guess, lesson.digits):g}" for guess in _guessed(lesson)]
-    if lesson.varies:
-        pieces = f"<!--{ABOUT}-->{pieces}<!--/{ABOUT}-->"
-    return f'<div style="{scale}">{pieces}</div><div style="{NOTE}margin-top:2px;">{escape("; ".join(key))}</div>'
+    key += [IN_WORDS] if lesson.varies else []
+    strip = f'<div style="{scale}">{passed_over(pieces, lesson.varies)}</div>'
+    return f'{strip}<div style="{NOTE}margin-top:2px;">{escape("; ".join(key))}</div>'

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 from matplotlib.ticker import MaxNLocator
 
-from genai_labs.show.cards import CELL, LINE, NOTE, Card, box, escape, html_table
-from genai_labs.show.display import ABOUT
+from genai_labs.show.cards import (
+    ABOUT,
+    CELL,
+    IN_WORDS,
+    LINE,
+    NOTE,
+    Card,
+    box,
+    escape,
+    html_table,
+    passed_over,
+    unmarked,
+)
 from genai_labs.show.lesson_cards import (
     Lesson,
     guess_in_words,
@@ -27,7 +37,7 @@ FOOTNOTES = {
     "solid": "Solid line: 0, no difference.",
     "dashed": "Dashed line: what is claimed.",
     "diamond": "Diamond: the guess.",
-    ABOUT: f"{ABOUT}: rests on a training or on samples, so that the last digits depend on the machine.",
+    ABOUT: IN_WORDS,
 }
 
 _waiting: list[Lesson] = []
@@ -110,8 +120,8 @@ def _table_of_unit(unit: str, those: Sequence[Lesson]) -> str:
         _placed(place(tick), "width:60px;margin-left:-30px;text-align:center;", f"{tick:zg}")
         for tick in (round(float(tick), 6) for tick in ticks)
     )
-    rows = [_row_of_lesson(lesson, unit, _passed_over(grid + html_strip(lesson, place), varies)) for lesson in those]
-    axis = f'<div style="{NOTE}{STRIP}margin:0;">{_passed_over(labels, varies)}</div>'
+    rows = [_row_of_lesson(lesson, unit, passed_over(grid + html_strip(lesson, place), varies)) for lesson in those]
+    axis = f'<div style="{NOTE}{STRIP}margin:0;">{passed_over(labels, varies)}</div>'
     axis += f'<div style="{NOTE}margin-top:0;text-align:center;">{escape(unit)}</div>'
     rows.append([_column("", 0), _column("", 1), _column(axis, 2), _column("", 3)])
     heads = ["lesson", "effect", "95 % interval", "verdict"]
@@ -140,14 +150,9 @@ def _column(content: str, column: int) -> str:
 
 def _small_print(words: str, whole: bool = False) -> str:
     """Small print, without the sign that stands at the effect already. whole: never broken over lines."""
-    text = re.sub(rf"{ABOUT}([-+]?[\d,.]*\d)", lambda number: _passed_over(number[1], True), escape(words))
-    return f'<div style="{NOTE}margin-top:2px;{"white-space:nowrap;" if whole else ""}">{text}</div>'
+    space = "white-space:nowrap;" if whole else ""
+    return f'<div style="{NOTE}margin-top:2px;{space}">{unmarked(escape(words))}</div>'
 
 
 def _placed(percent: int, style: str, text: str = "") -> str:
     return f'<div style="position:absolute;left:{percent}%;{style}">{text}</div>'
-
-
-def _passed_over(html: str, varies: bool) -> str:
-    """HTML that the comparison of saved outputs passes over, where its numbers depend on the machine."""
-    return f"<!--{ABOUT}-->{html}<!--/{ABOUT}-->" if varies else html

@@ -1,7 +1,8 @@
 """Predictions: what the learner expects before a lesson measures it, and in the end how good these guesses were.
 
-A guess is a number, or one of some choices, typed into a cell, so that it works in every front end, stays in the
-notebook, and goes nowhere else. Where none is typed, that of a naive reader stands in, who is named as such.
+A guess is a number, or one of some choices: typed into a cell, which works in every front end, or in JupyterLab into
+the field that such a cell shows (:mod:`genai_labs.show.asking`). It goes nowhere else. Where there is none, that of a
+naive reader stands in, who is named as such.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from IPython.display import display
+
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import counted
+from genai_labs.show.asking import GuessField, Words, can_answer
 from genai_labs.show.cards import Card, box, escape
 from genai_labs.show.display import ABOUT, show_table
 from genai_labs.show.record import ID, order
@@ -67,6 +71,7 @@ def place(guess: float, low: float, high: float) -> str:
 
 
 _guesses: dict[str, Guess] = {}
+_fields: dict[str, GuessField] = {}  # those that stand open
 _met: dict[str, dict[str, Any]] = {}  # rows of the lessons measured since, whose guesses can no longer be changed
 
 
@@ -92,17 +97,37 @@ def predict(
     choices = _as_choices(id, choices)
     for given in (naive,) if guess is None else (naive, guess):
         _check_guess(id, given, choices)
-    value = naive if guess is None else guess
-    new = Guess(value if choices else float(value), NAIVE if guess is None else YOU, choices, level)
-    if id in _met and _guesses.get(id) != new:
-        print(f"Lesson {id} has been measured already, so this guess is not counted. Restart the kernel to guess anew.")
+    if guess is None and id not in _met and can_answer():
+        _keep_guess(id, Guess(naive if choices else float(naive), NAIVE, choices, level))
+
+        def heard(answer: str) -> str:
+            typed = answer if choices else _as_number(answer)
+            _check_guess(id, typed, choices)
+            return _keep_guess(id, Guess(typed, YOU, choices, level))
+
+        _fields[id] = GuessField(id, choices, heard)
         return
+    value, who = (naive, NAIVE) if guess is None else (guess, YOU)
+    display(Words(_keep_guess(id, Guess(value if choices else float(value), who, choices, level))))
+
+
+def _keep_guess(id: str, new: Guess) -> str:
+    """Keep a guess, unless its lesson has been measured; what there is to say about it."""
+    if id in _met and _guesses.get(id) != new:
+        return f"Lesson {id} has been measured already, so this guess is not counted. Restart the kernel to guess anew."
     _guesses[id] = new
-    said = value if choices else f"{value:g}"
-    if guess is None:
-        print(f"You did not guess: {said}, the guess of {NAIVE}, stands in for yours.")
-    else:
-        print(f"Your guess of {said} is noted. Now measure.")
+    said = new.value if isinstance(new.value, str) else f"{new.value:g}"
+    if new.who == YOU:
+        return f"Your guess of {said} is noted. Now measure."
+    return f"You did not guess: {said}, the guess of {NAIVE}, stands in for yours."
+
+
+def _as_number(typed: str) -> float | str:
+    """What was typed as a number, with a point or a comma; as it is where it is none."""
+    try:
+        return float(typed.replace(",", "."))
+    except ValueError:
+        return typed
 
 
 def _as_choices(id: str, choices: Sequence[str]) -> tuple[str, ...]:
@@ -136,6 +161,8 @@ def guess_for(id: str) -> Guess | None:
 def meet(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a lesson that was measured, as it stands in lessons.json, with the guess that was made for it."""
     guess = _guesses.get(row["id"])
+    if (field := _fields.pop(row["id"], None)) and guess and guess.who == NAIVE:
+        field.close(_keep_guess(row["id"], guess))
     _met[row["id"]] = dict(row) if guess is None else {**row, "guess": guess.value, "guess_by": guess.who}
     if guess and guess.choices:
         _met[row["id"]]["guess_was"] = guess.was(row["low"], row["high"])

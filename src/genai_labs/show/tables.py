@@ -11,7 +11,7 @@ import pandas as pd
 
 from genai_labs.inputs.arguments import explained
 from genai_labs.scoring.intervals import Interval
-from genai_labs.show.cards import FITTING, Card, box, escape, html_cell, html_table
+from genai_labs.show.cards import FITTING, Card, box, escape, html_cell, html_table, unmarked
 
 
 @explained
@@ -57,7 +57,8 @@ def _cell(value: object, digits: int) -> str:
 def _html_table(heads: list[str], cells: list[list[str]], right: list[bool], caption: str | None) -> str:
     wrap = [any(len(row[place]) > 24 for row in cells) for place in range(len(heads))]
     looks = list(zip(right, wrap, strict=True))
-    body = [[html_cell(escape(cell), *look) for cell, look in zip(row, looks, strict=True)] for row in cells]
+    shown = [[unmarked(escape(cell)) if cell.startswith("[") else escape(cell) for cell in row] for row in cells]
+    body = [[html_cell(cell, *look) for cell, look in zip(row, looks, strict=True)] for row in shown]
     above = f'<div style="font-weight:bold;margin-bottom:6px;">{escape(caption)}</div>' if caption else ""
     return box(above, html_table(heads, body, right, "table-layout:auto;"), style=FITTING)
 
