@@ -26,7 +26,8 @@ def can_answer() -> bool:
 class GuessField:
     """A field to type into, or a button for each choice. Once it is answered, or closed, words stand in its place.
 
-    id: of the lesson. heard: takes the answer and gives back these words; the question stays where it raises LabError, with its message.
+    id: of the lesson. heard: takes the answer and gives back these words; the question stays where it raises LabError,
+    with its message.
     """
 
     def __init__(self, id: str, choices: Sequence[str], heard: Callable[[str], str]) -> None:
