@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from embedded_world.corpus import companion_data
 from genai_labs.course import seeds
 from genai_labs.course.runner import COMPANIONS
 from genai_labs.errors import LabError
@@ -25,6 +27,12 @@ from genai_labs.paths import NOTEBOOKS, RESULTS
 from genai_labs.prompting import prompts
 from genai_labs.reasoning import acting, calculator, deployment, problems, town, verifiable
 from genai_labs.rlhf.group import group_advantages
+from genai_labs.scoring.intervals import paired_bootstrap
+
+
+def said() -> str:
+    """The notebook's words and outputs."""
+    return (NOTEBOOKS / COMPANIONS[4]).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +63,12 @@ def test_some_tests_turn_the_two_numbers_of_a_practised_problem_round() -> None:
     """As the notebook says; they are other problems, and too few to carry lesson 4.5."""
 
     def numbers(problem: problems.Problem) -> tuple[str, ...]:
-        return (problem.story, *re.findall(r"\d+", problem.text))
+        return (problem.story, *sorted(re.findall(r"\d+", problem.text)))
 
-    practised = {(each.story, *numbers(each)[:0:-1]) for each in problems.to_practise()}
+    practised = {numbers(each) for each in problems.to_practise()}
     turned = [sum(numbers(each) in practised for each in problems.of_kind("new story", 100, seed)) for seed in range(5)]
-    assert all(0 < each < 30 for each in turned), turned
+    assert (min(turned), max(turned)) == (16, 20), turned
+    assert "in 16 to 20 of these 100 problems, by seed" in said()
 
 
 def test_questions_for_two_tools_tell_two_stories() -> None:
@@ -86,6 +95,32 @@ def test_notes_that_are_not_there_are_not_there() -> None:
     assert all(f.later_answer in f.later and f.later_answer != f.answer for f in changed)
 
 
+def test_what_the_notebook_says_of_refusals_and_of_what_the_threshold_was_chosen_on() -> None:
+    """4.14 with kinds of notes as groups, and the look-ups of section 5 that are among the questions chosen on."""
+    kinds = {note: kind for _, note, _, _, kind in companion_data.town_notes()}
+    there, missing = town.read_town()
+    index = town.Index([fact.note for fact in there])
+    leads = town.leads(index, [fact.question for fact in there])
+    looked_up = [task.look_up for task in acting.tasks_for_tools() if task.look_up]
+    low, wider, chosen_on = [], [], []
+    for seed in range(5):
+        asked = set(random.Random(seed).sample(range(len(there)), 200))
+        others = [place for place in range(len(there)) if place not in asked]
+        unknown = random.Random(seed).sample(missing, len(missing))
+        halves = np.split(town.leads(index, [fact.question for fact in unknown]), 2)
+        thresholds = [town.choose_lead(leads[others], half) for half in halves[::-1]]
+        refused = np.concatenate([half < lead for half, lead in zip(halves, thresholds, strict=True)]).astype(float)
+        alone, grouped = (
+            paired_bootstrap(refused, clusters=groups) for groups in (None, [kinds[fact.note] for fact in unknown])
+        )
+        low.append(grouped.low)
+        wider.append((grouped.high - grouped.low) / (alone.high - alone.low))
+        chosen_on.append(len({there[place].question for place in others} & set(looked_up)))
+    assert f"is {min(wider):.1f} to {max(wider):.0f} times as wide, by seed" in said()
+    assert f"begins at {min(low):.2f} to {max(low):.2f}" in said()
+    assert f"{min(chosen_on)} to {max(chosen_on)} of the {len(looked_up)} questions looked up here" in said()
+
+
 # ---------------------------------------------------------------------------------------------------------- five seeds
 
 
@@ -94,8 +129,7 @@ def test_what_the_notebook_says_of_five_seeds_is_what_they_gave() -> None:
     assert (RESULTS / "companion_seeds.md").read_text(encoding="utf-8") == seeds.as_markdown(record)
     assert len(record["seeds"]) == 5
     assert all(item["holds_on"] == item["measured_on"] for item in seeds.claims(record)), "the notebook says all hold"
-    text = (NOTEBOOKS / COMPANIONS[4]).read_text(encoding="utf-8")
-    assert "every claim below holds" in text
+    assert "every claim below holds" in said()
     answers = {item["id"]: item["answers"] for item in record["lessons"] if item["answers"]}
     assert answers["4.6"] == {"left open": 1, "higher": 4}
     assert answers["4.9"] == {"left open": 3, "higher": 2}
