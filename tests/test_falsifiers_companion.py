@@ -106,6 +106,12 @@ def knowing(stale: float, by_heart: float = 0.5, reading: float = 0.5) -> Names:
     return {"changed": facts, "closed_book": mixed(stale, stale_ones), "later": right, "replies": replies}
 
 
+def asked_of_town(count: int = 200, **names: Any) -> Names:
+    """What was measured on so many questions about notes that are there, or that are not, whose kinds are counted."""
+    there, missing = town.read_town()
+    return {"wanted": there[:count], "mixed": missing[:count], **names}
+
+
 def tools_world(both: float, search: float, neither: float = 0.0) -> Names:
     shares = {"both": both, "search": search, "calculator": 0.1, "neither": neither}
     every_third = {"both": np.arange(100) % 3 == 0}  # needs both tools
@@ -142,12 +148,12 @@ WITHOUT: list[tuple[str, str, Make, str]] = [
     ("4.5", "practice helps, perhaps by 0.10", lambda: practised_world(0.45, 0.3), NOT_SHOWN),
     ("4.10", "what was learned is forgotten", lambda: knowing(0.2), OPPOSITE),
     ("4.10", "about as much is stale as claimed", lambda: knowing(0.75), NOT_SHOWN),
-    ("4.12", "the search finds half", lambda: {"recall": {1: some(0.5, 200)}}, OPPOSITE),
-    ("4.12", "the search finds about as many", lambda: {"recall": {1: some(0.87, 200)}}, NOT_SHOWN),
-    ("4.13", "three notes are read like one", lambda: {"correct": three(0.9, 0.9)}, NO_CHANGE),
-    ("4.13", "three notes help", lambda: {"correct": three(0.95, 0.6)}, OPPOSITE),
-    ("4.14", "few are refused", lambda: {"refused": some(0.4, 150)}, OPPOSITE),
-    ("4.14", "about as many are refused", lambda: {"refused": some(0.72, 150)}, NOT_SHOWN),
+    ("4.12", "the search finds half", lambda: asked_of_town(recall={1: some(0.5, 200)}), OPPOSITE),
+    ("4.12", "the search finds about as many", lambda: asked_of_town(recall={1: some(0.87, 200)}), NOT_SHOWN),
+    ("4.13", "three notes are read like one", lambda: asked_of_town(100, correct=three(0.9, 0.9)), NO_CHANGE),
+    ("4.13", "three notes help", lambda: asked_of_town(100, correct=three(0.95, 0.6)), OPPOSITE),
+    ("4.14", "few are refused", lambda: asked_of_town(150, refused=some(0.4, 150)), OPPOSITE),
+    ("4.14", "about as many are refused", lambda: asked_of_town(150, refused=some(0.72, 150)), NOT_SHOWN),
     ("4.15", "tools bring nothing", lambda: tools_world(0.3, 0.3, 0.3), NO_CHANGE),
     ("4.15", "tools bring a little", lambda: tools_world(0.3, 0.2), SMALLER),
     ("4.16", "the second tool brings nothing", lambda: tools_world(0.6, 0.6), NO_CHANGE),
@@ -170,9 +176,9 @@ WITH: list[tuple[str, Make]] = [
     ("4.4", lambda: aided_world(0.95, 0.0)),
     ("4.5", lambda: practised_world(0.8, 0.3)),
     ("4.10", lambda: knowing(1.0)),
-    ("4.12", lambda: {"recall": {1: some(0.96, 200)}}),
-    ("4.13", lambda: {"correct": three(0.4, 0.95)}),
-    ("4.14", lambda: {"refused": some(0.9, 150)}),
+    ("4.12", lambda: asked_of_town(recall={1: some(0.96, 200)})),
+    ("4.13", lambda: asked_of_town(100, correct=three(0.4, 0.95))),
+    ("4.14", lambda: asked_of_town(150, refused=some(0.9, 150))),
     ("4.15", lambda: tools_world(0.9, 0.3)),
     ("4.16", lambda: tools_world(0.9, 0.3)),
     ("4.17", lambda: small_world(int8=-0.01)),

@@ -109,7 +109,7 @@ def town_notes() -> tuple[tuple[str, str, str, str, str], ...]:
 
 
 def notes_of_a_town() -> Iterator[tuple[object, ...]]:
-    """Part, note, question, answer, and for some of those that are there a later note and the answer in it."""
+    """Part, note, question, answer, for some of those that are there a later note and the answer in it, and kind."""
     rng = random.Random("later notes")
     raws = {raw["id"]: raw for raw in tasks.usable_notes(SPLIT)}
     changed = 0
@@ -118,7 +118,7 @@ def notes_of_a_town() -> Iterator[tuple[object, ...]]:
         if part == "there" and changed < CHANGED:
             later = later_note(raws[kind], note, question, answer, rng)
             changed += bool(later[0])
-        yield part, note, question, answer, *later
+        yield part, note, question, answer, *later, kind
 
 
 def later_note(raw: Raw, note: str, question: str, answer: str, rng: random.Random) -> tuple[str, str]:

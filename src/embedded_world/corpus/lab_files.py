@@ -51,8 +51,8 @@ FILES: dict[str, dict[str, LabFile]] = {
             ("seed", "kind", "story", "problem", "answer"),
             companion_data.problems_of_each_kind,
             "Word problems of several kinds, for the companion notebook: stories that pre-training knows, with numbers "
-            "it has not seen together in them, sums above 100, and stories that it does not know; some of these are "
-            "practised there, with other numbers.",
+            "it has not seen in these places of them, sums above 100, and stories that it does not know; some of these "
+            "are practised there, with other numbers.",
         ),
         "practice.csv": LabFile(
             ("part", "story", "problem", "answer"),
@@ -75,11 +75,12 @@ FILES: dict[str, dict[str, LabFile]] = {
             "with one seed. In Lab 3 the note is looked up before the model answers.",
         ),
         "town.csv": LabFile(
-            ("part", "note", "question", "answer", "later", "later answer"),
+            ("part", "note", "question", "answer", "later", "later answer", "kind"),
             companion_data.notes_of_a_town,
             f"{companion_data.NOTES:,} notes to search in, no title twice, each with a question (part `there`), and "
             f"{companion_data.ABSENT} that are kept out (`not there`), so that their questions have no answer. "
-            f"{companion_data.CHANGED} notes have a later one, by which the answer is another.",
+            f"{companion_data.CHANGED} notes have a later one, by which the answer is another. Notes of one "
+            "`kind` are worded alike.",
         ),
     },
     "rlhf": {

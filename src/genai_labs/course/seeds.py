@@ -122,7 +122,8 @@ def as_markdown(record: dict[str, Any]) -> str:
         )
 
     def count(r: dict[str, Any]) -> str:
-        once = "no training, no sampling: measured once" + ("" if r["holds_on"] else ", does not hold")
+        once = "the same questions" if r["id"] in THE_SAME_ON_EVERY_SEED else "no training, no sampling"
+        once += ": measured once" + ("" if r["holds_on"] else ", does not hold")
         measured = r.get("measured_on", len(seeds))  # older records lack it
         if r.get("answers"):
             return "open question: " + ", ".join(f"{answer} on {times}" for answer, times in r["answers"].items())

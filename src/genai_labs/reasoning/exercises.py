@@ -167,7 +167,9 @@ def _must_refuse(answer: Any, text: str, look: str) -> None:
         value = answer(text)
     except (ValueError, LabError, Unanswered):
         return
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # exit() is none that a caller can answer
         wrong(f"{text!r} has to be refused with a ValueError, and yours stopped with {type(error).__name__}. {look}")
     wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. {look}")
 

@@ -23,18 +23,19 @@ NOT_THERE = "not in the notes"
 
 @dataclass(frozen=True)
 class Fact:
-    """A note, a question that it answers, the answer, and, where the world changed, both as they are later."""
+    """A note, a question that it answers, the answer, where the world changed both as they are later, and its kind."""
 
     note: str
     question: str
     answer: str
     later: str = ""
     later_answer: str = ""
+    kind: str = ""
 
 
 def read_town() -> tuple[list[Fact], list[Fact]]:
     """Facts whose notes are there to be searched, and facts whose notes are not."""
-    columns = ("part", "note", "question", "answer", "later", "later answer")
+    columns = ("part", "note", "question", "answer", "later", "later answer", "kind")
     rows = lab_data.read("retrieval/town.csv", *columns)
     parts = ("there", "not there")
     made = [[Fact(*(row[c] for c in columns[1:])) for row in rows if row["part"] == part] for part in parts]

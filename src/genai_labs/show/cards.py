@@ -24,7 +24,9 @@ TABLE = f"background:{CARD};color:{TEXT};border-collapse:collapse;margin:0;"
 NOTE = f"color:var(--jp-ui-font-color1,#444b55);{FONT}font-size:12.5px;margin-top:6px;"
 
 ABOUT = "\N{ALMOST EQUAL TO}"  # stands before a number that may differ from machine to machine
-IN_WORDS = f"{ABOUT}: rests on a training or on samples, so that the last digits depend on the machine."
+IN_WORDS = (
+    f"{ABOUT}: rests on a training, on samples or on rounded weights, so that the last digits depend on the machine."
+)
 
 
 @dataclass(frozen=True, repr=False)
