@@ -87,7 +87,7 @@ def test_a_lab_that_is_gone_is_told_in_words(
 ) -> None:
     monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
     assert cli.main(["lab"]) == 2
-    assert "git checkout -- notebooks" in capsys.readouterr().err
+    assert "git checkout -- notebooks/lab1_prompting.ipynb" in capsys.readouterr().err, "only what is lost"
     assert started == []
 
 

@@ -2,9 +2,11 @@
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -182,6 +184,19 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
+
+
+@pytest.mark.parametrize(("epochs", "best", "shown"), [(1, 1, 1), (20, 7, 20), (150, 17, 21), (150, 16, 20)])
+def test_the_losses_of_many_epochs_fit_on_a_screen_and_hold_the_best_one(
+    epochs: int, best: int, shown: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = [{"epoch": float(n), "train_loss": 0.0, "validation_loss": 0.0} for n in range(1, epochs + 1)]
+    run = SimpleNamespace(history=history, best_epoch=best, seconds=1.0, throughput=1.0, folder=tmp_path)
+    rows = [Row(str(n), "#Person1#: Hello.", ("#Person1# says hello.",), "") for n in range(2)]
+    command.print_report(cast(Any, run), [["a"] * 2, ["b"] * 2], rows, chose=True)
+    said = re.findall(r"^epoch (\d+): ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert len(said) == shown
+    assert {"1", str(best), str(epochs)} <= set(said)
 
 
 @pytest.mark.parametrize(

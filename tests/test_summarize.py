@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
+from genai_labs.paths import ROOT
 from genai_labs.prompting import familiarity, generation, prompts
 from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
@@ -284,3 +286,12 @@ def test_the_whole_command_writes_a_summary(tmp_path: Path, capsys: pytest.Captu
     assert summary in capsys.readouterr().out
     assert main(["summarize", str(tmp_path / "gone.txt")]) == 2
     assert "There is no file" in capsys.readouterr().err
+
+
+def test_the_page_on_own_dialogues_shows_what_the_model_writes(tmp_path: Path) -> None:
+    out, page = tmp_path / "out.csv", (ROOT / "docs" / "own-dialogues.md").read_text(encoding="utf-8")
+    assert summarize.main([str(ROOT / "docs" / "everyday.csv"), "--shots", "1", "--out", str(out)]) == 0
+    with out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = re.findall(r"^\| (\w+) \| (.+?) \| .+? \| (\d\.\d+) \|$", page, flags=re.MULTILINE)
+    assert shown == [(row["id"], row["output"], row["familiarity"]) for row in rows]

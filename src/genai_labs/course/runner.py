@@ -135,7 +135,7 @@ def _no_such_lab(lab: int, path: Path) -> str:
     there = [str(number) for number, name in EVERY_NOTEBOOK.items() if (NOTEBOOKS / name).is_file()]
     return (
         f"There is no lab {lab}: {path.name} is not in {NOTEBOOKS.name}/.\n"
-        f"Labs that exist: {', '.join(there) or 'none'}. To get lost ones back: git checkout -- notebooks"
+        f"Labs that exist: {', '.join(there) or 'none'}. To get it back: git checkout -- notebooks/{path.name}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of, at most
 SHOWN = 2  # of these, shown before and after
+EPOCHS_SHOWN = 20  # about, of which losses are printed
 FEW = 20  # validation dialogues, of which one cannot conclude much
 HIGHEST_RANK = 512  # of an adapter; the matrices of FLAN-T5-base are 768 wide
 CHOSE = "also chose the best epoch, which flatters it a little: bring 40 or more to validate with, and half only score."
@@ -152,11 +154,12 @@ def generated(
 
 
 def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[data.Row], chose: bool) -> None:
-    """Print losses, two samples, time, and ROUGE-1 before and after on validation dialogues.
+    """Print losses (of many epochs some), two samples, time, and ROUGE-1 before and after on validation dialogues.
 
     chose: they are among those by which the best epoch was chosen.
     """
-    for row in run.history:
+    every, always = math.ceil(len(run.history) / EPOCHS_SHOWN), (1, run.best_epoch, len(run.history))
+    for row in (row for row in run.history if row["epoch"] % every == 0 or row["epoch"] in always):
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
     for row, before, after in list(zip(rows, *outputs, strict=True))[:SHOWN]:
         print(f"\ndialogue {row.id}\n  before:    {before}\n  after:     {after}\n  reference: {row.summary}")

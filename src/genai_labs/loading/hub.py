@@ -91,15 +91,16 @@ def needed(name: str, kind: Kind, revision: str | None = None) -> list[File]:
 
 def check_reachable(name: str) -> None:
     """Raise LabError, within seconds, if the hub may not be asked or does not answer."""
+    missing = f"There is no folder {shown(name)} here, and it cannot be fetched"
     remedy = (
-        "Fetch it where there is a network, name a local folder instead, or take the embedded world, which needs none "
-        "(GENAI_LABS_PROFILE=mini)."
+        "Check the name, fetch it where there is a network, name a local folder instead, or take the embedded world, "
+        "which needs none (GENAI_LABS_PROFILE=mini)."
     )
     if is_offline():
-        raise LabError(f"{shown(name)} cannot be fetched: the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}")
+        raise LabError(f"{missing}: the hub is not asked, as HF_HUB_OFFLINE is set. {remedy}")
     named = host()
     if not answers(endpoint()):
-        raise LabError(f"{shown(name)} cannot be fetched: the hub ({named}) does not answer. {remedy}")
+        raise LabError(f"{missing}: the hub ({named}) does not answer. {remedy}")
 
 
 def is_offline() -> bool:
