@@ -84,7 +84,9 @@ def make_parser() -> argparse.ArgumentParser:
     commands.add_parser("finetune", add_help=False, help="train a model on dialogues, fully or with LoRA")
     commands.add_parser("detox", add_help=False, help="make a summarizer that repeats insults kind, by PPO")
     commands.add_parser("arena", add_help=False, help="compare PPO with GRPO, RLOO, DPO, ORPO and others (an hour)")
-    commands.add_parser("prices", add_help=False, help="see at which price of KL its reward is hacked (half an hour)")
+    commands.add_parser(
+        "prices", add_help=False, help="see at which price of KL its reward is hacked (ten minutes or more)"
+    )
     commands.add_parser("growth", add_help=False, help="see what the reading model grows with (on a GPU 10 minutes)")
     commands.add_parser("sweep", add_help=False, help="compare fine-tunings: rank, matrices, learning rate, replay")
     commands.add_parser("instructions", add_help=False, help="tune the pre-trained model on 1, 4 and 8 tasks (25 min)")

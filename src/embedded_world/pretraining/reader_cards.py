@@ -131,9 +131,9 @@ Of dialogues written by hand, the best and the worst of the first forty.
 {told}
 
 ## Intended use and limits
-For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. It reads errands, plans, appointments,
-orders, repairs, travel and small conflicts in plain spoken English. Free English it summarizes only in part (see above): what it
-writes then is fluent and often wrong in who did what. It has no knowledge of facts. It can repeat mild, invented insults.
+For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. Its domain is errands,
+plans, appointments, orders, repairs, travel and small conflicts in plain spoken English; there, too, it gets a part wrong (see
+above). Free English it summarizes less well: what it writes then is fluent and often wrong in who did what. It has no knowledge of facts. It can repeat mild, invented insults.
 """
 
 

@@ -17,7 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.allowed import between
-from genai_labs.inputs.arguments import as_list_of, as_text, as_whole_number
+from genai_labs.inputs.arguments import as_list_of, as_text, as_whole_number, explained
 from genai_labs.loading.data import Row
 from genai_labs.prompting import decoding, generation, prompts
 from genai_labs.prompting.speakers import with_tags
@@ -29,6 +29,7 @@ from genai_labs.show.texts import Pieces, html_pieces, join_pieces, show_dialogu
 BARS = 5  # candidates for the next token that are shown
 
 
+@explained
 def try_out(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

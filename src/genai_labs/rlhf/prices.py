@@ -57,7 +57,8 @@ def prices_plot(record: dict[str, Any]) -> display.Plot:
             look = {"color": display.COLORS[number], "marker": "os"[number], "ls": ("-", "--")[number]}
             axes.errorbar(kl, [mean for mean, *_ in found], yerr=ends, capsize=3, lw=1.2, ms=5, label=steps, **look)
             for row, x, (mean, low, high) in zip(rows, kl, found, strict=True):
-                axes.annotate(f"{row['price']:g}", (x, mean), (4, 5), textcoords="offset points", fontsize=8)
+                beside = (4, 5) if row["price"] else (4, -12)  # 0 lies near the next one
+                axes.annotate(f"{row['price']:g}", (x, mean), beside, textcoords="offset points", fontsize=8)
                 lines.append(
                     f"  {WORDS[name]}, {steps}, price {row['price']:g}, KL {x:.1f}: {mean:.2f} [{low:.2f}, {high:.2f}]"
                 )
