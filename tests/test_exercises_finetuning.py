@@ -194,6 +194,30 @@ def layer(
     return Layer
 
 
+class Hidden(nn.Module):
+    """Right, but for the layer that it was given: nobody freezes it, as torch does not find it in a list."""
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.hidden, self.scale = [linear], alpha / rank
+        self.a = nn.Parameter(torch.randn(rank, linear.in_features))
+        self.b = nn.Parameter(torch.zeros(linear.out_features, rank))
+
+    def forward(self, x: Any) -> Any:
+        return self.hidden[0](x) + self.scale * (x @ self.a.T @ self.b.T)
+
+
+class NotMerged(nn.Module):
+    """It computes what the merged layer would, with W, A and B apart."""
+
+    def __init__(self, linear: nn.Linear, A: Any, B: Any, alpha: float) -> None:
+        super().__init__()
+        self.linear, self.a, self.b = copy.deepcopy(linear), A, alpha / len(A) * B
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x) + x @ self.a.T @ self.b.T
+
+
 class OfLinears(nn.Module):
     """With two linear layers for A and B, and W held as a buffer."""
 
@@ -367,6 +391,8 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     ],
     "lora-linear": [
         (layer(b=torch.randn), "B is not zero at the start"),
+        (layer(a=torch.ones), "all numbers of A are 1"),
+        (Hidden, "the layer that was given gets a gradient, too"),
         (layer(scale=lambda rank, alpha: alpha), "2 times too large .rank 2, alpha 8"),
         (layer(frozen=False), r"are trained, too: 28 numbers"),
         (layer(a=torch.zeros, b=torch.randn), "A and B are exchanged"),
@@ -377,7 +403,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (layer(scale=lambda rank, alpha: 0), "frozen layer's alone"),
         (layer(scale=lambda rank, alpha: -alpha / rank), "wrong sign"),
         (layer(scale=lambda rank, alpha: 7), "off from peft's by up to"),
-        (layer(base=False), "Is the output of the frozen layer in the sum"),
+        (layer(base=False), "Is the frozen layer.s output in the sum"),
         (layer(cut=True), "the gradient of B is not"),
         (layer(wrap=lambda tensor: tensor), "nothing is trained"),
         (layer(a=lambda r, i: torch.randn(r + 1, i), b=lambda o, r: torch.zeros(o, r + 1)), "two thin matrices"),
@@ -416,12 +442,14 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (mixed(order=lambda rng, rows: rows.__delitem__(slice(0, 20))), "20 of 80 new examples are gone"),
         (mixed(draw=lambda rng, old, k: old[:k]), "the first 20 old examples were taken"),
         (mixed(order=lambda rng, rows: random.SystemRandom().shuffle(rows)), "it gives two mixtures"),
+        (mixed(order=lambda rng, rows: random.Random(0).shuffle(rows)), "the old ones stand in the same places"),
         (mixed(count=lambda n, s: 0), "0 old ones on 80 new ones are 0.000"),
         (mixed(draw=lambda rng, old, k: [old[:k]]), "holds a list"),
         (mixed(order=lambda rng, rows: rows.append(rows[0])), "holds 81 new examples"),
         (lambda new, old, share, seed: 7, "a list of examples"),
     ],
     "merging": [
+        (NotMerged, "a layer is needed, an nn.Linear, and a NotMerged"),
         (merged_with(lambda w, a, b, alpha: w + alpha / len(a) * a @ b), "added A B"),
         (merged_with(lambda w, a, b, alpha: w + b @ a), "without its scale"),
         (merged_in_place, r"has changed, by up to \d\.\d+"),
@@ -434,7 +462,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda linear, A, B, alpha: linear.weight + alpha / len(A) * B @ A, "this is a weight"),
         (merged_without_bias, "the bias is off"),
         (lambda linear, A, B, alpha: linear, "the layer that was given"),
-        (lambda linear, A, B, alpha: "merged", "a layer is needed, and a str"),
+        (lambda linear, A, B, alpha: "merged", "a layer is needed, an nn.Linear, and a str"),
     ],
 }
 SQUARE_TURNED = merged_with(

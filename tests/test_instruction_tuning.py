@@ -13,6 +13,7 @@ import pytest
 from benchmarks import instruction_tuning as tuning
 from genai_labs.errors import LabError
 from genai_labs.finetuning import instructions
+from genai_labs.paths import RESULTS
 from genai_labs.prompting import prompts
 
 MEASURES = instructions.DRAWN
@@ -98,6 +99,11 @@ def test_the_committed_record_is_read_and_a_damaged_one_is_said_in_words(
     found = instructions.read_instructions()
     rows = instructions.instructions_table(found)
     assert [row["tuned on"] for row in rows] == list(found["measures"])
+    page = tuning.instructions_page(found)
+    assert (RESULTS / f"{instructions.FILE}.md").read_text(encoding="utf-8") == page
+    widths = [[line.count("|") for line in part.splitlines()] for part in page.split("\n\n") if part.startswith("|")]
+    assert len(widths) == 3
+    assert all(len(set(each)) == 1 for each in widths), "each row has as many cells as the head"
     for row, tests in zip(rows, found["measures"].values(), strict=True):
         for each in instructions.DRAWN:
             mean, low, high = tests[each]["interval"][:3]

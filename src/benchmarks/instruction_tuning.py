@@ -269,7 +269,7 @@ def _difference_of_tunings(
 def instructions_page(record: dict[str, Any]) -> str:
     """The record as a page: what was tuned on what, the tests, and the differences."""
     measures = list(record["measures"]["not tuned"])
-    rows = [[row.pop("tuned on"), *row.values()] for row in instructions_table(record)]
+    rows = [[row.pop("tuned on"), *row.values()] for row in instructions_table(record, measures)]
     differences = [
         [each, *("{:+.3f} [{:+.3f}, {:+.3f}]".format(*found[each]) for found in record["differences"].values())]
         for each in measures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from genai_labs.errors import LabError
@@ -24,10 +25,10 @@ def read_instructions() -> dict[str, Any]:
     return found
 
 
-def instructions_table(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each tuning: in the tests of DRAWN the mean over seeds, and its 95 % interval over examples."""
+def instructions_table(record: dict[str, Any], shown: Sequence[str] = DRAWN) -> list[dict[str, Any]]:
+    """A row for each tuning: in the tests that are shown the mean over seeds, and its 95 % interval over examples."""
     return [
-        {"tuned on": name} | {each: "{:.2f} [{:.2f}, {:.2f}]".format(*tests[each]["interval"]) for each in DRAWN}
+        {"tuned on": name} | {each: "{:.2f} [{:.2f}, {:.2f}]".format(*tests[each]["interval"]) for each in shown}
         for name, tests in record["measures"].items()
     ]
 

@@ -74,7 +74,8 @@ def check_lora_linear(answer: Any) -> str:
         with fixed_draws(number):
             linear = nn.Linear(case.inputs, case.outputs, bias=case.bias)
             x = torch.randn(2, 3, case.inputs)
-            layer = answered(answer, copy.deepcopy(linear), case.rank, case.alpha)
+            given = copy.deepcopy(linear)
+            layer = answered(answer, given, case.rank, case.alpha)
         if not isinstance(layer, nn.Module):
             wrong(f"a module is needed, and a {type(layer).__name__} came. Does the class inherit from nn.Module?")
         shape = (2, 3, case.outputs)
@@ -82,9 +83,9 @@ def check_lora_linear(answer: Any) -> str:
         down, up = _two_matrices(layer, case, linear)
         _check_start(fresh - linear(x).detach().numpy(), down, up)
         _check_output(layer, x, linear, case, down, up)
-    return (
-        f"{len(OBLONG)} layers of rank 2, 2 and 1 do what peft's do, to 1e-5 of the output, and so do their gradients"
-    )
+        if any(weight.grad is not None for weight in given.parameters()):
+            wrong("the layer that was given gets a gradient, too, and should be frozen. What freezes it?")
+    return f"{len(OBLONG)} layers of rank 2, 2 and 1 do what peft's do, to 1e-5 of the output, and their gradients, too"
 
 
 def _two_matrices(layer: nn.Module, case: AdapterCase, linear: nn.Linear) -> tuple[nn.Parameter, nn.Parameter]:
@@ -118,10 +119,10 @@ def _check_start(change: Any, down: nn.Parameter, up: nn.Parameter) -> None:
         wrong(f"B is not zero at the start: a fresh layer is off by up to {np.abs(change).max():.3f}. It should be 0.")
     if not at_input:
         wrong("A and B are exchanged: the matrix at the input is zero and the one at the output random. Which is B?")
+    if down.numel() > 1 and bool((down == down.flatten()[0]).all()):
+        wrong(f"all numbers of A are {down.detach().flatten()[0]:g}: its rows would stay equal. How does A start?")
     if np.abs(change).max() > CLOSE:
-        wrong(
-            f"a fresh layer is off by up to {np.abs(change).max():.3f}. Is the output of the frozen layer in the sum?"
-        )
+        wrong(f"a fresh layer is off by up to {np.abs(change).max():.3f}. Is the frozen layer's output in the sum?")
 
 
 def _check_output(
@@ -148,9 +149,7 @@ def _check_output(
     right.sum().backward()
     for name, mine, its in (("A", down, lora_a), ("B", up, lora_b)):
         if mine.grad is None or not np.allclose(mine.grad.norm(), its.grad.norm(), rtol=1e-4):
-            wrong(
-                f"the output is right, but the gradient of {name} is not. Where is it cut off (detach, no_grad, .data)?"
-            )
+            wrong(f"the output is right, but the gradient of {name} is not. Where is it cut off (no_grad, .data)?")
 
 
 def _in_peft(linear: nn.Linear, case: AdapterCase) -> tuple[PeftModel, Any, Any]:
@@ -275,7 +274,8 @@ def _check_adapted(adapted: set[str], wanted: set[str]) -> None:
     extra, missing = adapted - wanted, wanted - adapted
     attention = sum(name.endswith((".q", ".k", ".v", ".o")) for name in extra)
     encoder = sum(name.startswith("encoder.") for name in extra)
-    count = f"{len(adapted)} matrices have an adapter instead of {len(wanted)}"
+    instead = f"instead of {len(wanted)}" if len(adapted) != len(wanted) else "and not all are the right ones"
+    count = f"{len(adapted)} matrices have an adapter {instead}"
     if attention and encoder and not missing:
         wrong(f"{count}: all layers, {attention} matrices of attention and {encoder} of the encoder among them.")
     if attention:
@@ -331,8 +331,8 @@ def _check_untouched(linear: nn.Linear, before: nn.Linear, merged: Any) -> None:
         wrong("this is the layer that was given. A new one is needed.")
     if isinstance(merged, torch.Tensor) and merged.shape == linear.weight.shape:
         wrong("this is a weight, and a layer is needed. What holds weight and bias?")
-    if not isinstance(merged, nn.Module):
-        wrong(f"a layer is needed, and a {type(merged).__name__} came. What holds weight and bias?")
+    if not isinstance(merged, nn.Linear):
+        wrong(f"a layer is needed, an nn.Linear, and a {type(merged).__name__} came. What holds weight and bias?")
 
 
 def _check_merged(

@@ -146,6 +146,9 @@ def check_mixture(answer: Any) -> str:
         _check_order(mixture, old)
         if mixture != _mixture_rows(answered(answer, new, old, share, number)):
             wrong(f"called twice with seed {number}, it gives two mixtures. Where does the seed go?")
+        other = _mixture_rows(answered(answer, new, old, share, number + 10))
+        if share and [row in old for row in mixture] == [row in old for row in other]:
+            wrong(f"with seeds {number} and {number + 10} the old ones stand in the same places. Where is the seed?")
         told.append(f"{sum(row.startswith('old') for row in mixture)} of {len(mixture)}")
     return f"old examples are {', '.join(told)}; all new ones are there, and the order is drawn by the seed"
 
