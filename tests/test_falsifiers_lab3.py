@@ -535,6 +535,9 @@ ASKED: list[tuple[str, Summary, Summary, str]] = [
     ("3.20", misinformed, polite, HIGHER),
     ("3.20", polite, misinformed, LOWER),
     ("3.20", polite, polite, OPEN),
+    ("3.26", longer, polite, HIGHER),
+    ("3.26", polite, longer, LOWER),
+    ("3.26", polite, polite, OPEN),
 ]
 
 

@@ -202,7 +202,7 @@ def tune_and_test(seeds: int, count: int, kept: Path) -> dict[str, Any]:
     measures = list(done["not tuned"][0]["scores"])
     first, *_, last = TUNINGS
     return {
-        "command": "python -m genai_labs instructions",
+        "command": f"python -m genai_labs instructions --seeds {seeds}",
         "seeds": seeds,
         "examples": count,
         "steps": -(-count // PLAN.batch_size),

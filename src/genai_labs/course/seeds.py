@@ -25,7 +25,9 @@ from genai_labs.show.record import FILE, failed_claim, read_lessons
 from genai_labs.show.results import table, versions, write
 from genai_labs.show.verdicts import ANSWERS
 
-TEST_ROWS = "Seed 0 has the test dialogues of the notebook; each other seed draws half of all that there are."
+TEST_ROWS = (
+    "Seed 0 has the test dialogues of the notebook; each other seed draws others, from half of all that there are."
+)
 TEST_ROWS_OF_COMPANIONS = (
     "Each seed has 100 problems of its own of each kind, 200 of the 1,200 questions of 4.12 and 4.13, 60 of the "
     "120 facts that change (4.10, 4.11) and 240 of 480 dialogues. The 300 questions of 4.14 are the same each time, "
