@@ -155,6 +155,46 @@ def test_each_end_is_that_of_t_or_of_the_bootstrap_whichever_is_wider() -> None:
         assert abs(drawn.low - scores.mean() + half) > 0.015 < abs(drawn.high - scores.mean() - half)
 
 
+def test_few_clusters_get_the_t_that_belongs_to_their_number() -> None:
+    """With as many of yes as of no in each cluster, dialogues count as unrelated: only the distribution changes."""
+    for clusters in (2, 6, intervals.FEW - 1, intervals.FEW):
+        scores, names = np.tile([0.0, 1.0] * 2, clusters), np.repeat(np.arange(clusters), 4).tolist()
+        z = t.isf(0.025, clusters - 1 if clusters < intervals.FEW else np.inf)
+        n = len(scores)
+        half = z / (1 + z**2 / n) * np.sqrt(0.25 / n + (z / 2 / n) ** 2)  # Wilson's, of a share of one half
+        assert paired_bootstrap(scores, clusters=names) == pytest.approx((0.5, 0.5 - half, 0.5 + half, n))
+
+
+def test_few_scores_get_the_t_that_belongs_to_their_number() -> None:
+    scores = np.array([0.1, 0.4, 0.2, 0.35])
+    half = t.isf(0.025, 3) * scores.std(ddof=1) / 2
+    assert paired_bootstrap(scores)[:3] == pytest.approx((scores.mean(), scores.mean() - half, scores.mean() + half))
+    in_two = t.isf(0.025, 1) * np.sqrt(2 * (0.0125**2 + 0.0125**2) * 4) / 4  # each pair of scores as one cluster
+    assert paired_bootstrap(scores, clusters=["a", "a", "b", "b"])[1] == pytest.approx(scores.mean() - in_two)
+
+
+def test_a_difference_of_shares_counts_each_sign_once() -> None:
+    a, b = [1.0] * 30 + [0.0] * 10 + [1.0] * 60, [0.0] * 30 + [1.0] * 10 + [1.0] * 60
+    # Agresti and Min add half a dialogue to each; the spread of a sample counts 99 of 100 dialogues as unrelated.
+    up, down = (0.3 * 99 + 0.5) / 101, (0.1 * 99 + 0.5) / 101
+    half = norm.isf(0.025) * np.sqrt((up + down - (up - down) ** 2) / 101)
+    assert paired_bootstrap(a, b) == pytest.approx((0.2, up - down - half, up - down + half, 100))
+
+
+def test_an_interval_at_another_level_draws_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def noted(*args: Any, n_resamples: int, bootstrap_result: Any, **named: Any) -> Any:
+        asked.append((n_resamples, bootstrap_result is not None))
+        return bootstrap(*args, n_resamples=n_resamples, bootstrap_result=bootstrap_result, **named)
+
+    monkeypatch.setattr(intervals, "bootstrap", noted)
+    estimate = Estimate(np.random.default_rng(0).random(30), resamples=99)
+    wide, narrow = estimate.interval(0.99), estimate.interval(0.5)
+    assert asked == [(99, False), (0, True)]
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
 def test_dialogues_of_one_situation_tell_less_than_unrelated_ones() -> None:
     rng = np.random.default_rng(0)
     names = np.repeat(np.arange(50), 4)
@@ -169,8 +209,9 @@ def test_clusters_have_to_be_named_for_each_dialogue_and_be_at_least_two() -> No
         paired_bootstrap([1, 2, 3], clusters=["a", "b"])
     with pytest.raises(LabError, match=r"1 dialogue\(s\) or situation\(s\)"):
         paired_bootstrap([1, 2, 3], clusters=["a"] * 3)
+    assert paired_bootstrap([1, 2, 3], clusters=["a", "b", "b"]).n == 3
     for odd in (5, "abc", {"a": 1}):
-        with pytest.raises(LabError, match="clusters"):
+        with pytest.raises(LabError, match="^clusters|[^X]clusters"):
             paired_bootstrap([1, 2, 3], clusters=odd)
 
 
@@ -181,6 +222,7 @@ def test_a_p_value_is_the_error_at_which_the_interval_still_shows_a_claim() -> N
         estimate = Estimate(kind)
         p = estimate.p_value(lambda interval, middle=middle: interval.low > middle)  # type: ignore[misc]
         assert 0.001 < p < 0.99
+        assert (p <= 0.05) == (estimate.interval().low > middle)
         assert estimate.interval(1 - 1.01 * p).low > middle >= estimate.interval(1 - 0.99 * p).low
     assert Estimate(rng.normal(size=50)).p_value(lambda _: False) == 1.0
     assert Estimate(rng.normal(9, 1, 50)).p_value(lambda interval: interval.low > 0) == pytest.approx(1e-4, rel=0.01)
@@ -189,6 +231,8 @@ def test_a_p_value_is_the_error_at_which_the_interval_still_shows_a_claim() -> N
 def test_holm_makes_p_values_larger_as_in_its_definition() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.9, 0.8, 0.7]) == [1.0, 1.0, 1.0]
+    assert holm(["0.01", "0.03"]) == pytest.approx([0.02, 0.03])  # type: ignore[list-item]
     assert holm([0.05]) == [0.05]
     assert holm([]) == []
 
@@ -238,6 +282,8 @@ def test_scores_that_all_agree_give_an_interval_of_one_number_unless_they_are_ye
         ([1, 2, 3], [1, 2], "a covers 3 dialogues and b 2"),
         ([[1, 2], [3]], None, "same number of scores"),
         (np.zeros((2, 2, 2)), None, "3 dimensions"),
+        (np.zeros((2, 0)), None, "scores a cannot be averaged: the dialogues have no scores"),
+        ([1, 2], np.zeros((2, 0)), "scores b cannot be averaged"),
     ],
 )
 def test_scores_without_an_interval_are_answered_in_words(a: object, b: object, words: str) -> None:
@@ -247,6 +293,8 @@ def test_scores_without_an_interval_are_answered_in_words(a: object, b: object, 
 
 def test_interval_formats_its_three_numbers_alike() -> None:
     assert f"{Interval(0.1234, 0.1, 0.2, 20):.2f}" == "0.12 [0.10, 0.20]"
+    assert f"{Interval(-0.0001, -0.1, 0.2, 20)}" == "0.000 [-0.100, 0.200]"
+    assert str(Interval(-0.0001, -0.1, 0.2, 20)) == "0.000 [-0.100, 0.200], n = 20"
 
 
 @pytest.mark.parametrize(
@@ -262,8 +310,10 @@ def test_scores_that_are_no_numbers_are_refused_in_words(scores: Any) -> None:
     "settings", [{"resamples": 0}, {"resamples": -1}, {"resamples": 1.5}, {"seed": -1}, {"seed": "x"}]
 )
 def test_settings_of_an_interval_that_cannot_be_are_refused_in_words(settings: Any) -> None:
-    with pytest.raises(LabError, match="has to be a whole number"):
+    what = {"resamples": "^The number of resamples is", "seed": "^The seed is"}
+    with pytest.raises(LabError, match="has to be a whole number") as error:
         paired_bootstrap([1, 2, 3], **settings)
+    assert error.match(what[next(iter(settings))])
 
 
 def test_more_resamples_than_fit_into_memory_are_refused_in_words() -> None:
