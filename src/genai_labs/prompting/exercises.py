@@ -54,14 +54,14 @@ def check_zero_shot_prompt(answer: Any) -> str:
         got, want = _written(answered(answer, TALK, template)), template.replace("{dialogue}", TALK)
         if got != want:
             _say_zero_shot(got, want, template)
-    odd = "#Person1#: I typed {name}."
+    odd = r"#Person1#: I typed {name} in C:\new."
     for dialogue, template in ((odd, PLAIN), (TALK, BRACES)):
         try:
             got = _written(answered(answer, dialogue, template))
         except Unanswered as why:
             wrong(f"{why} These texts hold braces of their own, and str.format reads all braces.")
         if got != template.replace("{dialogue}", dialogue):
-            wrong(f"only {{dialogue}} is to be replaced; other braces stay. Yours gives {got!r}.")
+            wrong(f"only {{dialogue}} is to be replaced; other braces, and backslashes, stay. Yours gives {got!r}.")
     return "4 prompts from 3 templates, with braces in a dialogue and in a template"
 
 
@@ -143,7 +143,7 @@ def _say_frame(got: str, want: str, needed: int, template: str) -> None:
             wrong(
                 f"{part!r} stands in it {got.count(part)} time(s), and exemplars and question need it {needed} times."
             )
-    if got.split() == want.split():
+    if "".join(got.split()) == "".join(want.split()):
         place = next((i for i, (one, other) in enumerate(zip(got, want, strict=False)) if one != other), len(want))
         wrong(f"the words are right, the blanks are not: look at {got[max(place - 15, 0) : place + 5]!r}.")
     wrong(f"all texts are there, and others too: the prompt has {len(got.split())} words, not {len(want.split())}.")

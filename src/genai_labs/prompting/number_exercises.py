@@ -134,6 +134,7 @@ def _rouge_parts() -> list[Cases]:
             [("ann pays.", "ann pays, then leaves"), ("#person1#: why?", "#person1#'s why")], marked, "Look at marks."
         ),
         Cases([("", "ann pays"), ("ann", ""), ("ann", "ben"), ("...", "ann")], {}, nothing),
+        Cases([("ann asked", "ann asks"), ("room 12", "room 14")], {}, "Other forms or numbers are other words."),
     ]
 
 
@@ -341,15 +342,17 @@ def _say_middle(middles: Sequence[float], effects: Sequence[float], pairs: Seque
         wrong(f"{said}: you take b - a. Which one is to be the better one where the interval is above 0?")
     if any(np.allclose(middles, [side.mean() for side in sides], atol=0.03) for sides in zip(*pairs, strict=True)):
         wrong(f"{said}: that is the interval of one side's scores alone. What is compared?")
+    if all(middle < effect for middle, effect in zip(middles, effects, strict=True)):
+        wrong(f"{said}, and all of yours are too low. Did you give np.percentile shares? It wants the ends in percent.")
     wrong(f"{said}. Of which number do you take the mean in each resample?")
 
 
 def _say_width(share: float, pairs: Sequence[Any]) -> None:
     sides = float(np.mean([(a.var() + b.var()) ** 0.5 / (a - b).std() for a, b in pairs]))
     named = {
-        0.83: "that is a 90 % interval. Which shares are cut off below and above for 95 %?",
+        0.80: "that is a 90 % interval. Which shares are cut off below and above for 95 %?",
         0.50: "that is one standard error on either side, and about two make 95 %.",
-        1.30: "that is a 99 % interval. Which shares are cut off below and above for 95 %?",
+        1.27: "that is a 99 % interval. Which shares are cut off below and above for 95 %?",
         sides: "you draw a and b apart, so that easy dialogues meet hard ones. Draw dialogues, each with both scores.",
         float(PAIRS**0.5): "that is where single dialogues lie, and not where their mean may lie. What is drawn again?",
     }
@@ -357,6 +360,6 @@ def _say_width(share: float, pairs: Sequence[Any]) -> None:
     if share < 0.02:
         wrong(f"{said}: no dialogue is drawn twice, so every resample has the same mean. Draw with replacement.")
     for width, sentence in named.items():
-        if abs(share / width - 1) < 0.08:
+        if abs(share / width - 1) < 0.07:
             wrong(f"{said}: {sentence}")
     wrong(f"{said}. How many dialogues does a resample have, and which shares of the means do you cut off?")

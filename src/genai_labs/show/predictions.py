@@ -98,7 +98,10 @@ def predict(
     for given in (naive,) if guess is None else (naive, guess):
         _check_guess(id, given, choices)
     if guess is None and id not in _met and can_answer():
-        _keep_guess(id, Guess(naive if choices else float(naive), NAIVE, choices, level))
+        if (own := _guesses.get(id)) and own.who == YOU and own.choices == choices:  # the cell runs again
+            display(Words(_keep_guess(id, own)))
+        else:
+            _keep_guess(id, Guess(naive if choices else float(naive), NAIVE, choices, level))
 
         def heard(answer: str) -> str:
             typed = answer if choices else _as_number(answer)
@@ -161,7 +164,7 @@ def guess_for(id: str) -> Guess | None:
 def meet(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row of a lesson that was measured, as it stands in lessons.json, with the guess that was made for it."""
     guess = _guesses.get(row["id"])
-    if (field := _fields.pop(row["id"], None)) and guess and guess.who == NAIVE:
+    if (field := _fields.pop(row["id"], None)) and guess:
         field.close(_keep_guess(row["id"], guess))
     _met[row["id"]] = dict(row) if guess is None else {**row, "guess": guess.value, "guess_by": guess.who}
     if guess and guess.choices:

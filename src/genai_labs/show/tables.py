@@ -13,6 +13,8 @@ from genai_labs.inputs.arguments import explained
 from genai_labs.scoring.intervals import Interval
 from genai_labs.show.cards import FITTING, Card, box, escape, html_cell, html_table, unmarked
 
+LONGEST_CELL = 140  # letters of a cell in plain text; claims are shorter, texts of models may be cut
+
 
 @explained
 def show_table(
@@ -64,7 +66,7 @@ def _html_table(heads: list[str], cells: list[list[str]], right: list[bool], cap
 
 
 def _text_table(heads: list[str], cells: list[list[str]], right: list[bool], caption: str | None) -> str:
-    lines = [heads, *([textwrap.shorten(cell, 60, placeholder=" ...") for cell in row] for row in cells)]
+    lines = [heads, *([textwrap.shorten(cell, LONGEST_CELL, placeholder=" ...") for cell in row] for row in cells)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
     pad: list[Callable[[str, int], str]] = [str.rjust if end else str.ljust for end in right]
     table = [
