@@ -140,9 +140,7 @@ def _say_frame(got: str, want: str, needed: int, template: str) -> None:
         )
     for part in (before, behind):
         if got.count(part) != needed:
-            wrong(
-                f"{part!r} stands in it {got.count(part)} time(s), and exemplars and question need it {needed} times."
-            )
+            wrong(f"{part!r} stands in it {got.count(part)} time(s); exemplars and question need it {needed} times.")
     if "".join(got.split()) == "".join(want.split()):
         place = next((i for i, (one, other) in enumerate(zip(got, want, strict=False)) if one != other), len(want))
         wrong(f"the words are right, the blanks are not: look at {got[max(place - 15, 0) : place + 5]!r}.")
