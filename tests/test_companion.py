@@ -127,8 +127,8 @@ def test_what_the_notebook_says_of_five_seeds_is_what_they_gave() -> None:
     assert all(item["holds_on"] == item["measured_on"] for item in seeds.claims(record)), "the notebook says all hold"
     assert "every claim below holds" in said()
     answers = {item["id"]: item["answers"] for item in record["lessons"] if item["answers"]}
-    assert answers["4.6"] == {"left open": 1, "higher": 4}
-    assert answers["4.9"] == {"left open": 3, "higher": 2}
+    assert answers["4.6"] == {"left open": 2, "higher": 3}
+    assert answers["4.9"] == {"left open": 1, "higher": 4}
     assert answers["4.11"] == {"lower": 5}
 
 

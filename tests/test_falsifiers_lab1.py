@@ -277,7 +277,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.16", {"knows": ()}, NO_CHANGE),
     ("1.16", {"before": (("knows", ()), ("knows_partly", (("plain", 0.5),)))}, NOT_SHOWN),
     ("1.20", {"any_wording": 1.0}, NO_CHANGE),
-    ("1.20", {"any_wording": 0.95}, SMALLER),
+    ("1.20", {"any_wording": 0.85, "loses": 0.7}, SMALLER),
     ("1.21", {"follows_after": NEVER}, NO_CHANGE),
     ("1.21", {"own_style": "tags"}, NO_CHANGE),
     ("1.17", {"before": ()}, OPPOSITE),
