@@ -20,6 +20,7 @@ from genai_labs.scoring.metrics import (
     is_turn,
     rouge_scores,
 )
+from genai_labs.scoring.stems import plain_words, stemmed_words
 from tests.variants import Variant, assert_noticed
 
 DIALOGSUM = paths.ROOT.parent / "shared" / "data" / "dialogsum" / "test.csv"
@@ -164,7 +165,7 @@ SCORER, MEASURES, PAIRWISE = (
 WRONG = {
     "words without stems": Variant(
         metrics,
-        "_stemmed_words",
+        "stemmed_words",
         DefaultTokenizer(use_stemmer=False).tokenize,
         test_stemming_makes_forms_of_a_word_equal,
     ),
@@ -198,3 +199,10 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_variant_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_noticed(WRONG[name], monkeypatch)
+
+
+def test_words_are_cut_to_stems_as_rouge_score_cuts_them() -> None:
+    for text in ("She's been MEETING two friends, twice!", "", "#Person1# agrees: 12 o'clock", "a b skies dying"):
+        assert list(stemmed_words(text)) == DefaultTokenizer(use_stemmer=True).tokenize(text)
+        assert list(plain_words(text)) == DefaultTokenizer(use_stemmer=False).tokenize(text)
+    assert stemmed_words("meeting meetings meets") == ("meet", "meet", "meet")

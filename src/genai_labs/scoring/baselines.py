@@ -11,18 +11,16 @@ from collections.abc import Sequence
 
 import bm25s
 import numpy as np
-from rouge_score.tokenizers import DefaultTokenizer
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of, as_texts
 from genai_labs.loading.data import Row, first_turns, longest_turn, other_summaries
+from genai_labs.scoring.stems import plain_words, stemmed_words
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # which reports every index that it builds
 FIXED_STRING = "fixed string"
 LONGEST_FIXED = 40  # words of a fixed string
 CANDIDATES = 60  # the most frequent words of the summaries, from which it is made
-_WORDS = DefaultTokenizer(use_stemmer=True)
-_PLAIN = DefaultTokenizer(use_stemmer=False)
 
 
 def fixed_string(summaries: Sequence[str]) -> str:
@@ -32,7 +30,7 @@ def fixed_string(summaries: Sequence[str]) -> str:
     order does not count in ROUGE-1; tags are written as DialogSum writes them. Raises LabError without summaries.
     """
     texts = as_texts(summaries, "summaries")
-    counted = [Counter(_WORDS.tokenize(text)) for text in texts]
+    counted = [Counter(stemmed_words(text)) for text in texts]
     total: Counter[str] = Counter()
     for each in counted:
         total += each
@@ -50,8 +48,8 @@ def fixed_string(summaries: Sequence[str]) -> str:
             break
         best, shared = float(means[word]), gains[:, word]
         used[word] += 1
-    plain = Counter(word for text in texts for word in _PLAIN.tokenize(text))
-    forms = {_WORDS.tokenize(word)[0]: word for word, _ in reversed(plain.most_common())}  # the most frequent wins
+    plain = Counter(word for text in texts for word in plain_words(text))
+    forms = {stemmed_words(word)[0]: word for word, _ in reversed(plain.most_common())}  # the most frequent wins
     said = [forms[stem] for stem, count in zip(known, used, strict=True) for _ in range(count)]
     return " ".join(f"#{word.capitalize()}#" if word.startswith("person") else word for word in said)
 
@@ -69,7 +67,7 @@ def nearest_summaries(rows: Sequence[Row], train: Sequence[Row]) -> list[str]:
 
 
 def _tokens(texts: Sequence[str]) -> list[list[str]]:
-    return [_WORDS.tokenize(text) for text in texts]
+    return [list(stemmed_words(text)) for text in texts]
 
 
 def baselines(rows: Sequence[Row], train: Sequence[Row], fixed: str | None = None) -> dict[str, list[str]]:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from rouge_score.tokenizers import DefaultTokenizer
 
 from genai_labs.inputs.arguments import as_texts
 from genai_labs.scoring.metrics import as_lists
+from genai_labs.scoring.stems import plain_words, stemmed_words
 
 # Words that say little by themselves: articles, pronouns, prepositions, conjunctions, auxiliary verbs, and the like.
 _FUNCTION_WORDS = """
@@ -32,15 +32,13 @@ s t d ll m o re ve don doesn didn isn aren wasn weren haven hasn hadn won wouldn
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 SPEAKER = re.compile(r"#?\bperson\s?\d+#?", re.IGNORECASE)
-_WORDS = DefaultTokenizer(use_stemmer=False)
-_STEMS = DefaultTokenizer(use_stemmer=True)
 
 
 @functools.lru_cache(maxsize=50_000)
 def content_words(text: str) -> tuple[str, ...]:
     """The stemmed content words of a text, in order; speakers' tags and function words are left out."""
-    kept = [word for word in _WORDS.tokenize(SPEAKER.sub(" ", text)) if word not in FUNCTION_WORDS]
-    return tuple(_STEMS.tokenize(" ".join(kept)))
+    kept = [word for word in plain_words(SPEAKER.sub(" ", text)) if word not in FUNCTION_WORDS]
+    return stemmed_words(" ".join(kept))
 
 
 def content_f1(predictions: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]]) -> NDArray[np.float64]:

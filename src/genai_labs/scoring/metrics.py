@@ -8,40 +8,23 @@ import functools
 import itertools
 import re
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text, as_texts, is_list
 from genai_labs.scoring.intervals import SEED as SEED
 from genai_labs.scoring.intervals import Interval as Interval
 from genai_labs.scoring.intervals import paired_bootstrap as paired_bootstrap
+from genai_labs.scoring.stems import stemmed_words
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 TURN = re.compile(r"\s*#Person\d+#:")
-
-
-_STEMMED = DefaultTokenizer(use_stemmer=True)
-
-
-class _RememberingTokenizer(Tokenizer):
-    """rouge_score's own tokenizer, but the same text is stemmed only once.
-
-    A reference is compared with the output of every prompt, and stemming takes most of ROUGE's time.
-    """
-
-    def tokenize(self, text: str) -> list[str]:
-        return _stemmed_words(text)
-
-
-@functools.lru_cache(maxsize=50_000)
-def _stemmed_words(text: str) -> list[str]:
-    return _STEMMED.tokenize(text)
 
 
 def rouge_scores(
@@ -115,7 +98,7 @@ def as_lists(references: Sequence[str] | Sequence[Sequence[str]], n: int) -> lis
 
 @functools.cache
 def _scorer(kind: str) -> RougeScorer:
-    return RougeScorer([kind], tokenizer=_RememberingTokenizer())
+    return RougeScorer([kind], tokenizer=SimpleNamespace(tokenize=lambda text: stemmed_words(text)))
 
 
 def _f_measures(prediction: str, references: Sequence[str], kind: str) -> list[float]:
