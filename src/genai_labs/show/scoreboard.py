@@ -90,4 +90,4 @@ class Scoreboard:
 
     def _cell(self, name: str, kind: str) -> str:
         interval = self.interval(name, kind)
-        return f"{interval.effect:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+        return f"{interval:z.2f}"
