@@ -33,7 +33,7 @@ def fixed_string(summaries: Sequence[str]) -> str:
     counted = [Counter(stemmed_words(text)) for text in texts]
     total: Counter[str] = Counter()
     for each in counted:
-        total += each
+        total.update(each)
     if not total:
         raise LabError("A fixed string is fitted to the words of training summaries, and none were given. Give some.")
     known = [word for word, _ in total.most_common(CANDIDATES)]
