@@ -48,7 +48,7 @@ def about(shown: Shown) -> Shown:
     if isinstance(shown, Plot):
         return replace(shown, text=_marked(shown.text))
     html = re.sub(r"(?<=>)[^<>]+(?=<)", lambda between: unmarked(_marked(between[0])), shown.html)
-    note = f'<div style="{NOTE}">Decimal fractions: {IN_WORDS[3:]}</div></div>'
+    note = f'<div style="{NOTE}">Decimal fractions {IN_WORDS[3:].replace("rests", "rest")}</div></div>'
     return replace(shown, html=html.removesuffix("</div>") + note, text=_marked(shown.text))
 
 
