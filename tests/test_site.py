@@ -15,12 +15,13 @@ import torch
 
 from course_site import adapters, checking, command, drawing, frame, graphs, known, lessons, pages, rounding, shelves
 from course_site.packing import Pack, in_bytes, rounded
+from genai_labs.course.runner import EVERY_NOTEBOOK
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.inputs import text
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
-from genai_labs.paths import READING, RESULTS, ROOT
+from genai_labs.paths import NOTEBOOKS, READING, RESULTS, ROOT
 from genai_labs.prompting import prompts
 from genai_labs.prompting.playground import mark_ungrounded
 from genai_labs.prompting.speakers import with_tags
@@ -622,3 +623,14 @@ def test_weights_and_adapters_come_apart_in_the_page_as_they_were_packed(tmp_pat
     assert np.array_equal(np.float32(a), np.concatenate(stacks, 2).ravel())
     assert np.array_equal(np.float32(b), np.concatenate(others, 1).ravel())
     assert none == {"data": {"0": 0, "1": 0}, "dims": [1, 2, 1]}
+
+
+@pytest.mark.parametrize("lab", sorted(EVERY_NOTEBOOK))
+def test_what_scrolls_in_a_lab_is_reached_by_keyboard(lab: int) -> None:
+    made = pages.notebook_html((NOTEBOOKS / EVERY_NOTEBOOK[lab]).read_text(encoding="utf-8"))
+    cards = re.findall(r"<div[^>]*overflow-x:auto[^>]*>", made)
+    assert len(cards) > 20
+    assert all(card.startswith('<div tabindex="0"') for card in cards)
+    outputs = re.findall(r'(<div[^>]*class="output_html rendered_html[^>]*>)(<div[^>]*>)?', made)
+    assert len(outputs) >= len(cards) - 2
+    assert all(("tabindex" in around) != ("tabindex" in (card or "")) for around, card in outputs), "one stop for each"

@@ -155,6 +155,11 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-")
 
 
+# What may scroll sideways is reached by keyboard: a card by itself, what is no card by what is around it.
+CARD = r' style="[^"]*overflow-x:auto'
+SCROLLS = rf'<div(?={CARD}|(?= class="output_html rendered_html)[^>]*>(?!<div{CARD}))'
+
+
 def notebook_html(text: str) -> str:
     """A notebook as it was saved, as HTML, without a script.
 
@@ -165,7 +170,7 @@ def notebook_html(text: str) -> str:
     if re.search(r"<script|\son\w+=|javascript:", made, re.I):
         raise ValueError("its outputs hold a script")
     made = re.sub(r"<(h[1-6])([^>]*)>(.*?)<a class=\"anchor-link\".*?</a></\1>", r"<\1\2>\3</\1>", made, flags=re.S)
-    made = made.replace('<div class="output_html rendered_html', '<div tabindex="0" class="output_html rendered_html')
+    made = re.sub(SCROLLS, r'<div tabindex="0"', made)
     by_line = partial(_lines_of_code, with_styles=True)
     return re.sub(r'(<div class="[^"]*highlight[^"]*"><pre>(?:<span></span>)?)(.*?)(</pre>)', by_line, made, flags=re.S)
 
