@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import pytest
 import torch
 
-from genai_labs.finetuning import checkpoints, examples, forgetting, lora, memory
+from genai_labs.finetuning import checkpoints, examples, forgetting, lora
 from genai_labs.finetuning.plan import Plan
 from genai_labs.finetuning.training import FineTuning
 from genai_labs.loading import data, models
@@ -178,7 +178,6 @@ def _rules_write(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "generate", generate)
     monkeypatch.setattr(forgetting, "generate", generate)
     monkeypatch.setattr(forgetting, "comfortable", lambda model: 2)
-    monkeypatch.setattr(memory, "release", lambda: None)  # nothing was taken, and looking takes time
 
 
 # The notebook's own statements

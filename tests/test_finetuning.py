@@ -1,5 +1,6 @@
 """Fine-tuning: what a step reads, what it moves, what it leaves alone, and a run that is killed and goes on."""
 
+import gc
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +212,24 @@ def test_activations_are_counted_once_and_parameters_are_not() -> None:
 
     # The input of the layer and the input of the square, 32 numbers of 4 bytes each.
     assert memory.activation_bytes(Squared(), {"x": seen}) == 2 * 4 * 32
+
+
+def test_activations_are_let_go_when_they_are_counted() -> None:
+    made = []
+
+    class Exponential(torch.nn.Module):  # its backward pass needs what it gave out
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(8))
+
+        def forward(self, x: torch.Tensor) -> SimpleNamespace:
+            out = (self.weight * x).exp()
+            made.append(weakref.ref(out))
+            return SimpleNamespace(loss=out.sum())
+
+    assert memory.activation_bytes(Exponential(), {"x": torch.ones(8)}) == 2 * 4 * 8
+    gc.collect()
+    assert made[0]() is None
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import memory
 from genai_labs.finetuning.examples import Feature, encode_pairs
 from genai_labs.inputs.arguments import as_list_of
 from genai_labs.loading import lab_data
@@ -81,7 +80,6 @@ def score(
     graded = {}
     for task in asked:
         sources = [example.source for example in task.examples]
-        memory.release()  # a training before this leaves gaps that its long prompts do not fit into
         graded[task.name] = task.grade(generate(model, tokenizer, sources, greedy(LONGEST), batch_size))
     return graded
 

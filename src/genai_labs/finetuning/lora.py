@@ -164,6 +164,18 @@ def merged(model: PeftModel) -> PreTrainedModel:
     return copy.deepcopy(model).merge_and_unload()
 
 
+def distance(model: torch.nn.Module, base: torch.nn.Module) -> float:
+    """How far the weights lie from those of ``base``: the length of the difference, as a share of the base's length.
+
+    What an adapter adds to its matrices counts; a soft prompt, which changes no weight, does not.
+    """
+    if isinstance(model, PeftModel):
+        model = merged(model) if model.peft_type == "LORA" else model.get_base_model()
+    with torch.no_grad():
+        pairs = [(p.double(), q.double()) for p, q in zip(model.parameters(), base.parameters(), strict=True)]
+        return float(sum((p - q).square().sum() for p, q in pairs) / sum(q.square().sum() for _, q in pairs)) ** 0.5
+
+
 @contextmanager
 def about_checkpointing_silent() -> Iterator[None]:
     """peft asks for a property of the model that transformers has renamed, which a learner can do nothing about."""

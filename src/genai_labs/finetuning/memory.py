@@ -6,10 +6,7 @@ one takes 4 more for its gradient and 8 for Adam's two moments.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,7 +61,7 @@ def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf1
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # with its history, a layer that keeps its output would keep itself for ever
 
     device = next(model.parameters()).device
     with (
@@ -74,15 +71,6 @@ def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf1
         loss = model(**{name: t.to(device) for name, t in batch.items()}).loss  # its graph holds what was packed
     del loss
     return sum(kept.values())
-
-
-def release() -> None:
-    """Give memory that nothing uses any more back to the system, where the C library keeps it (glibc)."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
 
 
 def _bytes(tensors: object) -> int:

@@ -51,6 +51,8 @@ SHOWN = (
 )
 FILE = "lab2_sweep"
 DIALOGUES = 200  # of the validation split, to score on
+SAMPLES = 3  # summaries that are kept of each training
+LOST = "lost on other tasks (mean of four grades, 0 to 1)"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def run(
     scored, asked = rows[-dialogues:], forgetting.other_tasks(100, seed, "validation")
     before = forgetting.score(base, tokenizer, asked)
     results = [
-        {"name": "base", "trained": 0.0, "seconds": 0.0} | _scores(base, tokenizer, scored, before, before, profile)
+        {"name": "base", "trained": 0.0, "seconds": 0.0, "moved": 0.0}
+        | _scores(base, tokenizer, scored, before, before, profile)
     ]
     done_before = _rows_of(kept)
     for name, variant in tqdm(named.items(), desc="sweep", unit="training"):
@@ -124,6 +127,7 @@ def run(
                 "trained": lora.trainable_share(done.model),
                 "seconds": round(done.seconds, 1),
                 "best_epoch": done.best_epoch,
+                "moved": round(lora.distance(done.model, base), 5),
             }
             row = settings | measured | _scores(done.model, tokenizer, scored, before, after, profile)
             if kept:
@@ -169,7 +173,8 @@ def _scores(
     content = paired_bootstrap(content_f1(texts, references), clusters=clusters)
     lost = {name: round(float(np.mean(before[name] - after[name])), 4) for name in before}
     scores = {"rouge1": rouge, "content": content}
-    return {name: [round(x, 4) for x in found[:3]] for name, found in scores.items()} | {"n": rouge.n, "lost": lost}
+    intervals = {name: [round(x, 4) for x in found[:3]] for name, found in scores.items()}
+    return intervals | {"n": rouge.n, "lost": lost, "texts": texts[:SAMPLES]}
 
 
 def write_sweep(profile: Profile, folder: Path, dialogues: int = DIALOGUES, seed: int = 0) -> None:
@@ -208,9 +213,22 @@ def front(record: dict[str, Any]) -> list[str]:
 
 def plot_front(record: dict[str, Any]) -> display.Plot:
     """Each training in the plane of what it lost and its ROUGE-1, one mark for each kind."""
+    points = {r["name"]: ((lost_on_average(r),) * 3, tuple(r["rouge1"])) for r in record["results"]}
+    return sweep_plot(_families(points), LOST, "ROUGE-1 F (validation dialogues)")
+
+
+def plot_moved(record: dict[str, Any]) -> display.Plot:
+    """Each training in the plane of how far it moved the weights and what it lost; soft prompts move none."""
+    moved = [r for r in record["results"] if r["moved"]]
+    points = {r["name"]: ((100 * r["moved"],) * 3, (lost_on_average(r),) * 3) for r in moved}
+    return sweep_plot(_families(points), "how far the weights moved (% of their length)", LOST)
+
+
+def _families(points: dict[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
+    """Points of trainings by kind and label; those of a kind are joined from left to right."""
     families: dict[str, dict[str, Any]] = {}
-    for r in sorted(record["results"], key=lost_on_average):  # the points of a family are joined from left to right
-        kind, label = "all weights", r["name"].removeprefix("full, ").replace("learning rate", "rate")
+    for name, point in sorted(points.items(), key=lambda each: each[1][0]):
+        kind, label = "all weights", name.removeprefix("full, ").replace("learning rate", "rate")
         label = label.removesuffix(" to the base")
         if label.startswith("LoRA, "):
             _, rank, place, *more = label.split(", ")  # as lora_name makes it
@@ -218,9 +236,8 @@ def plot_front(record: dict[str, Any]) -> display.Plot:
             label = ", ".join([rank, *more])
         elif label.startswith("soft prompt, "):
             kind, label = "soft prompt", label.removeprefix("soft prompt, ")
-        lost = lost_on_average(r)
-        families.setdefault(kind, {})[label] = ((lost, lost, lost), tuple(r["rouge1"]))
-    return sweep_plot(families, "lost on other tasks (mean of four grades, 0 to 1)", "ROUGE-1 F (validation dialogues)")
+        families.setdefault(kind, {})[label] = point
+    return families
 
 
 def sweep_page(record: dict[str, Any]) -> str:
@@ -231,14 +248,15 @@ def sweep_page(record: dict[str, Any]) -> str:
             r["name"],
             *("{:.3f} [{:.3f}, {:.3f}]".format(*r[kind]) for kind in ("rouge1", "content")),
             f"{r['trained']:.2%}",
+            f"{r['moved']:.2%}",
             *(f"{r['lost'][t]:z.2f}" for t in tasks),
         )
         for r in record["results"]
     ]
-    head = ("training", "ROUGE-1 [95 % interval]", "content F1", "trained", *(f"lost: {t}" for t in tasks))
+    head = ("training", "ROUGE-1 [95 % interval]", "content F1", "trained", "moved", *(f"lost: {t}" for t in tasks))
     intro = (
         f"# Fine-tuning: a sweep\n\nMade by `{record['command']}` (profile {record['profile']}, seed "
         f"{record['seed']}), scored on {record['results'][0]['n']} {record['split']} dialogues; what was lost, on 100 "
-        "examples of each other task."
+        "examples of each other task. *moved* is how far the weights lie from the base's, as a share of their length."
     )
     return f"{intro}\n\n{table(head, rows)}\n"

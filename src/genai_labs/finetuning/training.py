@@ -44,7 +44,7 @@ from genai_labs.inputs import batches
 from genai_labs.loading import shortage
 from genai_labs.show import display
 from genai_labs.system import processes, run_folder
-from genai_labs.system.devices import best_device
+from genai_labs.system.devices import best_device, release
 from genai_labs.system.processes import process_state
 
 
@@ -75,7 +75,7 @@ def finetune(
     with run_folder.locked_run(folder):
         make_ready(folder, base, plan, train, validation, resume)
         set_seed(plan.seed)
-        memory.release()  # what was generated before has left gaps
+        release()  # what was generated before has left gaps
         with shortage.in_words("making room to train", _less_memory(plan)):
             run = FineTuning(model_to_train(base, plan), plan, folder, len(train))
         if finished := run_folder.result(folder):
@@ -131,7 +131,7 @@ def _train(run: FineTuning, pad: int, train: Sequence[Feature], validation: Sequ
             epoch = min(len(run.history) + 1, run.plan.epochs)
             raise Interrupted(what_interruption_leaves(run.folder, epoch, run.plan.epochs)) from None
         finally:
-            memory.release()
+            release()
     run.peak = peak.bytes
     if process_state().is_main_process:
         run_folder.finish(run.folder, run.measured(), whole_checkpoints)
@@ -157,7 +157,7 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
             with weights.in_use():
                 train_loss = one_epoch(run, weights, optimizer, train, pad, epoch, watch.bar.update)
                 validation_loss = mean_loss(run.model, validation, plan.batch_size, pad)
-            memory.release()
+            release()
             row = {"epoch": epoch + 1, "train_loss": train_loss, "validation_loss": validation_loss}
             check_loss([*run.history, row], run.folder, last_checkpoint(run.folder))
             run.history.append(row)

@@ -35,6 +35,7 @@ def greedy(tokens: int) -> GenerationConfig:
 
 
 GREEDY = greedy(60)
+MANY = 50  # texts whose keys and values took so much memory that it is given back at once
 
 
 def generate(
@@ -158,6 +159,8 @@ def _write_all(
                 written = _write(model, tokenizer, read, config, moved.update, evenly)
                 for place, made in zip(places, written, strict=True):
                     texts[name][place] = made
+    if len(ids) >= MANY:
+        devices.release()
     return texts
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
+import sys
 
 import psutil
 import torch
@@ -36,3 +39,12 @@ def memory_free() -> float:
     if torch.cuda.is_available():
         return torch.cuda.mem_get_info()[0] / 1e9
     return psutil.virtual_memory().available / 1e9
+
+
+def release() -> None:
+    """Give memory that nothing uses any more back to the system, where the C library keeps it (glibc)."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
