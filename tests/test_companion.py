@@ -94,6 +94,19 @@ def test_notes_that_are_not_there_are_not_there() -> None:
     assert all(f.later_answer in f.later and f.later_answer != f.answer for f in changed)
 
 
+def test_other_notes_of_a_kind_hold_two_thirds_of_the_words_that_a_question_shares_with_its_note() -> None:
+    there, _ = town.read_town()
+    held = {fact.note: set(town.words(fact.note)) for fact in there}
+    shares = []
+    for fact in there:
+        shared = set(town.words(fact.question)) & held[fact.note]
+        shares.append([len(shared & held[o.note]) / len(shared) for o in there if o.kind == fact.kind and o != fact])
+    assert np.mean([np.mean(each) for each in shares]) == pytest.approx(2 / 3, abs=0.01)
+    assert "on average, two thirds of the words that a question shares with its note" in said()
+    every = sum(max(each) == 1 for each in shares)
+    assert f"for only {every} of the 1,200 questions does another one hold all" in said()
+
+
 def test_what_the_notebook_says_of_refusals_and_of_what_the_threshold_was_chosen_on() -> None:
     """4.14 with kinds of notes as groups, and the look-ups of section 5 that are among the questions chosen on."""
     there, missing = town.read_town()
