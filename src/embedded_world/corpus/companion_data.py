@@ -15,7 +15,7 @@ from genai_labs.loading.lab_data import SEEDS
 EACH = 100  # problems of each kind and seed
 PARTS = {"practice": (0.0, 0.6), "validation": (0.6, 0.75), "test": (0.75, 1.0)}  # of the new stories, by their numbers
 PRACTICE = {"practice": 1200, "validation": 200}
-SPLIT = "test"  # of stories and notes that pre-training knows: slot values that it has not seen together
+SPLIT = "test"  # of stories and notes that pre-training knows: values that it has not seen together in these slots
 NOTES, ABSENT, CHANGED = 1200, 300, 120
 TOOL_QUESTIONS = 40  # of each kind
 
@@ -55,7 +55,7 @@ def practised(part: str) -> Callable[[Raw, random.Random], tuple[str, str]]:
 
 
 def unseen_numbers(raw: Raw, rng: random.Random) -> tuple[str, str]:
-    """A story of pre-training with numbers that it has not seen together there."""
+    """A story of pre-training with numbers that it has not seen together in these places of it."""
     problem, _, answer = tasks.make_problem(raw, rng, SPLIT)
     return problem, answer
 

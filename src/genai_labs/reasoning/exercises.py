@@ -24,8 +24,9 @@ Cases = Sequence[tuple[Any, ...]]
 NEAR = 1e-4
 REFUSED = {  # what a calculator of whole numbers, +, - and * does not take, by a question for whoever takes it
     "Did something run it?": ("__import__('os').getcwd()", "abs(5)", "x + 1"),
-    "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1"),
-    "Which types of node.op are asked for?": ("2 ** 9", "7 / 2", "7 // 2", "7 % 2"),
+    "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1", "2j", "b'a' * 2"),
+    "Which types of node.op are asked for?": ("2 ** 9", "7 / 2", "7 // 2", "7 % 2", "1 << 3", "6 ^ 3"),
+    "Which kinds of node are asked for?": ("1 < 2", "[1]", "1 if 2 else 3"),
     "Is a sign in front of a number a BinOp?": ("-5", "+5", "~5"),
     "What does ast.parse raise for it?": ("2 +", "2 2", "((", ""),
 }
@@ -38,6 +39,7 @@ def check_group_advantages(answer: Any) -> str:
     cases: Cases = [
         (torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 1], [0, 1, 1, 0]]),),
         (torch.rand(5, 8, generator=draw) * 3,),
+        (torch.rand(4, 4, generator=draw) / 10,),  # small enough to tell where 0.0001 was added
     ]
 
     def ours(rewards: torch.Tensor) -> torch.Tensor:
@@ -48,7 +50,7 @@ def check_group_advantages(answer: Any) -> str:
     _compare_all(answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column?")
     if not np.all(np.abs(agreeing) < NEAR):
         wrong("where all rewards of a group are the same, each advantage has to be 0. What is divided by what there?")
-    return "52 advantages in 8 groups are the package's, and a group that is right or wrong throughout gets 0"
+    return "68 advantages in 12 groups are the package's, and a group that is right or wrong throughout gets 0"
 
 
 @tell(
@@ -87,7 +89,7 @@ def check_calculator(answer: Any) -> str:
 
     A minus in front of a number is refused here, which the package's calculator takes. Nothing may be run by ``eval``.
     """
-    good = ("51 + 78", "7 * 8 - 6", "2 + 3 * 4", "(2 + 3) * 4", "100 - 30 - 20", "12")
+    good = ("51 + 78", "7 * 8 - 6", "2 + 3 * 4", "(2 + 3) * 4", "100 - 30 - 20", "12", "12 - 30")
     got = [numbers(answered(answer, text), (), f"the value of {text!r}").item() for text in good]
     want = [calculate(text) for text in good]
     for said, values in mistakes.calculator_mistakes().items():
@@ -155,7 +157,7 @@ def _compare_all(
     for case, mine, want in zip(cases, got, wanted, strict=True):
         if not np.allclose(mine, want, atol=NEAR):
             place = np.unravel_index(np.abs(mine - want).argmax(), want.shape)
-            wrong(f"for {_shown(case)} a number is {mine[place]:.4g} and should be {want[place]:.4g}. {look}")
+            wrong(f"for {_shown(case)} a number is {mine[place]:.6g} and should be {want[place]:.6g}. {look}")
 
 
 def _shown(case: tuple[Any, ...]) -> str:

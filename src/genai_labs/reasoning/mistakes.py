@@ -27,6 +27,9 @@ def group_mistakes(rewards: Tensor) -> dict[str, Any]:
         "you divided by the standard deviation with n in it, and n - 1 is meant, as torch.std has it by default. What "
         "does correction do?": (rewards - mean) / (rewards.std(1, keepdim=True, correction=0) + 1e-4),
         "you divided by the variance. What is its root called?": (rewards - mean) / (std**2 + 1e-4),
+        "you added 0.0001 to the variance, and it belongs to the standard deviation. When do you take the root?": (
+            (rewards - mean) / (std**2 + 1e-4).sqrt()
+        ),
         "0.0001 is not added to the standard deviation, or a smaller number is. What is divided by where all rewards "
         "of a group are the same?": (rewards - mean) / std,
     }
@@ -62,11 +65,11 @@ def calculator_mistakes() -> dict[str, list[float]]:
     """What wrong calculators give for the expressions of the check, by the sentence that names the mistake."""
     return {
         "products do not come before sums: 2 + 3 * 4 is 14. ast.parse knows the order; do you read from left to "
-        "right?": [129, 50, 20, 20, 50, 12],
+        "right?": [129, 50, 20, 20, 50, 12, -18],
         "100 - 30 - 20 is 50: differences are taken from left to right. Did you split at the first sign and work out "
-        "the rest first?": [129, 50, 14, 20, 90, 12],
-        "left and right are swapped: 7 * 8 - 6 is 50. Which of them does op stand behind?": [129, -50, 14, 20, 90, 12],
-        "every sign is read as +. What is the type of node.op?": [129, 21, 9, 9, 150, 12],
+        "the rest first?": [129, 50, 14, 20, 90, 12, -18],
+        "left and right are swapped: 7 * 8 - 6 is 50. Which of them does op follow?": [129, -50, 14, 20, 90, 12, 18],
+        "every sign is read as +. What is the type of node.op?": [129, 21, 9, 9, 150, 12, 42],
     }
 
 

@@ -63,8 +63,8 @@ def recall_at(found: Sequence[Sequence[int]], places: Sequence[int], k: int) -> 
 def leads(index: Index, questions: Sequence[str]) -> NDArray[np.float64]:
     """How far the best note's BM25 score lies above the second best, [questions].
 
-    Notes of one kind share most words of a question ("When does the ... bakery open?"). Only the right one has its name
-    as well; where that note is missing, several are about equally good.
+    Of the words that a question has from its note, other notes of that kind hold two thirds on average ("When does the
+    ... bakery open?"). The right one has its name as well; where that note is missing, several are about equally good.
     """
     scores = (np.sort(index.bm25.get_scores(words(question))) for question in questions)
     return np.array([best[-1] - best[-2] for best in scores])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, NoReturn
 
@@ -79,7 +80,7 @@ def numbers(value: Any, shape: tuple[int, ...] | None = None, what: str = "the r
     """
     _not_empty(value)
     try:
-        array = np.asarray(_as_arrays(float(value) if isinstance(value, Fraction) else value))
+        array = np.asarray(_as_arrays(float(value) if isinstance(value, (Fraction, Decimal)) else value))
     except Exception as error:
         wrong(f"{what} cannot be read as numbers ({_said(error)}). Look at what your function returns.")
     if array.dtype.kind not in "biuf":
