@@ -117,8 +117,8 @@ def _check_start(change: Any, down: nn.Parameter, up: nn.Parameter) -> None:
         wrong(f"B is not zero at the start: a fresh layer is off by up to {np.abs(change).max():.3f}. It should be 0.")
     if not at_input:
         wrong("A and B are exchanged: the matrix at the input is zero and the one at the output random. Which is B?")
-    if down.numel() > 1 and bool((down == down.flatten()[0]).all()):
-        wrong(f"all numbers of A are {down.detach().flatten()[0]:g}: its rows would stay equal. How does A start?")
+    if int(torch.linalg.matrix_rank(down.detach())) < min(down.shape):
+        wrong("the rows of A are multiples of one another, and would stay so: the rank is lost. How does A start?")
     if np.abs(change).max() > CLOSE:
         wrong(f"a fresh layer is off by up to {np.abs(change).max():.3f}. Is the frozen layer's output in the sum?")
 
