@@ -119,7 +119,7 @@ def _name_step(ways: list[torch.Tensor], right: list[torch.Tensor], batches: Any
         "each weight matrix was clipped apart. The norm is that of all gradients together.": {"clip": "each"},
         f"the gradients were not clipped: their norm was above {max_norm:g}.": {"clip": "none"},
         "each single number was clipped. The norm is that of all gradients together.": {"clip": "value"},
-        f"gradients shorter than max_norm = {max_norm:g} were stretched. Clipping only shortens.": {"clip": "always"},
+        f"gradients below {max_norm:g} were stretched (or the loss is a sum): clipping shortens.": {"clip": "always"},
         "the gradients are not cleared, and they are not clipped.": {"clip": "none", "add": True},
     }
     for sentence, how in mistakes.items():
