@@ -168,7 +168,7 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         "dialogues. Of those that lose at most 0.02 of the polite content F1, the one with the least toxicity by the "
         "reward model was taken; where all lose more, the one that loses least. Numbers are those of the validation "
         "dialogues, from one training each: another seed might choose otherwise, and a method may do better with "
-        f"settings that were not tried. {lost_more(record)} What is not named is as in Lab 3's PPO.",
+        f"settings that were not tried. {lost_more(record)} What is not named is as in genai_labs.rlhf.settings.",
         try_table(record),
     ]
     return "\n\n".join(parts) + "\n"

@@ -64,7 +64,7 @@ def replayed() -> Iterator[tuple[object, ...]]:
 
 
 def word_problems() -> Iterator[tuple[object, ...]]:
-    """Seed, problem, reasoning and answer, with numbers that no training has seen."""
+    """Seed, problem, reasoning and answer; numbers that no training had together in these places of the story."""
     for seed in SEEDS:
         rng = random.Random(f"problems-{SPLIT}-{seed}")
         for _ in range(PROBLEMS):

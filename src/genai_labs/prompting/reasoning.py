@@ -18,7 +18,7 @@ MOST_DIGITS = 15  # of a number that is reckoned with: a model that goes on mult
 
 
 def problems(count: int = 200, worked: bool = True, seed: int = 0) -> list[Example]:
-    """Word problems with numbers that no training has seen; the same ones with and without steps (``worked``)."""
+    """Word problems whose numbers no training had together in these places; the same with and without ``worked``."""
     rows = lab_data.read("reasoning/word_problems.csv", "seed", "problem", "reasoning", "answer")
     drawn = lab_data.draw(rows, count, seed, "word problems")
     if not worked:

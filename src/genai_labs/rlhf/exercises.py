@@ -44,7 +44,7 @@ def check_label_reward(answer: Any) -> str:
     Compared with the column that :func:`genai_labs.scoring.toxicity.find_labels` finds.
     """
     orders = ({0: "nothate", 1: "hate"}, {0: "hate", 1: "nothate"}, {1: "nothate", 0: "hate"})
-    more = ({2: "nothate", 0: "hate", 1: "unclear"}, {1: "hate", 0: "nothate", 2: "unclear"})
+    more = ({1: "unclear", 2: "nothate", 0: "hate"}, {1: "hate", 0: "nothate", 2: "unclear"})
     inputs = [(normal(i, 4, len(names)).double().numpy(), names) for i, names in enumerate((*orders, *more))]
 
     def right(logits: Numbers, id2label: dict[int, str]) -> Numbers:
@@ -71,7 +71,7 @@ def check_preference_loss(answer: Any) -> str:
     look = "What is the chance, by its scores, that a pair comes out as people chose, and what becomes of many chances?"
     compare(given(answer, inputs), inputs, preference_loss, mistakes.preference_mistakes, look)
     stays_finite(answer, (torch.tensor([0.0, FAR]), torch.tensor([FAR, 0.0])), preference_loss)
-    learnable(answer, inputs[0], "the scores")
+    learnable(answer, inputs[0], preference_loss, "the scores")
     return f"the loss of 8 pairs, of one, of 5 ties and of a difference of {FAR:.0f} is PyTorch's {CLOSE}"
 
 
@@ -143,7 +143,7 @@ def check_policy_loss(answer: Any) -> str:
 
     look = "Follow one token: its ratio, both terms, and which of them is taken. Then the mean, and its sign."
     compare(given(answer, inputs), inputs, right, mistakes.policy_loss_mistakes, look)
-    learnable(answer, inputs[0], "the log-probabilities")
+    learnable(answer, inputs[0], right, "the log-probabilities")
     moved = (inputs[0][0] - inputs[0][1]).exp()[inputs[0][3].bool()]
     outside = int(((moved - 1).abs() > 0.2).sum())
     return (
@@ -168,7 +168,7 @@ def check_value_loss(answer: Any) -> str:
 
     look = "Follow one token: the value, the value kept near to the old one, and the error of each."
     compare(given(answer, inputs), inputs, right, mistakes.value_loss_mistakes, look)
-    learnable(answer, inputs[0], "the values")
+    learnable(answer, inputs[0], right, "the values")
     return f"the loss of three batches is the package's {CLOSE}, also where no value has moved"
 
 
@@ -208,7 +208,7 @@ def check_dpo_loss(answer: Any) -> str:
     compare(given(answer, inputs), inputs, dpo_loss, mistakes.dpo_mistakes, look)
     far, near = torch.tensor([-FAR, FAR]), torch.zeros(2)
     stays_finite(answer, (far, near, near, near, 1.0), dpo_loss)
-    learnable(answer, inputs[0], "the policy's log-probabilities")
+    learnable(answer, inputs[0], dpo_loss, "the policy's log-probabilities")
     return f"the loss of 14 pairs under 3 values of beta is PyTorch's {CLOSE}; where the models agree, it is log 2"
 
 
@@ -276,14 +276,16 @@ def stays_finite(answer: Any, case: tuple[Any, ...], right: Formula) -> None:
         )
 
 
-def learnable(answer: Any, case: tuple[Any, ...], what: str) -> None:
-    """Raises a sentence where no gradient leads from a loss to the first argument."""
-    start = case[0].clone().requires_grad_()
-    loss = answered(answer, start, *case[1:])
-    if not (isinstance(loss, Tensor) and loss.requires_grad):
+def learnable(answer: Any, case: tuple[Any, ...], right: Formula, what: str) -> None:
+    """Raises a sentence where no gradient, or another one than that of ``right``, leads to the first argument."""
+    mine, theirs = case[0].clone().requires_grad_(), case[0].clone().requires_grad_()
+    loss = answered(answer, mine, *case[1:])
+    leads = isinstance(loss, Tensor) and loss.requires_grad
+    (got,) = torch.autograd.grad(loss.sum(), mine, allow_unused=True) if leads else (None,)
+    if got is None or not close(as_numbers(got), as_numbers(torch.autograd.grad(right(theirs, *case[1:]), theirs)[0])):
         wrong(
-            f"the number is right, but no gradient leads from it to {what}, so that nothing would be learned. "
-            "Is there an item(), float(), detach() or numpy in it?"
+            f"the number is right, but {'a wrong' if leads else 'no'} gradient leads from it to {what}, so that "
+            "nothing useful would be learned. Is there an item(), float(), detach() or numpy in it?"
         )
 
 

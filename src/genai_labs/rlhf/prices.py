@@ -31,7 +31,7 @@ WORDS = {"reward": "reward (logit), what was paid", "right kind": "right kind of
 
 def read_prices() -> dict[str, Any]:
     """The record as it was written. Raises LabError where it is missing or damaged."""
-    return read_measured(FILE, "results", "python -m genai_labs prices (ten minutes)")
+    return read_measured(FILE, "results", "python -m genai_labs prices (ten minutes or more)")
 
 
 def prices_table(record: dict[str, Any]) -> list[dict[str, Any]]:
