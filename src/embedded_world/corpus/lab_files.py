@@ -45,7 +45,8 @@ FILES: dict[str, dict[str, LabFile]] = {
             ("seed", "problem", "reasoning", "answer"),
             lab_tasks.word_problems,
             "Word problems with a worked solution and the answer, a whole number from 0 to 100, with numbers that did "
-            "not stand together in these places of the story in any training. In Lab 3 they are answered at once and step by step.",
+            "not stand together in these places of the story in any training. In Lab 3 they are answered at once and "
+            "step by step.",
         ),
         "kinds.csv": LabFile(
             ("seed", "kind", "story", "problem", "answer"),
