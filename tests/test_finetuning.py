@@ -21,7 +21,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase, T5ForConditionalGeneration
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import command, examples, forgetting, loop, lora, memory, sweep, training
+from genai_labs.finetuning import command, examples, forgetting, loop, lora, memory, sweep_command, training
 from genai_labs.finetuning.examples import Feature
 from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.inputs import batches
@@ -589,9 +589,9 @@ def check_a_sweep_is_scored_on_validation_dialogues(loaded: Loaded, rows: list[d
         return []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep.generation, "generate", write)
-        patch.setattr(sweep.forgetting, "other_tasks", other_tasks)
-        record = sweep.run(load_profile("mini"), {}, dialogues=3, seed=5)
+        patch.setattr(sweep_command.generation, "generate", write)
+        patch.setattr(sweep_command.forgetting, "other_tasks", other_tasks)
+        record = sweep_command.run(load_profile("mini"), {}, dialogues=3, seed=5)
     assert asked_for == [(100, 5, "validation"), [prompts.zero_shot(row.dialogue) for row in VALIDATION[-3:]]]
     assert (record["split"], record["results"][0]["n"]) == ("validation", 3)
 

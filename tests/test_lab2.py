@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from genai_labs.course import seeds
-from genai_labs.finetuning import lora, sweep
+from genai_labs.finetuning import lora, sweep, sweep_command
 from genai_labs.finetuning.training import Plan, model_to_train
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
@@ -53,14 +53,14 @@ def test_the_adapter_of_the_profile_is_small() -> None:
 def test_the_stored_sweep_is_what_the_command_would_compare_now() -> None:
     stored = sweep.read_sweep()
     profile = load_profile("mini")
-    plans = sweep.variants(profile, stored["seed"])
+    plans = sweep_command.variants(profile, stored["seed"])
     assert [r["name"] for r in stored["results"]] == ["base", *plans]
     for r in stored["results"][1:]:
         variant = plans[r["name"]]
         made = Plan(**r["plan"])  # a setting that came later has its default in the record, as it was then
         assert json.dumps(vars(made)) == json.dumps(vars(variant.plan))
         assert (r["replayed"], r["padded"]) == (variant.replayed, variant.padded)
-    assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep.sweep_page(stored)
+    assert (RESULTS / "lab2_sweep.md").read_text(encoding="utf-8") == sweep_command.sweep_page(stored)
     assert set(sweep.SHOWN) <= {r["name"] for r in stored["results"]}
     assert "LoRA" in repr(sweep.plot(stored)) or "decoder" in repr(sweep.plot(stored))
 
@@ -82,6 +82,12 @@ def test_the_front_holds_what_no_other_training_beats_in_both() -> None:
     drawn = repr(sweep.plot_front(stored))
     assert all(f" {r['rouge1'][0]:.2f} [" in drawn for r in stored["results"])
     assert "LoRA, attention layers, rank 16: " in drawn
+    moved = repr(sweep.plot_moved(stored))
+    far = [r for r in stored["results"] if r["name"] != "base" and not r["name"].startswith("soft prompt")]
+    assert all(f"their length) {100 * r['moved']:.2f}; lost" in moved for r in far)
+    assert moved.count("their length) ") == len(far)
+    assert all(r["moved"] == 0 for r in stored["results"] if r not in far)
+    assert all(len(r["texts"]) == sweep_command.SAMPLES for r in stored["results"])
     on = sweep.front(stored)
     assert on[0] == "base"
     assert max(stored["results"], key=lambda r: r["rouge1"][0])["name"] == on[-1]

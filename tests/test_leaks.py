@@ -30,7 +30,7 @@ from embedded_world.corpus import (
     tasks,
 )
 from embedded_world.corpus.acts import Part, Phrasing
-from genai_labs.finetuning import command, forgetting, sweep
+from genai_labs.finetuning import command, forgetting, sweep_command
 from genai_labs.loading import data, lab_data, models, profiles
 from genai_labs.loading.profiles import Profile, load_profile
 from genai_labs.paths import NOTEBOOKS, READING, ROOT
@@ -210,10 +210,10 @@ def check_the_sweep_reads_no_test_row(world: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "load_model", lambda profile: (None, None))
-        patch.setattr(sweep, "features", lambda rows, tokenizer: read.extend(rows))
-        patch.setattr(sweep.forgetting, "score", lambda *_: {})
-        patch.setattr(sweep, "_scores", scores)
-        sweep.run(profile_of(world), {}, sweep.DIALOGUES, seed=0)
+        patch.setattr(sweep_command, "features", lambda rows, tokenizer: read.extend(rows))
+        patch.setattr(sweep_command.forgetting, "score", lambda *_: {})
+        patch.setattr(sweep_command, "_scores", scores)
+        sweep_command.run(profile_of(world), {}, sweep_command.DIALOGUES, seed=0)
     assert_apart(by_id(read), split(world, "test"))
 
 

@@ -1,5 +1,6 @@
 """Soft prompts, the pull towards the base, the padding mistake, and a sweep that goes on where it was stopped."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from genai_labs.finetuning import examples, lora, soft_prompts, sweep, training
+from genai_labs.finetuning import examples, lora, soft_prompts, sweep_command, training
 from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
@@ -73,9 +74,23 @@ def test_a_soft_prompt_is_handed_out_again_as_it_was_trained(
     assert torch.equal(encoding.soft_prompt(again.model), encoding.soft_prompt(prompted.model))
 
 
-def distance(model: torch.nn.Module, base: torch.nn.Module) -> float:
-    pairs = zip(model.parameters(), base.parameters(), strict=True)
-    return float(sum(((a - b).detach() ** 2).sum() for a, b in pairs)) ** 0.5
+def test_how_far_weights_lie_from_the_base(loaded: Loaded, prompted: training.FineTuning) -> None:
+    base = loaded[0]
+    longer = copy.deepcopy(base)
+    with torch.no_grad():
+        for weight in longer.parameters():
+            weight.mul_(1.25)
+    assert lora.distance(longer, base) == pytest.approx(0.25)
+    assert lora.distance(prompted.model, base) == 0
+    adapted = lora.attach(base, lora.lora_config(2, 6, ("wo",), "decoder"))
+    assert lora.distance(adapted, base) == 0
+    added = 0.0
+    for place, module in adapted.named_modules():
+        if place.endswith(".wo") and "decoder" in place:
+            torch.nn.init.ones_(module.lora_B["default"].weight)
+            added += float((3 * module.lora_B["default"].weight @ module.lora_A["default"].weight).square().sum())
+    own = sum(float(weight.double().square().sum()) for weight in base.parameters())
+    assert lora.distance(adapted, base) == pytest.approx((added / own) ** 0.5, rel=1e-4)
 
 
 def test_weights_that_are_pulled_back_stay_nearer_to_the_base(
@@ -83,7 +98,7 @@ def test_weights_that_are_pulled_back_stay_nearer_to_the_base(
 ) -> None:
     plan = Plan(epochs=1, batch_size=8, learning_rate=1e-3)
     far = [
-        distance(
+        lora.distance(
             finetune(*loaded, made[:32], made[32:], replace(plan, pull=pull), tmp_path / str(pull)).model, loaded[0]
         )
         for pull in (0.0, 100.0, 1000.0)
@@ -93,7 +108,9 @@ def test_weights_that_are_pulled_back_stay_nearer_to_the_base(
 
 
 def test_the_padding_mistake_grades_the_model_on_padding() -> None:
-    wrong = sweep.with_padding_in_labels({"input_ids": [5, 6, 1], "attention_mask": [1, 1, 1], "labels": [7, 8, 1]}, 0)
+    wrong = sweep_command.with_padding_in_labels(
+        {"input_ids": [5, 6, 1], "attention_mask": [1, 1, 1], "labels": [7, 8, 1]}, 0
+    )
     assert wrong["input_ids"] == [5, 6, 1]
     assert wrong["labels"] == [7, 8, 1] + [0] * (examples.LONGEST_SUMMARY - 3)
 
@@ -105,21 +122,21 @@ def test_a_sweep_that_was_stopped_trains_only_what_is_missing(monkeypatch: pytes
         trained.append(f"{plan.method} {plan.epochs} {len(rows[0]['labels']) == examples.LONGEST_SUMMARY}")
         return training.FineTuning(base, plan, folder, len(rows))
 
-    monkeypatch.setattr(sweep, "finetune", train)
-    monkeypatch.setattr(sweep.forgetting, "score", lambda *_: {"topic": torch.zeros(2).numpy()})
-    monkeypatch.setattr(sweep.generation, "generate", lambda _, __, texts, *___, **____: list(texts))
+    monkeypatch.setattr(sweep_command, "finetune", train)
+    monkeypatch.setattr(sweep_command.forgetting, "score", lambda *_: {"topic": torch.zeros(2).numpy()})
+    monkeypatch.setattr(sweep_command.generation, "generate", lambda _, __, texts, *___, **____: list(texts))
     profile, kept = load_profile("mini"), tmp_path / "sweep.jsonl"
     named = {
-        "one": sweep.Variant(Plan(epochs=1)),
-        "two": sweep.Variant(Plan(epochs=2), padded=True),
-        "three": sweep.Variant(Plan(epochs=3)),
+        "one": sweep_command.Variant(Plan(epochs=1)),
+        "two": sweep_command.Variant(Plan(epochs=2), padded=True),
+        "three": sweep_command.Variant(Plan(epochs=3)),
     }
     some = {name: named[name] for name in ("one", "two")}
-    first = sweep.run(profile, some, dialogues=3, seed=0, kept=kept)
+    first = sweep_command.run(profile, some, dialogues=3, seed=0, kept=kept)
     assert trained == ["full 1 False", "full 2 True"]
-    both = sweep.run(profile, named, dialogues=3, seed=0, kept=kept)
+    both = sweep_command.run(profile, named, dialogues=3, seed=0, kept=kept)
     assert trained == ["full 1 False", "full 2 True", "full 3 False"]
     assert [row["name"] for row in both["results"]] == ["base", *named]
     assert both["results"][1]["rouge1"] == first["results"][1]["rouge1"]
-    sweep.run(profile, named, dialogues=4, seed=0, kept=kept)  # scored on others: nothing stored fits
+    sweep_command.run(profile, named, dialogues=4, seed=0, kept=kept)  # scored on others: nothing stored fits
     assert len(trained) == 6
