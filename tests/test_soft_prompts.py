@@ -88,7 +88,9 @@ def test_how_far_weights_lie_from_the_base(loaded: Loaded, prompted: training.Fi
     for place, module in adapted.named_modules():
         if place.endswith(".wo") and "decoder" in place:
             torch.nn.init.ones_(module.lora_B["default"].weight)
-            added += float((3 * module.lora_B["default"].weight @ module.lora_A["default"].weight).square().sum())
+            added += float(
+                (3 * module.lora_B["default"].weight @ module.lora_A["default"].weight).detach().square().sum()
+            )
     own = sum(float(weight.double().square().sum()) for weight in base.parameters())
     assert lora.distance(adapted, base) == pytest.approx((added / own) ** 0.5, rel=1e-4)
 

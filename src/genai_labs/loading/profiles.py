@@ -167,9 +167,8 @@ PROFILES = {
             "within": "decoder",
         },
         detox_cases=(200, 330),
-        # Chosen among six on validation dialogues: by the reward model .80, .84 and .87 of the toxicity go (seeds 0 to
-        # 2), and .88 with ppo.Settings in twice the time. One, 12 updates of 4 epochs at .5, was dropped for what it
-        # lost on polite test dialogues; the hacking run has 4 epochs as 3.11 was not shown on seed 0 with 3.
+        # Chosen on validation dialogues (results/lab3_settings.md): half the time of ppo.Settings. The hacking run has
+        # 4 epochs, as 3.11 was not shown on a test seed with 3.
         ppo={"updates": 12, "epochs": 3},
         ppo_hacking=HACKING | {"updates": 12, "epochs": 4},
     ),
