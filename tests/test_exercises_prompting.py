@@ -82,6 +82,14 @@ def test_the_folded_solution_is_right(name: str, capsys: pytest.CaptureFixture[s
     assert told(name, solution(name), capsys).startswith("Right: ")
 
 
+def test_greedy_texts_are_those_of_the_package_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "and 3 of 3 texts the package's" in told("greedy", solution("greedy"), capsys)
+    monkeypatch.setattr(generation, "generate", lambda *_, **__: ["another text"])
+    assert "and 0 of 3 texts the package's" in told("greedy", solution("greedy"), capsys)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_absurd_is_told_and_not_raised(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     class Odd:

@@ -201,9 +201,10 @@ def fixed_scores(dataset: str) -> tuple[float, float, float]:
 @torch.no_grad()
 def check_greedy(answer: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
     """answer(model, ids, most): at most so many token ids, written greedily about a prompt's ids [1, length]."""
-    count = 0
+    count, same = 0, 0
     for talk, most in ((SHOWN[0].dialogue, MOST_TOKENS), (SHOWN[2].dialogue, MOST_TOKENS), (TALK, 5)):
-        ids = tokenizer(prompts.zero_shot(talk), return_tensors="pt")["input_ids"].to(model.device)
+        prompt = prompts.zero_shot(talk)
+        ids = tokenizer(prompt, return_tensors="pt")["input_ids"].to(model.device)
         got = _token_ids(answered(answer, model, ids, most), model)
         config = generation.complete(generation.greedy(most), model)
         written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
@@ -213,7 +214,9 @@ def check_greedy(answer: Any, model: PreTrainedModel, tokenizer: PreTrainedToken
             _say_tokens(got, again, _unended(want, model), most, model)
             _say_loop(got, want, ids, model)
         count += len(want)
-    return f"{count} tokens about 3 prompts are those that model.generate writes"
+        ours = generation.generate(model, tokenizer, [prompt], generation.greedy(most), progress=False)
+        same += ours == [tokenizer.decode(want, skip_special_tokens=True).strip()]
+    return f"{count} tokens about 3 prompts are those that model.generate writes, and {same} of 3 texts the package's"
 
 
 def _token_ids(value: Any, model: PreTrainedModel) -> list[int]:
