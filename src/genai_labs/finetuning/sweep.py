@@ -78,7 +78,9 @@ def plot_moved(record: dict[str, Any]) -> display.Plot:
     """Each training in the plane of how far it moved the weights and what it lost; soft prompts move none."""
     moved = [r for r in record["results"] if r["moved"]]
     points = {r["name"]: ((100 * r["moved"],) * 3, (lost_on_average(r),) * 3) for r in moved}
-    return sweep_plot(_families(points), "how far the weights moved (% of their length)", LOST)
+    return sweep_plot(
+        _families(points), "how far the weights moved (% of their length)", LOST, xticks=(0.05, 0.1, 0.2, 0.5)
+    )
 
 
 def _families(points: dict[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:

@@ -58,16 +58,26 @@ def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str
 @explained
 @matplotlib.rc_context(STYLE)
 def sweep_plot(
-    families: Mapping[str, Settings], xlabel: str, ylabel: str, title: str | None = None, digits: int = 2
+    families: Mapping[str, Settings],
+    xlabel: str,
+    ylabel: str,
+    title: str | None = None,
+    digits: int = 2,
+    xticks: Sequence[float] = (),
 ) -> Plot:
     """Settings as points in a plane of two scores, with the 95 % intervals of both as crosses.
 
     families: name of a family of settings (such as "temperature") -> label of a setting -> (x, y). The points
-    of a family are joined in the order given and share a marker.
+    of a family are joined in the order given and share a marker. xticks: for a logarithmic x axis;
+    then nothing is joined.
     """
     axes = new_axes(4.9, xlabel, ylabel, title, grid="both")
+    if xticks:
+        axes.set_xscale("log")
+        axes.set_xticks(xticks, [f"{tick:g}" for tick in xticks])
+        axes.set_xticks([], minor=True)
     for number, (family, settings) in enumerate(families.items()):
-        _draw_family(axes, number, family, list(settings.values()))
+        _draw_family(axes, number, family, list(settings.values()), joined=not xticks)
     axes.margins(0.1)
     add_legend(axes)
     with any_letter():
@@ -80,8 +90,9 @@ def sweep_plot(
     return finished(axes, title or f"{ylabel} against {xlabel}", lines)
 
 
-def _draw_family(axes: Axes, number: int, name: str, points: list[tuple[Estimate, Estimate]]) -> None:
+def _draw_family(axes: Axes, number: int, name: str, points: list[tuple[Estimate, Estimate]], joined: bool) -> None:
     color, marker, line = look(number)
+    line = line if joined else "none"
     xs, ys = [x[0] for x, _ in points], [y[0] for _, y in points]
     axes.plot(xs, ys, color=color, marker=marker, ls=line, lw=1.2, ms=7, label=name)
     for x, y in points:
