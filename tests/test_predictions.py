@@ -275,3 +275,51 @@ def test_a_guess_in_the_cell_needs_no_field(
     predict("1.4", 0.9, naive=0.1)
     assert not predictions._fields
     assert "0.9 is noted" in capsys.readouterr().out
+
+
+def test_a_field_keeps_choices_and_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    note, field, place = ask(monkeypatch, naive="lower", choices=CHOICES, level=0.5)
+    assert note.value.startswith("1.4: your guess")
+    assert predictions.guess_for("1.4") == predictions.Guess("lower", "a naive reader", CHOICES, 0.5)
+    field.value = CHOICES[0]
+    assert predictions.guess_for("1.4") == predictions.Guess(CHOICES[0], "you", CHOICES, 0.5)
+    measure("1.4", 0.3)
+    assert read_lessons()[0]["guess_was"] == "not as measured", "0.3 lies below the level, and above 0"
+
+
+def test_a_word_for_a_number_is_refused_with_the_lessons_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    note, field, place = ask(monkeypatch, naive=0.1)
+    field.value = "much"
+    assert "guess for lesson 1.4 is 'much'" in note.value
+    assert not place.shown
+
+
+def test_a_choice_that_nobody_makes_is_closed_by_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, place = ask(monkeypatch, naive="lower", choices=CHOICES)
+    measure("1.4", 0.3)
+    assert place.shown == "You did not guess: lower, the guess of a naive reader, stands in for yours."
+
+
+def test_a_cell_that_runs_again_in_jupyterlab_keeps_the_guess(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, field, _ = ask(monkeypatch, naive=0.1)
+    field.value = "0.9"
+    capsys.readouterr()
+    predict("1.4", naive=0.1)
+    assert "Your guess of 0.9 is noted. Now measure." in capsys.readouterr().out
+    assert predictions.guess_for("1.4") == predictions.Guess(0.9, "you")
+    predict("1.4", naive="lower", choices=CHOICES)  # another question: the old guess answers it no longer
+    assert "0.9" not in capsys.readouterr().out
+    assert list(predictions._fields) == ["1.4"]
+    assert predictions.guess_for("1.4") == predictions.Guess("lower", "a naive reader", CHOICES)
+
+
+@pytest.mark.parametrize(("guesses", "words"), [((2, -2), "half of those outside are at least"), ((2,), "the one")])
+def test_how_far_off_guesses_are_is_said_of_one_and_of_several(guesses: tuple[float, ...], words: str) -> None:
+    for number, guess in enumerate(guesses):
+        predict(f"1.{number}", guess, naive=0.0)
+        measure(f"1.{number}", 0.3)
+    title = predictions_table().text.splitlines()[0]
+    assert f"; {words} " in title
+    assert title.startswith("2 guesses, 2 of them yours" if len(guesses) == 2 else "1 guess, yours")
