@@ -443,6 +443,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (mixed(order=lambda rng, rows: rows.__delitem__(slice(0, 20))), "20 of 80 new examples are gone"),
         (mixed(draw=lambda rng, old, k: old[:k]), "all 20 old ones are of the first half"),
         (mixed(draw=lambda rng, old, k: rng.sample(old[: 2 * k], k)), "all 20 old ones are of the first half"),
+        (mixed(draw=lambda rng, old, k: old[-k:]), "all 20 old ones are of the last half"),
         (mixed(order=lambda rng, rows: random.SystemRandom().shuffle(rows)), "it gives two mixtures"),
         (mixed(order=lambda rng, rows: random.Random(0).shuffle(rows)), "the old ones stand in the same places"),
         (mixed(count=lambda n, s: 0), "0 old ones on 80 new ones are 0.000"),

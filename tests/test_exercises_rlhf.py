@@ -247,6 +247,18 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda c, r: -torch.log(torch.sigmoid(c - r) + 1e-10).mean(), "your loss is 11.51 and not 100"),
         (lambda c, r: -logsigmoid(c - r), "yours has the shape (8,). Which mean is missing?"),
         (lambda c, r: -logsigmoid(c - r).mean().item(), "no gradient leads from it to the scores"),
+        (
+            lambda c, r: -logsigmoid(c - r.detach()).mean(),
+            "no gradient leads from it to the scores of what was rejected",
+        ),
+        (
+            lambda c, r: torch.tensor((-logsigmoid(c - r).mean()).item(), requires_grad=True),
+            "no gradient leads from it",
+        ),
+        (
+            lambda c, r: -logsigmoid(c - r).mean() + (c - c.detach()).sum(),
+            "a wrong gradient leads from it to the scores",
+        ),
         (lambda c, r: relu(1 - c + r).mean(), "that is a hinge"),
     ],
     "mask": [

@@ -168,7 +168,8 @@ def arena_page(record: Mapping[str, Any], first: str = "PPO") -> str:
         "dialogues. Of those that lose at most 0.02 of the polite content F1, the one with the least toxicity by the "
         "reward model was taken; where all lose more, the one that loses least. Numbers are those of the validation "
         "dialogues, from one training each: another seed might choose otherwise, and a method may do better with "
-        f"settings that were not tried. {lost_more(record)} What is not named is as in genai_labs.rlhf.settings.",
+        f"settings that were not tried. {lost_more(record)} What is not named is as in genai_labs.rlhf.settings, "
+        "but for the updates, which are 10 of 32 summaries each.",
         try_table(record),
     ]
     return "\n\n".join(parts) + "\n"

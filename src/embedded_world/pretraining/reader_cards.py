@@ -52,8 +52,8 @@ each report is true of each phrasing. The same content gives the same bytes. Bes
 {table(("file", "dialogues", "references of each"), sizes)}
 
 `unseen` holds pairs of acts in a row, and words in their slots, that no training dialogue is composed of; `validation`, `test` and `unseen` also draw
-phrasings that are kept from training (and wordings of reports, most of which are, too: a phrasing all of whose own wordings
-would have to be kept lends them to training). `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
+phrasings that are kept from training, and wordings of reports that were set aside, three in five of which are in no training
+dialogue (a phrasing all of whose own wordings were set aside lends them to training). `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
 
 ## How natural, and how new
 {figures.figures_table(counted)}

@@ -22,6 +22,7 @@ from genai_labs.loading import lab_data
 from genai_labs.loading.lab_data import Example
 from genai_labs.prompting.generation import comfortable, generate, greedy
 from genai_labs.scoring.metrics import is_turn, rouge_scores
+from genai_labs.system import devices
 
 Measure = Literal["exact", "ROUGE-1", "is a turn"]
 LONGEST = 128  # tokens of an answer
@@ -80,6 +81,7 @@ def score(
     graded = {}
     for task in asked:
         sources = [example.source for example in task.examples]
+        devices.release(collect=False)  # a training before this leaves gaps that its long prompts do not fit into
         graded[task.name] = task.grade(generate(model, tokenizer, sources, greedy(LONGEST), batch_size))
     return graded
 

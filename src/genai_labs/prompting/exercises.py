@@ -162,7 +162,8 @@ def check_fixed_string(answer: Any, dataset: str) -> str:
     if not said:
         wrong("the text is empty: without a word nothing is shared, and ROUGE-1 is 0.")
     if score < bar:
-        cause = "too long" if said > 0.9 * usual else "too short" if said < usual / 2 else "not made of the right words"
+        cause = "too long" if said > 2 * usual else "too short" if said < usual / 2 else "not made of the right words"
+        cause = f"{'too long or ' if 0.9 * usual < said <= 2 * usual else ''}{cause}"
         look = "Which words do summaries share most, and what do words cost that a reference lacks?"
         wrong(
             f"ROUGE-1 is {score:.3f}, and {bar:.3f} can be had: with {said} words (a summary has {usual:.0f}) your "

@@ -35,7 +35,7 @@ def greedy(tokens: int) -> GenerationConfig:
 
 
 GREEDY = greedy(60)
-MANY = 50  # texts whose keys and values took so much memory that it is given back at once
+MANY = 150  # texts whose keys and values took so much memory that it is given back at once
 
 
 def generate(
@@ -160,7 +160,7 @@ def _write_all(
                 for place, made in zip(places, written, strict=True):
                     texts[name][place] = made
     if len(ids) >= MANY:
-        devices.release()
+        devices.release(collect=False)
     return texts
 
 

@@ -47,7 +47,9 @@ def check_group_advantages(answer: Any) -> str:
 
     same = torch.tensor([[1.0, 1, 1], [0, 0, 0]])
     agreeing = numbers(answered(answer, same), (2, 3), "the advantages of groups whose rewards are all the same")
-    _compare_all(answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column?")
+    _compare_all(
+        answer, cases, ours, mistakes.group_mistakes, "What is a group, a row or a column? And what is added to what?"
+    )
     if not np.all(np.abs(agreeing) < NEAR):
         wrong("where all rewards of a group are the same, each advantage has to be 0. What is divided by what there?")
     return "68 advantages in 12 groups are the package's, and a group that is right or wrong throughout gets 0"

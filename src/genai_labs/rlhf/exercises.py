@@ -71,7 +71,8 @@ def check_preference_loss(answer: Any) -> str:
     look = "What is the chance, by its scores, that a pair comes out as people chose, and what becomes of many chances?"
     compare(given(answer, inputs), inputs, preference_loss, mistakes.preference_mistakes, look)
     stays_finite(answer, (torch.tensor([0.0, FAR]), torch.tensor([FAR, 0.0])), preference_loss)
-    learnable(answer, inputs[0], preference_loss, "the scores")
+    for place, what in enumerate(("chosen", "rejected")):
+        learnable(answer, inputs[0], preference_loss, f"the scores of what was {what}", place)
     return f"the loss of 8 pairs, of one, of 5 ties and of a difference of {FAR:.0f} is PyTorch's {CLOSE}"
 
 
@@ -208,7 +209,8 @@ def check_dpo_loss(answer: Any) -> str:
     compare(given(answer, inputs), inputs, dpo_loss, mistakes.dpo_mistakes, look)
     far, near = torch.tensor([-FAR, FAR]), torch.zeros(2)
     stays_finite(answer, (far, near, near, near, 1.0), dpo_loss)
-    learnable(answer, inputs[0], dpo_loss, "the policy's log-probabilities")
+    for place, what in enumerate(("chosen", "rejected")):
+        learnable(answer, inputs[0], dpo_loss, f"the policy's log-probabilities of what was {what}", place)
     return f"the loss of 14 pairs under 3 values of beta is PyTorch's {CLOSE}; where the models agree, it is log 2"
 
 
@@ -276,15 +278,16 @@ def stays_finite(answer: Any, case: tuple[Any, ...], right: Formula) -> None:
         )
 
 
-def learnable(answer: Any, case: tuple[Any, ...], right: Formula, what: str) -> None:
-    """Raises a sentence where no gradient, or another one than that of ``right``, leads to the first argument."""
-    mine, theirs = case[0].clone().requires_grad_(), case[0].clone().requires_grad_()
-    loss = answered(answer, mine, *case[1:])
+def learnable(answer: Any, case: tuple[Any, ...], right: Formula, what: str, place: int = 0) -> None:
+    """Raises a sentence where no gradient, or another one than that of ``right``, leads to the argument at a place."""
+    mine, theirs = case[place].clone().requires_grad_(), case[place].clone().requires_grad_()
+    loss = answered(answer, *case[:place], mine, *case[place + 1 :])
     leads = isinstance(loss, Tensor) and loss.requires_grad
     (got,) = torch.autograd.grad(loss.sum(), mine, allow_unused=True) if leads else (None,)
-    if got is None or not close(as_numbers(got), as_numbers(torch.autograd.grad(right(theirs, *case[1:]), theirs)[0])):
+    (want,) = torch.autograd.grad(right(*case[:place], theirs, *case[place + 1 :]), theirs)
+    if got is None or not close(as_numbers(got), as_numbers(want)):
         wrong(
-            f"the number is right, but {'a wrong' if leads else 'no'} gradient leads from it to {what}, so that "
+            f"the number is right, but {'no' if got is None else 'a wrong'} gradient leads from it to {what}, so that "
             "nothing useful would be learned. Is there an item(), float(), detach() or numpy in it?"
         )
 
