@@ -28,7 +28,7 @@ def read_instructions() -> dict[str, Any]:
 def instructions_table(record: dict[str, Any], shown: Sequence[str] = DRAWN) -> list[dict[str, Any]]:
     """A row for each tuning: in the tests that are shown the mean over seeds, and its 95 % interval over examples."""
     return [
-        {"tuned on": name} | {each: "{:.2f} [{:.2f}, {:.2f}]".format(*tests[each]["interval"]) for each in shown}
+        {"tuned on": name} | {each: "{:z.2f} [{:z.2f}, {:z.2f}]".format(*tests[each]["interval"]) for each in shown}
         for name, tests in record["measures"].items()
     ]
 
