@@ -107,7 +107,7 @@ def test_the_committed_record_is_read_and_a_damaged_one_is_said_in_words(
     for row, tests in zip(rows, found["measures"].values(), strict=True):
         for each in instructions.DRAWN:
             mean, low, high = tests[each]["interval"][:3]
-            assert row[each] == f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+            assert row[each] == f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"
     figure = repr(instructions.instructions_plot(found))
     for test in instructions.DRAWN:
         assert test in figure
