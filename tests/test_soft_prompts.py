@@ -1,6 +1,7 @@
 """Soft prompts, the pull towards the base, the padding mistake, and a sweep that goes on where it was stopped."""
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,3 +143,7 @@ def test_a_sweep_that_was_stopped_trains_only_what_is_missing(monkeypatch: pytes
     assert both["results"][1]["rouge1"] == first["results"][1]["rouge1"]
     sweep_command.run(profile, named, dialogues=4, seed=0, kept=kept)  # scored on others: nothing stored fits
     assert len(trained) == 6
+    older = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    kept.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "moved"}) + "\n" for row in older))
+    assert all("moved" in row for row in sweep_command.run(profile, named, 3, 0, kept)["results"])
+    assert len(trained) == 9

@@ -143,8 +143,8 @@ def with_padding_in_labels(example: Feature, pad: int) -> Feature:
 def _rows_of(kept: Path | None) -> dict[str, Any]:
     if kept is None or not kept.exists():
         return {}
-    lines = kept.read_text(encoding="utf-8").splitlines()
-    return {row.pop("key"): row for row in map(json.loads, lines)}
+    rows = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
+    return {row.pop("key"): row for row in rows if {"moved", "texts"} <= set(row)}  # others are of an older sweep
 
 
 def _keep(kept: Path, key: str, row: dict[str, Any]) -> None:
