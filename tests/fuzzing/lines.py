@@ -22,7 +22,7 @@ from embedded_world.pretraining import build
 from genai_labs import __main__ as cli
 from genai_labs.course import lab, machine, runner, seeds
 from genai_labs.finetuning import command as finetune
-from genai_labs.finetuning import sweep, sweep_command
+from genai_labs.finetuning import sweep_command
 from genai_labs.loading import fetching, models
 from genai_labs.rlhf import command as detox
 from genai_labs.teaching import bands, calibration, handout
@@ -129,7 +129,7 @@ def harmless(folder: Path) -> Iterator[None]:
             (fetching, "fetch_part"),
             (models, "load_model"),
             (finetune, "features"),
-            (sweep, "run"),
+            (sweep_command, "run"),
             (on_paper, "page"),
             (torch, "set_num_threads"),
         ),
