@@ -219,7 +219,7 @@ def check_tuning_1(shown: str, lab: dict[str, Any]) -> None:
 def check_tuning_2(shown: str, lab: dict[str, Any]) -> None:
     many, half, quarter = numbers(r"rows: (\S+) are headlines", shown)
     assert min(many, half) > 0.8
-    assert quarter < 0.6, "25 rows are too few for it: 0.40 was measured"
+    assert quarter < min(many, half) - 0.3, "25 rows are too few for it: 0.40 was measured, beside 0.98 and 1.00"
     assert {"summary", "report", "headline-100"} <= set(lab["product"].peft_config), "they are loaded side by side"
 
 

@@ -119,7 +119,7 @@ def _name_step(ways: list[torch.Tensor], right: list[torch.Tensor], batches: Any
         "each weight matrix was clipped apart. The norm is that of all gradients together.": {"clip": "each"},
         f"the gradients were not clipped: their norm was above {max_norm:g}.": {"clip": "none"},
         "each single number was clipped. The norm is that of all gradients together.": {"clip": "value"},
-        f"gradients below {max_norm:g} were stretched, or summed losses. Clipping only shortens.": {"clip": "always"},
+        "gradients below max_norm were stretched, or the loss is a sum. Clipping only shortens.": {"clip": "always"},
         "the gradients are not cleared, and they are not clipped.": {"clip": "none", "add": True},
     }
     for sentence, how in mistakes.items():
@@ -192,4 +192,6 @@ def _check_order(mixture: list[str], old: list[str]) -> None:
     half = len(old) // 2
     for name, rest in {"first": old[half:], "last": old[:half]}.items():
         if sum(kinds) >= 20 and set(mixture).isdisjoint(rest):  # by chance once in a million
-            wrong(f"all {sum(kinds)} old ones are of the {name} half: sorted by task, they are of a few. Draw of all.")
+            wrong(
+                f"all {sum(kinds)} old ones are of the {name} half: sorted by task, these are few tasks. Draw from all."
+            )
