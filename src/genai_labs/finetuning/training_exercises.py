@@ -192,6 +192,4 @@ def _check_order(mixture: list[str], old: list[str]) -> None:
     half = len(old) // 2
     for name, rest in {"first": old[half:], "last": old[:half]}.items():
         if sum(kinds) >= 20 and set(mixture).isdisjoint(rest):  # by chance once in a million
-            wrong(
-                f"all {sum(kinds)} old ones are of the {name} half: sorted by task, these are few tasks. Draw from all."
-            )
+            wrong(f"all {sum(kinds)} old ones are of the {name} half: sorted by task, that is a few. Draw from all.")
