@@ -80,6 +80,7 @@ DAMAGES: dict[str, tuple[Callable[[NotebookNode], None], str]] = {
         source(3, "# NBVAL_IGNORE_OUTPUT: times differ\n# from run to run"),
         "says why",
     ),
+    "claim": (source(3, "# NBVAL_IGNORE_OUTPUT\n# a training\nlesson('1.1', a)"), "a claim without varies=True"),
     "tag": (lambda made: made.cells[3].metadata.update(tags=["nbval-ignore-output"]), "nbval tag"),
 }
 

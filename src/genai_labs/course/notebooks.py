@@ -129,6 +129,9 @@ def _ignored_problems(notebook: "NotebookNode") -> Iterator[str]:
             yield f"cell {number} has an nbval tag: write # {IGNORE} instead, and the reason below it"
         if cell.cell_type == "code" and not _gives_reason(cell.source.splitlines()):
             yield f"cell {number} has # {IGNORE} without a comment on the line below that says why"
+        claims = len(re.findall(r"\b(?:lesson|open_question)\(", cell.source)) if _is_ignored(cell) else 0
+        if claims > cell.source.count("varies=True"):  # the table of all lessons repeats them, and is compared
+            yield f"cell {number} is not compared and makes a claim without varies=True"
 
 
 def _is_ignored(cell: "NotebookNode") -> bool:
