@@ -169,7 +169,7 @@ PROFILES = {
         detox_cases=(200, 330),
         # Chosen on validation dialogues (results/lab3_settings.md): half the time of ppo.Settings. The hacking run has
         # 4 epochs, as 3.11 was not shown on a test seed with 3.
-        ppo={"updates": 12, "epochs": 3},
+        ppo={"updates": 12, "epochs": 3, "kl_coef": 0.4},
         ppo_hacking=HACKING | {"updates": 12, "epochs": 4},
     ),
 }
