@@ -29,7 +29,7 @@ from genai_labs.scoring.metrics import paired_bootstrap
 from genai_labs.show.results import table, versions, write
 
 SEEDS = 1
-PRICES = (0.0, 0.1, 0.3, 1.0)  # units of the reward a nat
+PRICES = (0.0, 0.1, 0.4, 1.0)  # units of the reward a nat
 SHOWN_TEXTS = 4
 
 
