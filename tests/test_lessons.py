@@ -28,7 +28,7 @@ from tests.variants import Variant, assert_noticed
 ROW = [
     *("lab", "id", "claim", "metric", "unit", "effect", "low", "high", "n"),
     *("verdict", "holds", "seed", "profile", "versions"),
-    *("clusters", "smallest_effect", "p", "varies"),
+    *("clusters", "smallest_effect", "p", "varies", "selected"),
 ]
 
 RNG = np.random.default_rng(0)
@@ -226,7 +226,7 @@ def test_a_card_that_varies_is_compared_by_its_words_and_verdict(monkeypatch: py
     patterns = get_sanitize_patterns((ROOT / "tests" / "nbval_sanitize.cfg").read_text(encoding="utf-8"))
 
     def compared(a: NDArray[np.float64], varies: bool = True, **claim: Any) -> list[str]:
-        made = lesson("1.4", "A lot better", a, BASE, metric="F", show=False, varies=varies, **claim)
+        made = lesson("1.4", "A lot better", a, BASE[: len(a)], metric="F", show=False, varies=varies, **claim)
         texts = [made.card.text, made.card.html, lessons_table().html]
         for regex, replacement in patterns:
             texts = [re.sub(regex, replacement, text) for text in texts]
@@ -236,6 +236,9 @@ def test_a_card_that_varies_is_compared_by_its_words_and_verdict(monkeypatch: py
     assert compared(BETTER, varies=False) != compared(BETTER + 0.003, varies=False)
     assert compared(BETTER) != compared(BASE - 0.1)
     assert compared(BETTER, at_least=0.05) != compared(BETTER, at_least=0.06)
+    fewer = compared(BETTER[:90], selected=True)
+    assert fewer == compared(BETTER[:91], selected=True)
+    assert fewer != compared(BETTER[:90]) != compared(BETTER[:91])
 
 
 def test_the_answer_to_an_open_question_is_not_compared_and_all_around_it_is() -> None:

@@ -144,8 +144,8 @@ def test_cells_can_be_run_again_since_no_import_is_overwritten(path: Path) -> No
     [
         ("200 summaries in 1.4 s", "200 summaries in SECONDS"),
         ("took 12 ms, 143.5 dialogues/s", "took SECONDS, RATE dialogues/s"),
-        ("2.3    [\N{ALMOST EQUAL TO}+0.03, \N{ALMOST EQUAL TO}+0.1]   in it", "2.3BLANKS[ABOUT,ABOUT]BLANKSin it"),
-        ("2.3  [\N{ALMOST EQUAL TO}-0.003, \N{ALMOST EQUAL TO}0.12]    in it", "2.3BLANKS[ABOUT,ABOUT]BLANKSin it"),
+        ("2.3    [\N{ALMOST EQUAL TO}+0.03, \N{ALMOST EQUAL TO}+0.1]   in it", "2.3|[ABOUT,ABOUT]|in it"),
+        ("2.3  [\N{ALMOST EQUAL TO}-0.003, \N{ALMOST EQUAL TO}0.12]    in it", "2.3|[ABOUT,ABOUT]|in it"),
         ("at 10:30 for 20 minutes, $12.50, ROUGE-1 0.61", "at 10:30 for 20 minutes, $12.50, ROUGE-1 0.61"),
     ],
 )

@@ -34,6 +34,7 @@ class Lesson:
     digits: int = 3
     shown_in: str | None = None  # the run of a cell that has shown the card
     varies: bool = False
+    selected: bool = False  # whether n varies, too
     clusters: int = 0  # how many situations the dialogues are of
     p: float = 1.0  # the smallest error, 1 minus level, with which the interval still shows the claim
     guess: Guess | None = None  # what was expected before
@@ -76,6 +77,7 @@ class Lesson:
             "smallest_effect": self.smallest_effect,
             "p": self.p,
             "varies": self.varies,
+            "selected": self.selected,
         }
 
     def __repr__(self) -> str:
@@ -102,8 +104,9 @@ def measured_in_words(lesson: Lesson) -> tuple[str, str, str, str]:
     sign = "" if lesson.expectation.level else "+"
     mark = ABOUT if lesson.varies else ""
     effect, low, high = (f"{mark}{number:{sign}z.{lesson.digits}f}" for number in lesson.interval[:3])
-    count = f"n = {lesson.interval.n} {lesson.of}"
-    count += f" of {lesson.clusters} situations" if lesson.clusters < lesson.interval.n else ""
+    counted = ABOUT if lesson.selected else ""
+    count = f"n = {counted}{lesson.interval.n} {lesson.of}"
+    count += f" of {counted}{lesson.clusters} situations" if lesson.clusters < lesson.interval.n else ""
     shown = f"{mark}{lesson.smallest_effect:.{lesson.digits}f}"
     count += f", could have shown {shown} or more" if lesson.smallest_effect and not lesson.expectation.level else ""
     both = " against ".join(f"{mark}{number:z.{lesson.digits}f}" for number in lesson.sides or ())

@@ -46,6 +46,7 @@ def lesson(
     fewest: int = FEWEST,
     digits: int = 3,
     varies: bool = False,
+    selected: bool = False,
     clusters: Sequence[object] | None = None,
     beside: Mapping[str, float] | None = None,
 ) -> Lesson:
@@ -59,6 +60,7 @@ def lesson(
     of: what was scored. fewest: the smallest n accepted. digits: decimals shown on the card.
     varies: the scores rest on a training or on samples, so that their last digits depend on the machine: the card
     marks them with ≈, and the comparison of saved outputs passes over them, but not over the verdict.
+    selected: of varying texts only some are scored, so that n depends on the machine, too, and is marked.
     clusters: what each dialogue has in common with others, such as its situation (``data.situations``).
     beside: numbers to see on the scale, such as {"chance": 0.25}, where the effect is a single score.
     The verdict is "holds" when the whole 95 % interval is as expected; "the opposite holds" when all of it
@@ -72,7 +74,8 @@ def lesson(
     _check_claim(id, expect, at_least, bounds, single=b is None)
     # Elsewhere than in the embedded world the data are not ours, and a lab should not stop because they have little.
     expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
-    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies, "beside": tuple((beside or {}).items())}
+    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies, "selected": selected}
+    settings["beside"] = tuple((beside or {}).items())
     return _measure(id, claim, a, b, expectation, metric, unit, fewest, clusters, show, settings)
 
 
@@ -217,7 +220,7 @@ def _table_row(row: Mapping[str, Any], p: float | None) -> dict[str, Any]:
         "claim": row["claim"],
         "effect": f"{mark}{row['effect']:z.3f} {row['unit'] or row['metric']}",
         "95 % interval": f"[{mark}{row['low']:z.3f}, {mark}{row['high']:z.3f}]",
-        "n": row["n"],
+        "n": f"{ABOUT}{row['n']}" if row.get("selected") else row["n"],
         "verdict": f"{LOOKS[row['verdict']][0]} {row['verdict']}",
         "with all others": "-" if p is None else f"{LOOKS[after_holm][0]} {after_holm}",
     }

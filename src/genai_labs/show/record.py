@@ -18,7 +18,7 @@ FILE = "lessons.json"
 ID = r"\d{1,9}\.\d{1,9}[a-z]?"
 TEXTS = ("id", "claim", "metric", "unit", "verdict")  # of a row of lessons.json
 NUMBERS = ("effect", "low", "high", "n")
-LATER = ("clusters", "smallest_effect", "p", "varies")  # numbers that older files lack
+LATER = ("clusters", "smallest_effect", "p", "varies", "selected")  # numbers that older files lack
 
 
 def lessons_path() -> Path:
