@@ -1,4 +1,4 @@
-"""What other systems lack: modules and functions of Unix that Windows has not, letters that a console cannot show."""
+"""What other systems lack: modules and functions of Unix that Windows has not, Colab's older IPython and no install."""
 
 from __future__ import annotations
 
@@ -62,3 +62,39 @@ def test_without_resource_the_peak_of_memory_is_asked_of_psutil(monkeypatch: pyt
     told = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=7_000))
     monkeypatch.setattr(psutil, "Process", lambda: told)
     assert alone.peak_so_far() == 7_000
+
+
+# Colab's IPython is 7.34, and there the package is found by its path: pip knows nothing of it.
+ON_COLAB = """
+import sys
+from importlib import metadata
+
+class Older:
+    def find_spec(self, name, path=None, target=None):
+        if name == "IPython.core.display_functions":
+            raise ModuleNotFoundError(f"No module named {name!r} in IPython 7", name=name)
+
+def version(name, true_version=metadata.version):
+    if name == "genai_labs":
+        raise metadata.PackageNotFoundError(name)
+    return true_version(name)
+
+metadata.version = version
+import IPython.display
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.instance()
+IPython.display.display("loads what it needs")
+sys.modules.pop("IPython.core.display_functions")
+sys.meta_path.insert(0, Older())
+from genai_labs.system import progress, run_folder
+spot = progress.Spot()
+spot.show({"text/plain": "half of it is done"})
+assert spot.used
+assert run_folder.library_versions()["genai_labs"] == "0.1.0"
+"""
+
+
+def test_bars_and_trainings_do_with_colabs_ipython_and_without_an_install() -> None:
+    done = subprocess.run([sys.executable, "-c", ON_COLAB], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "half of it is done" in done.stdout

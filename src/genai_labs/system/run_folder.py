@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from genai_labs import __version__
 from genai_labs.errors import LabError
 from genai_labs.paths import PACKAGE
 from genai_labs.system import files
@@ -23,7 +24,7 @@ from genai_labs.system.devices import best_device, has_bf16
 from genai_labs.system.processes import process_state
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
-LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
+LIBRARIES = ("torch", "transformers", "peft")
 
 Whole = Callable[[Path], Sequence[Path]]
 
@@ -127,8 +128,8 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a training is made with."""
-    return {name: metadata.version(name) for name in LIBRARIES}
+    """Versions of what a training is made with; this package's own is known where it is not installed, too (Colab)."""
+    return {name: metadata.version(name) for name in LIBRARIES} | {"genai_labs": __version__}
 
 
 def made_by() -> dict[str, Any]:
