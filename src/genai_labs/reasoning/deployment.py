@@ -122,8 +122,8 @@ def distill(
     with bar(steps, "distilling") as moved:
         for places in order[: steps * batch_size].split(batch_size):
             batch = [pairs[place] for place in places.tolist()]
-            read = tokenizer([prompt for prompt, _ in batch], padding=True, return_tensors="pt")
-            labels = tokenizer([text for _, text in batch], padding=True, return_tensors="pt")
+            asked, told = ([pair[side] for pair in batch] for side in (0, 1))
+            read, labels = (tokenizer(x, padding=True, return_tensors="pt").to(student.device) for x in (asked, told))
             begun = student.prepare_decoder_input_ids_from_labels(labels.input_ids)
             with torch.no_grad():
                 states = BaseModelOutput(last_hidden_state=teacher.get_encoder()(**read).last_hidden_state)
