@@ -187,3 +187,37 @@ def test_an_apple_gpu_is_used_unless_it_is_asked_not_to_be(monkeypatch: pytest.M
     monkeypatch.setenv("GENAI_LABS_MPS", "0")
     assert devices.best_device() == torch.device("cpu")
     assert "not used" in machine.find_gpu(torch)
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "macos", "words"),
+    [
+        ("darwin", "x86_64", "15.1", "Intel chip has none"),
+        ("darwin", "arm64", "13.6.1", "update to macOS 14"),
+        ("win32", "ARM64", "", "for AMD64"),
+        ("darwin", "arm64", "14.0", ""),
+        ("win32", "AMD64", "", ""),
+        ("linux", "x86_64", "", ""),
+    ],
+)
+def test_a_system_that_torch_is_not_built_for_is_told_what_to_do(
+    system: str, processor: str, macos: str, words: str
+) -> None:
+    found = list(machine.check_system(system, processor, macos))
+    assert [finding.level for finding in found] == ["note"] * bool(words)
+    assert not found or words in found[0].remedy
+
+
+def test_torch_whose_libraries_windows_lacks_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unloadable:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "torch":
+                raise OSError(126, "The specified module could not be found. Error loading c10.dll")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Unloadable(), *sys.meta_path])
+    for system, told in (("win32", True), ("linux", False)):
+        monkeypatch.setattr(sys, "platform", system)
+        (finding,) = machine.check_torch()
+        assert finding.level == "stop"
+        assert (machine.REDISTRIBUTABLE in finding.remedy) is told
