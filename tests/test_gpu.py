@@ -63,7 +63,7 @@ def test_the_kl_of_a_policy_is_measured_there(loaded: tuple[Any, Any]) -> None:
 
 
 def test_how_far_weights_have_moved_is_measured_there() -> None:
-    layers = [moved(torch.nn.Linear(2, 2, bias=False)) for _ in range(2)]
+    layers: list[Any] = [moved(torch.nn.Linear(2, 2, bias=False)) for _ in range(2)]
     with torch.no_grad():
         for layer, size in zip(layers, (3.0, 2.0), strict=True):
             layer.weight.fill_(size)
