@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks import alone
+from genai_labs.course import execution
 
 # Libraries are loaded first, as they look for themselves; then our modules meet a system without these.
 WITHOUT = """
@@ -62,6 +66,18 @@ def test_without_resource_the_peak_of_memory_is_asked_of_psutil(monkeypatch: pyt
     told = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=7_000))
     monkeypatch.setattr(psutil, "Process", lambda: told)
     assert alone.peak_so_far() == 7_000
+
+
+def test_a_run_on_windows_says_nothing_of_event_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There zmq warns how it does with the usual one, which nobody can do anything about."""
+
+    async def executed(*_: object) -> None:
+        warnings.warn("Proactor event loop does not implement add_reader family of methods", RuntimeWarning, 1)
+
+    monkeypatch.setattr(execution, "_executed", executed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert execution.execute(new_notebook(cells=[new_code_cell("1")]), tmp_path, {}, "Lab 1") is None
 
 
 # Colab's IPython is 7.34, and there the package is found by its path: pip knows nothing of it.
