@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks import alone
 from genai_labs.course import execution
+from genai_labs.finetuning.command import use_command
+from genai_labs.loading.profiles import load_profile
 
 # Libraries are loaded first, as they look for themselves; then our modules meet a system without these.
 WITHOUT = """
@@ -80,6 +83,16 @@ def test_a_run_on_windows_says_nothing_of_event_loops(monkeypatch: pytest.Monkey
         assert execution.execute(new_notebook(cells=[new_code_cell("1")]), tmp_path, {}, "Lab 1") is None
 
 
+def test_the_command_to_go_on_with_is_quoted_as_the_system_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
+    args, profile = argparse.Namespace(weights=None), load_profile("mini")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "'" not in use_command(args, profile, Path("a\\b"))
+    assert '--adapter "my runs/model"' in use_command(args, profile, Path("my runs"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert "--adapter 'my runs/model'" in use_command(args, profile, Path("my runs"))
+
+
 # Colab's IPython is 7.34, and there the package is found by its path: pip knows nothing of it.
 ON_COLAB = """
 import sys
@@ -106,7 +119,7 @@ from genai_labs.system import progress, run_folder
 spot = progress.Spot()
 spot.show({"text/plain": "half of it is done"})
 assert spot.used
-assert run_folder.library_versions()["genai_labs"] == "0.1.0"
+assert run_folder.library_versions()["torch"]
 """
 
 
