@@ -16,7 +16,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from genai_labs import __version__
 from genai_labs.errors import LabError
 from genai_labs.paths import PACKAGE
 from genai_labs.system import files
@@ -128,8 +127,8 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a training is made with; this package's own is known where it is not installed, too (Colab)."""
-    return {name: metadata.version(name) for name in LIBRARIES} | {"genai_labs": __version__}
+    """Versions of what a training is made with, beside this package, which need not be installed (Colab)."""
+    return {name: metadata.version(name) for name in LIBRARIES}
 
 
 def made_by() -> dict[str, Any]:
