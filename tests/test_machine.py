@@ -189,6 +189,19 @@ def test_an_apple_gpu_is_used_unless_it_is_asked_not_to_be(monkeypatch: pytest.M
     assert "not used" in machine.find_gpu(torch)
 
 
+def test_without_an_install_as_on_colab_all_that_the_labs_need_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lacks(name: str) -> str:
+        raise machine.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(machine.metadata, "requires", lacks)
+    monkeypatch.setattr(machine.metadata, "version", lacks)
+    (tmp_path / "pins.txt").write_text("peft==0.21.2\ntorch==2.13.0\nruff==0.17.6\n", encoding="utf-8")
+    levels = {finding.name: finding.level for finding in check_libraries(tmp_path / "pins.txt")}
+    assert levels == {"peft": "stop", "torch": "stop", "ruff": "note", "libraries": "ok"}
+
+
 @pytest.mark.parametrize(
     ("system", "processor", "macos", "words"),
     [

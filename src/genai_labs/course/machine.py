@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -138,7 +139,8 @@ def _needed_lines() -> list[str]:
     try:
         declared = metadata.requires("genai_labs") or []
     except metadata.PackageNotFoundError:  # Run from the sources without an install.
-        declared = ["torch", "transformers"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        declared = project["dependencies"]
     return [line for line in declared if "extra ==" not in line]
 
 
