@@ -51,6 +51,15 @@ def handed_in(path: Path, guesses: dict[str, float | None], run: bool = True) ->
     return path
 
 
+def test_a_pattern_that_the_shell_hands_on_stands_for_the_files_that_fit(tmp_path: Path) -> None:
+    """As shells of Windows do; a file whose own name looks like a pattern is that file."""
+    names = ("anna/lab1_prompting.ipynb", "ben/lab1_prompting.ipynb", "ben/lab2[1].ipynb")
+    made = [handed_in(tmp_path / name, {"1.1": 0.3}) for name in names]
+    assert command.filled_in([tmp_path / "*" / "lab1*.ipynb", made[2]]) == made
+    missing = tmp_path / "*.json"
+    assert command.filled_in([missing]) == [missing], "so that it is named as one that cannot be read"
+
+
 def test_guesses_are_read_from_the_table_at_the_end_of_a_notebook(tmp_path: Path) -> None:
     path = handed_in(tmp_path / "anna.ipynb", {"1.1": 0.3, "1.2": -2, "1.4": None, "2.10": 1e-3})
     rows = {row.lesson: row for row in read_file(path)}

@@ -547,6 +547,14 @@ def test_int8_has_127_and_a_half_steps_and_uses_minus_128(loaded: tuple[Any, Any
     assert min(lowest) == -128
 
 
+def test_int8_is_computed_on_apples_chips_too(loaded: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """There PyTorch has one engine for it and chooses none."""
+    backend = SimpleNamespace(engine="none")
+    monkeypatch.setattr(torch.backends, "quantized", backend)
+    deployment.quantized(loaded[0])
+    assert backend.engine == "qnnpack"
+
+
 def test_the_soft_loss_is_the_divergence_of_pytorch() -> None:
     draw = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(2, 3, 7, generator=draw) for _ in range(2))

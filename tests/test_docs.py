@@ -80,6 +80,16 @@ def test_make_targets_exist() -> None:
                     assert f"\n{words[words.index('make') + 1]}:" in makefile
 
 
+def test_the_lines_for_windows_work_in_both_of_its_shells() -> None:
+    """No remark behind #, which the command prompt passes on, nothing of a POSIX shell, and no name of Unix."""
+    page = (ROOT / "docs" / "installing.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"## On Windows\n[^#]*?```\n(.*?)```", page, re.DOTALL)
+    lines = block.splitlines()
+    assert lines[0] == "py -m venv .venv"
+    assert all(line.startswith(r".venv\Scripts\python -m ") for line in lines[1:])
+    assert not re.search(r"[#/&|;$'\"=]|python3|make", block)
+
+
 def quoted_lines() -> dict[tuple[str, str], list[str]]:
     """Every call of a module of ours in a page or a notebook: the module and its words, and where it stands."""
     pages = [*PAGES, *(ROOT / "results").glob("*.md"), *(ROOT / "data").rglob("*.md"), *ROOT.glob("notebooks/*.ipynb")]

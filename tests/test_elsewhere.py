@@ -1,15 +1,22 @@
-"""What other systems lack: modules and functions of Unix that Windows has not, letters that a console cannot show."""
+"""What other systems lack: modules and functions of Unix that Windows has not, Colab's older IPython and no install."""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from benchmarks import alone
+from genai_labs.course import execution
+from genai_labs.finetuning.command import use_command
+from genai_labs.loading.profiles import load_profile
 
 # Libraries are loaded first, as they look for themselves; then our modules meet a system without these.
 WITHOUT = """
@@ -62,3 +69,61 @@ def test_without_resource_the_peak_of_memory_is_asked_of_psutil(monkeypatch: pyt
     told = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=7_000))
     monkeypatch.setattr(psutil, "Process", lambda: told)
     assert alone.peak_so_far() == 7_000
+
+
+def test_a_run_on_windows_says_nothing_of_event_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """There zmq warns how it does with the usual one, which nobody can do anything about."""
+
+    async def executed(*_: object) -> None:
+        warnings.warn("Proactor event loop does not implement add_reader family of methods", RuntimeWarning, 1)
+
+    monkeypatch.setattr(execution, "_executed", executed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert execution.execute(new_notebook(cells=[new_code_cell("1")]), tmp_path, {}, "Lab 1") is None
+
+
+def test_the_command_to_go_on_with_is_quoted_as_the_system_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
+    args, profile = argparse.Namespace(weights=None), load_profile("mini")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "'" not in use_command(args, profile, Path("a\\b"))
+    assert '--adapter "my runs/model"' in use_command(args, profile, Path("my runs"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert "--adapter 'my runs/model'" in use_command(args, profile, Path("my runs"))
+
+
+# Colab's IPython is 7.34, and there the package is found by its path: pip knows nothing of it.
+ON_COLAB = """
+import sys
+from importlib import metadata
+
+class Older:
+    def find_spec(self, name, path=None, target=None):
+        if name == "IPython.core.display_functions":
+            raise ModuleNotFoundError(f"No module named {name!r} in IPython 7", name=name)
+
+def version(name, true_version=metadata.version):
+    if name == "genai_labs":
+        raise metadata.PackageNotFoundError(name)
+    return true_version(name)
+
+metadata.version = version
+import IPython.display
+from IPython.core.interactiveshell import InteractiveShell
+InteractiveShell.instance()
+IPython.display.display("loads what it needs")
+sys.modules.pop("IPython.core.display_functions")
+sys.meta_path.insert(0, Older())
+from genai_labs.system import progress, run_folder
+spot = progress.Spot()
+spot.show({"text/plain": "half of it is done"})
+assert spot.used
+assert run_folder.library_versions()["torch"]
+"""
+
+
+def test_bars_and_trainings_do_with_colabs_ipython_and_without_an_install() -> None:
+    done = subprocess.run([sys.executable, "-c", ON_COLAB], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "half of it is done" in done.stdout

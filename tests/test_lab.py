@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jupyter_server.serverapp import ServerApp
 from jupyterlab.labapp import LabApp
 
 from genai_labs import __main__ as cli
@@ -68,6 +70,23 @@ def test_root_is_told_what_to_do_and_nothing_is_added_silently(
     assert started == []
     assert cli.main(["lab", "--", "--allow-root"]) == 0
     assert started[0][-1] == "--allow-root"
+
+
+def test_in_codespaces_the_forwarded_port_of_this_one_may_ask(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["lab"]) == 0
+    monkeypatch.setenv("CODESPACE_NAME", "fluffy-train-x5")
+    monkeypatch.setenv("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN", "app.github.dev")
+    assert cli.main(["lab"]) == 0
+    name = "--ServerApp.allow_origin_pat="
+    allowed = [[option.removeprefix(name) for option in line if option.startswith(name)] for line in started]
+    assert allowed[0] == []
+    (pattern,) = allowed[1]
+    assert ServerApp(allow_origin_pat=pattern).allow_origin_pat == pattern
+    assert re.match(pattern, "https://fluffy-train-x5-8888.app.github.dev")
+    for other in ("fluffy-train-x6-8888.app.github.dev", "fluffy-train-x5-8888.app.github.dev.example.org"):
+        assert not re.match(pattern, f"https://{other}")
 
 
 def test_a_damaged_lab_does_not_keep_the_others_from_being_opened(

@@ -187,3 +187,50 @@ def test_an_apple_gpu_is_used_unless_it_is_asked_not_to_be(monkeypatch: pytest.M
     monkeypatch.setenv("GENAI_LABS_MPS", "0")
     assert devices.best_device() == torch.device("cpu")
     assert "not used" in machine.find_gpu(torch)
+
+
+def test_without_an_install_as_on_colab_all_that_the_labs_need_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def lacks(name: str) -> str:
+        raise machine.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(machine.metadata, "requires", lacks)
+    monkeypatch.setattr(machine.metadata, "version", lacks)
+    (tmp_path / "pins.txt").write_text("peft==0.21.2\ntorch==2.13.0\nruff==0.17.6\n", encoding="utf-8")
+    levels = {finding.name: finding.level for finding in check_libraries(tmp_path / "pins.txt")}
+    assert levels == {"peft": "stop", "torch": "stop", "ruff": "note", "libraries": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "macos", "words"),
+    [
+        ("darwin", "x86_64", "15.1", "Intel chip has none"),
+        ("darwin", "arm64", "13.6.1", "update to macOS 14"),
+        ("win32", "ARM64", "", "for AMD64"),
+        ("darwin", "arm64", "14.0", ""),
+        ("win32", "AMD64", "", ""),
+        ("linux", "x86_64", "", ""),
+    ],
+)
+def test_a_system_that_torch_is_not_built_for_is_told_what_to_do(
+    system: str, processor: str, macos: str, words: str
+) -> None:
+    found = list(machine.check_system(system, processor, macos))
+    assert [finding.level for finding in found] == ["note"] * bool(words)
+    assert not found or words in found[0].remedy
+
+
+def test_torch_whose_libraries_windows_lacks_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unloadable:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "torch":
+                raise OSError(126, "The specified module could not be found. Error loading c10.dll")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Unloadable(), *sys.meta_path])
+    for system, told in (("win32", True), ("linux", False)):
+        monkeypatch.setattr(sys, "platform", system)
+        (finding,) = machine.check_torch()
+        assert finding.level == "stop"
+        assert (machine.REDISTRIBUTABLE in finding.remedy) is told

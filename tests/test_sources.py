@@ -279,7 +279,9 @@ def test_fetch_makes_a_folder_that_a_profile_can_be_pointed_at(
         monkeypatch.setenv(variable, "someone/dialogues" if variable.endswith("DATASET") else "someone/hate")
     stick = tmp_path / "stick"
     assert fetching.main(["--profile", "flan-t5-small", "--to", str(stick)]) == 0
-    assert "GENAI_LABS_FOLDER" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert f"GENAI_LABS_FOLDER to {stick}" in said
+    assert "=" not in said, "NAME=value in front of a command means nothing on Windows"
     for variable in profiles.SOURCES.values():
         monkeypatch.delenv(variable)
     monkeypatch.setenv("GENAI_LABS_FOLDER", str(stick))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def execute(notebook: NotebookNode, folder: Path, environment: dict[str, str], l
             current = cell_index
 
         try:
-            asyncio.run(_executed(notebook, folder, environment, show))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Proactor event loop")  # zmq on Windows, which helps itself
+                asyncio.run(_executed(notebook, folder, environment, show))
             bar.update()
         except _Stopped as stopped:
             name = {signal.SIGINT: "by Ctrl-C", signal.SIGTERM: "from outside (SIGTERM)"}[stopped.number]

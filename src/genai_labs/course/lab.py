@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from genai_labs.course.execution import KEEP_MEMORY, encryption
@@ -70,7 +71,19 @@ def server_options(number: int) -> list[str]:
         f"--ServerApp.root_dir={ROOT}",
         f"--LabApp.default_url=/lab/tree/{WORK.name}/{EVERY_NOTEBOOK[number]}",
         f"--KernelManager.transport_encryption={encryption()}",
+        *forwarded(os.environ),
     ]
+
+
+def forwarded(environment: Mapping[str, str]) -> list[str]:
+    """An option for GitHub Codespaces, whose browser asks by another name than the one that the server hears.
+
+    JupyterLab refuses what comes from another origin; this lets in the ports of this codespace, and nothing else.
+    """
+    name, domain = environment.get("CODESPACE_NAME"), environment.get("GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN")
+    if not name or not domain:
+        return []
+    return [rf"--ServerApp.allow_origin_pat=https://{re.escape(name)}-\d+\.{re.escape(domain)}$"]
 
 
 def server_environment() -> dict[str, str]:

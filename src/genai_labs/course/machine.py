@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,12 +19,23 @@ from genai_labs.paths import MODELS, READING, ROOT
 TESTED_PYTHONS = ((3, 11), (3, 13))
 MEMORY_GB = 3.0  # What a lab may use at most.
 DISK_GB = 1.0
+OLDEST_MACOS = 14  # that the tested torch has a build for
 DATA_FILES = ("train.csv", "validation.csv", "test.csv", "unseen.csv", "handwritten_test.csv")
 MODEL = "t5-reader"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 INSTALL = "python -m pip install -r requirements.txt"
+REDISTRIBUTABLE = "https://aka.ms/vs/17/release/vc_redist.x64.exe"  # whose libraries torch asks for on Windows
 COLAB = "COLAB_RELEASE_TAG"  # a variable that Google Colab sets
 INSTALL_ON_COLAB = "%pip install -r /content/labs/configs/colab.txt, which leaves Colab's torch alone"
+# Systems that the tested torch has no build for, and what to do there.
+WITHOUT_TORCH = {
+    (
+        "darwin",
+        "x86_64",
+    ): "a Mac with an Apple chip takes a Python made for it (arm64), one with an Intel chip has none: "
+    "take Colab, Codespaces (docs/installing.md) or another machine",
+    ("win32", "ARM64"): "install the Python for AMD64 (64-bit), which Windows runs on ARM, too, and make .venv with it",
+}
 WITHOUT_ON_COLAB = {"jupyterlab", "jupyter-client", "nbclient", "nbconvert", "pyzmq"}  # Colab shows notebooks by itself
 
 
@@ -45,6 +57,7 @@ def check_machine(root: Path = ROOT, answers: Callable[[str], bool] = hub.answer
     return [
         check_python(),
         check_environment(root),
+        *check_system(sys.platform, platform.machine(), platform.mac_ver()[0]),
         *check_libraries(root / "requirements.txt"),
         check_cores(),
         check_memory(),
@@ -96,6 +109,15 @@ def check_environment(root: Path) -> Finding:
     return Finding("note", "environment", f"{sys.prefix}, which is not the project's .venv", remedy)
 
 
+def check_system(system: str, processor: str, macos: str) -> Iterator[Finding]:
+    """A finding where the tested torch has no build for this system; whoever has another one may try."""
+    words = f"there is no build of PyTorch for {platform.system()} on {processor}"
+    if remedy := WITHOUT_TORCH.get((system, processor)):
+        yield Finding("note", "system", f"{words} in the tested version", remedy)
+    elif system == "darwin" and int(macos.split(".")[0] or OLDEST_MACOS) < OLDEST_MACOS:
+        yield Finding("note", "system", f"macOS {macos} is too old for PyTorch", f"update to macOS {OLDEST_MACOS}")
+
+
 def how_to_install() -> str:
     """What brings missing libraries, on this machine."""
     return INSTALL_ON_COLAB if COLAB in os.environ else INSTALL
@@ -117,7 +139,8 @@ def _needed_lines() -> list[str]:
     try:
         declared = metadata.requires("genai_labs") or []
     except metadata.PackageNotFoundError:  # Run from the sources without an install.
-        declared = ["torch", "transformers"]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        declared = project["dependencies"]
     return [line for line in declared if "extra ==" not in line]
 
 
@@ -180,7 +203,9 @@ def check_torch() -> Iterator[Finding]:
 
         from genai_labs.system.devices import cpu_has_bf16
     except (ImportError, OSError) as error:
-        yield Finding("stop", "PyTorch", f"cannot be imported: {error}", how_to_install())
+        redistributable = f", and Microsoft's Visual C++ Redistributable: {REDISTRIBUTABLE}"
+        remedy = how_to_install() + redistributable * (sys.platform == "win32" and not isinstance(error, ImportError))
+        yield Finding("stop", "PyTorch", f"cannot be imported: {error}", remedy)
         return
     yield Finding("ok", "GPU", find_gpu(torch))
     words = "computes in bfloat16" if cpu_has_bf16() else "does not compute in bfloat16; float32 is used"

@@ -6,6 +6,8 @@ import argparse
 import math
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -202,4 +204,5 @@ def use_command(args: argparse.Namespace, profile: Profile, out: Path) -> str:
     line = ["python", "-m", "genai_labs", "summarize", "FILE", "--adapter", str(model)]
     line += ["--profile", profile.name] if profile.name != "mini" or os.environ.get("GENAI_LABS_PROFILE") else []
     line += ["--weights", args.weights] if args.weights else []
-    return shlex.join(line)
+    # The command prompt of Windows takes single quotes, which shlex puts around a backslash, for letters of the name.
+    return subprocess.list2cmdline(line) if sys.platform == "win32" else shlex.join(line)

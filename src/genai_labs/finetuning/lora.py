@@ -172,7 +172,7 @@ def distance(model: torch.nn.Module, base: torch.nn.Module) -> float:
     if isinstance(model, PeftModel):
         model = merged(model) if model.peft_type == "LORA" else model.get_base_model()
     with torch.no_grad():
-        pairs = [(p.double(), q.double()) for p, q in zip(model.parameters(), base.parameters(), strict=True)]
+        pairs = [[w.cpu().double() for w in both] for both in zip(model.parameters(), base.parameters(), strict=True)]
         return float(sum((p - q).square().sum() for p, q in pairs) / sum(q.square().sum() for _, q in pairs)) ** 0.5
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
 from genai_labs.loading import checksums, hub, sources
-from genai_labs.loading.profiles import FOLDER_VARIABLE, SOURCES, VARIABLE, load_profile
+from genai_labs.loading.profiles import FOLDER_VARIABLE, SOURCES, load_profile
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,10 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     profile = load_profile(args.profile)
     for part in SOURCES:
         fetch_part(part, getattr(profile, part), args.to, args.again)
+    run = f"python -m genai_labs run --profile {profile.name}"
     if args.to:
-        print(f"To run from it: {VARIABLE}={profile.name} {FOLDER_VARIABLE}={args.to} python -m genai_labs run")
+        print(f"To run from it, set the variable {FOLDER_VARIABLE} to {args.to}, and: {run}")
     else:
-        print(f"All of it is on this machine. To run: python -m genai_labs run --profile {profile.name}")
+        print(f"All of it is on this machine. To run: {run}")
     return 0
 
 

@@ -49,7 +49,7 @@ def attention_by_line(
             decoder_input_ids=torch.tensor([[start, *ids[:-1]]], device=model.device),
             output_attentions=True,
         )
-    weights = out.cross_attentions[layer][0].mean(0).double().cpu().numpy()  # [tokens, tokens of the prompt]
+    weights = out.cross_attentions[layer][0].mean(0).cpu().double().numpy()  # [tokens, tokens of the prompt]
     lines = prompt.splitlines()
     of_token = [prompt.count("\n", 0, end) for _, end in offsets[:-1]] + [len(lines)]
     held = [place for place, line in enumerate([*lines, END]) if line.strip()]

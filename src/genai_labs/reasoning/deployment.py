@@ -29,9 +29,10 @@ def quantized(model: PreTrainedModel) -> PreTrainedModel:
     PyTorch's dynamic quantization: each matrix has one scale, its largest absolute weight / 127.5, and whole numbers
     from -128 to 127. The embeddings, which are looked up and not multiplied with, stay as they are, and so do norms.
     """
-    made = copy.deepcopy(model).cpu().float()
+    if torch.backends.quantized.engine == "none":  # on Apple's chips (https://github.com/pytorch/pytorch/issues/123507)
+        torch.backends.quantized.engine = "qnnpack"
     with warnings.catch_warnings(action="ignore"):  # torchao is to take this over; it is not needed for T5 on a CPU
-        return torch.ao.quantization.quantize_dynamic(made, {torch.nn.Linear}, dtype=torch.qint8)
+        return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).cpu().float(), {torch.nn.Linear})
 
 
 def pruned(model: PreTrainedModel, share: float) -> PreTrainedModel:
@@ -45,9 +46,8 @@ def pruned(model: PreTrainedModel, share: float) -> PreTrainedModel:
             f"A share of {share} cannot be pruned: it is from 0 to below 1. Take 0.3 for three of ten weights."
         )
     made = copy.deepcopy(model)
-    tied = made.get_input_embeddings().weight
     for module in made.modules():
-        if isinstance(module, torch.nn.Linear) and module.weight is not tied:
+        if isinstance(module, torch.nn.Linear) and module.weight is not made.get_input_embeddings().weight:
             prune.l1_unstructured(module, "weight", amount=float(share))
             prune.remove(module, "weight")
     return made
@@ -122,8 +122,8 @@ def distill(
     with bar(steps, "distilling") as moved:
         for places in order[: steps * batch_size].split(batch_size):
             batch = [pairs[place] for place in places.tolist()]
-            read = tokenizer([prompt for prompt, _ in batch], padding=True, return_tensors="pt")
-            labels = tokenizer([text for _, text in batch], padding=True, return_tensors="pt")
+            both = [tokenizer(list(side), padding=True, return_tensors="pt") for side in zip(*batch, strict=True)]
+            read, labels = (each.to(student.device) for each in both)
             begun = student.prepare_decoder_input_ids_from_labels(labels.input_ids)
             with torch.no_grad():
                 states = BaseModelOutput(last_hidden_state=teacher.get_encoder()(**read).last_hidden_state)

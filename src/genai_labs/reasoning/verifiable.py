@@ -101,7 +101,7 @@ def _practise_once(
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     wanted = [each.target for each in drawn for _ in range(practice.group)]
     rewards = torch.tensor([float(checked(text, right)) for text, right in zip(texts, wanted, strict=True)])
-    advantages = group_advantages(rewards, practice.group)
+    advantages = group_advantages(rewards, practice.group).to(policy.device)
     tells = advantages.abs() > 1e-3  # a group that is right or wrong throughout moves nothing
     measured = {"right": float(rewards.mean()), "mixed": float(tells.float().mean())}
     if not tells.any():

@@ -41,4 +41,4 @@ def kl_of_new_texts(
             found = (policy.true_kl(states, source_mask, written), -log_ratio, log_ratio.exp() - 1 - log_ratio)
             for name, each in zip(ESTIMATORS, found, strict=True):
                 parts[name].append(torch.where(counted, each, 0).sum(1))
-    return {name: torch.cat(each).double().cpu().numpy() for name, each in parts.items()}
+    return {name: torch.cat(each).cpu().double().numpy() for name, each in parts.items()}

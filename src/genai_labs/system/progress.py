@@ -64,7 +64,7 @@ class Spot:
 
     def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
         """Show a MIME bundle (MIME type -> content) in place of what was there."""
-        from IPython.core.display_functions import publish_display_data
+        from IPython.display import publish_display_data  # from here, as IPython 7, Colab's, has it nowhere deeper
 
         marked = {MARK: True, **(metadata or {})}
         publish_display_data(data, marked, transient={"display_id": self.id}, update=self.used)

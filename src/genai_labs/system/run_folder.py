@@ -23,7 +23,7 @@ from genai_labs.system.devices import best_device, has_bf16
 from genai_labs.system.processes import process_state
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
-LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
+LIBRARIES = ("torch", "transformers", "peft")
 
 Whole = Callable[[Path], Sequence[Path]]
 
@@ -127,7 +127,7 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a training is made with."""
+    """Versions of what a training is made with, beside this package, which need not be installed (Colab)."""
     return {name: metadata.version(name) for name in LIBRARIES}
 
 

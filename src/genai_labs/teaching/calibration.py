@@ -7,8 +7,10 @@ file is called as in the course: anna.ipynb and anna/lab1_prompting.ipynb are bo
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from glob import glob
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--anonymous", action="store_true", help="number the learners instead of naming them")
     args = parser.parse_args(argv)
-    guesses, problems = read_class(args.files)
+    guesses, problems = read_class(filled_in(args.files))
     for problem in problems:
         print(problem)
     if not guesses:
@@ -45,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     report_class(anonymous(guesses) if args.anonymous else guesses, args.out)
     return 0
+
+
+def filled_in(paths: Sequence[Path]) -> list[Path]:
+    """The paths, with all that a pattern such as class/*/*.ipynb stands for: shells of Windows hand it on as it is."""
+    found = ([path] if os.path.exists(path) else [Path(name) for name in sorted(glob(str(path)))] for path in paths)
+    return [each for path, some in zip(paths, found, strict=True) for each in some or [path]]
 
 
 def report_class(guesses: list[ClassGuess], out: Path) -> None:
