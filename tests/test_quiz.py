@@ -18,7 +18,7 @@ from genai_labs.finetuning import memory
 from genai_labs.paths import NOTEBOOKS, RESULTS
 from genai_labs.prompting import reasoning
 from genai_labs.show import quiz as quizzes
-from genai_labs.show.quiz import LETTERS, option_texts, quiz, quiz_questions, right_letter
+from genai_labs.show.quiz import LETTERS, quiz, quiz_questions, right_letter
 
 WEEKS = (1, 2, 3)
 QUESTIONS = [(week, number) for week in WEEKS for number in range(1, 6)]
@@ -34,6 +34,11 @@ WORKED_OUT: dict[
 
 def question(week: int, number: int) -> dict[str, Any]:
     return quiz_questions()[week][number - 1]
+
+
+def option_texts(question: dict[str, Any]) -> list[str]:
+    """What the options of a question say, in the order of their letters."""
+    return [str(option.get("right", option.get("wrong"))) for option in question["options"]]
 
 
 def right_text(week: int, number: int) -> str:

@@ -31,16 +31,13 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
 def check_weights_finite(weights: dict[str, torch.Tensor], folder: Path, what: str) -> None:
     """Raise LabError if a weight is NaN or infinite: a model with one writes nothing, or noise."""
     for name, tensor in weights.items():
-        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+        # NaN and infinity come through both ends, and no second tensor of this size is made.
+        ends = torch.aminmax(tensor.detach()) if tensor.is_floating_point() and tensor.numel() else ()
+        if not all(map(torch.isfinite, ends)):
             raise LabError(
                 f"The weights of the {what} {sources.name_of(folder)} are damaged: {name} holds numbers that are not "
                 f"finite. {sources.remedy(folder)}"
             )
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    # NaN and infinity come through both, and no second tensor of this size is made.
-    return all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.detach()))
 
 
 def shortened(error: BaseException) -> str:

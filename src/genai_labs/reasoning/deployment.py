@@ -29,10 +29,11 @@ def quantized(model: PreTrainedModel) -> PreTrainedModel:
     PyTorch's dynamic quantization: each matrix has one scale, its largest absolute weight / 127.5, and whole numbers
     from -128 to 127. The embeddings, which are looked up and not multiplied with, stay as they are, and so do norms.
     """
+    made = copy.deepcopy(model).cpu().float()
     if torch.backends.quantized.engine == "none":  # on Apple's chips (https://github.com/pytorch/pytorch/issues/123507)
         torch.backends.quantized.engine = "qnnpack"
     with warnings.catch_warnings(action="ignore"):  # torchao is to take this over; it is not needed for T5 on a CPU
-        return torch.ao.quantization.quantize_dynamic(copy.deepcopy(model).cpu().float(), {torch.nn.Linear})
+        return torch.ao.quantization.quantize_dynamic(made, {torch.nn.Linear}, dtype=torch.qint8)
 
 
 def pruned(model: PreTrainedModel, share: float) -> PreTrainedModel:

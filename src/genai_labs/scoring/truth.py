@@ -100,8 +100,7 @@ def exchanged(text: str) -> str:
 
 
 def _first(part: str) -> str | None:
-    tag = TAG.search(part)
-    return tag[0] if tag else None
+    return next((tag[0] for tag in TAG.finditer(part)), None)
 
 
 def _recall(part: str, report: str) -> float:

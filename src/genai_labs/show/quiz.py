@@ -54,11 +54,6 @@ def quiz(week: int, answers: Any, solutions: bool = False) -> None:
             print(f"   {letter}) {option['why']}")
 
 
-def option_texts(question: dict[str, Any]) -> list[str]:
-    """What the options of a question say, in the order of their letters."""
-    return [str(option.get("right", option.get("wrong"))) for option in question["options"]]
-
-
 def right_letter(question: dict[str, Any]) -> str:
     """The letter of the right option."""
     return next(letter for letter, option in zip(LETTERS, question["options"], strict=True) if "right" in option)

@@ -73,7 +73,8 @@ class Scoreboard:
             {"summaries": n, **{label: self._cell(n, k) for k, label in KINDS.items()}} for n in names or self.baselines
         ]
         if names:
-            best = {label: self._best(kind) for kind, label in KINDS.items()}
+            first = {kind: self.strongest(kind) for kind in KINDS}
+            best = {label: f"{self.scores[first[k]][k].mean():.2f} ({first[k]})" for k, label in KINDS.items()}
             rows.insert(0, {"summaries": BEST_BASELINE, **best})
         return show_table(rows, caption or f"F, mean [95 % interval], {len(self.rows)} dialogues")
 
@@ -83,10 +84,6 @@ class Scoreboard:
         line = {f"{best}, the strongest": float(self.scores[best][kind].mean())}
         unit = "content F1 (0 to 1)" if kind == "content" else f"{KINDS[kind]} F (0 to 1)"
         return score_bars({n: self.interval(n, kind) for n in names}, unit, line, title)
-
-    def _best(self, kind: str) -> str:
-        name = self.strongest(kind)
-        return f"{self.scores[name][kind].mean():.2f} ({name})"
 
     def _cell(self, name: str, kind: str) -> str:
         interval = self.interval(name, kind)
