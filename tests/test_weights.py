@@ -57,10 +57,9 @@ def learns(
 
 
 def test_an_adapter_learns_on_weights_in_bf16(tmp_path: Path) -> None:
-    given = replace(load_profile("mini"), weights="bf16")
-    model, tokenizer = models.load_model(given)
+    model, tokenizer = models.load_model(profile("bf16", tmp_path / "base"))
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    learns(model, tokenizer, tmp_path)
+    learns(model, tokenizer, tmp_path / "run")
     settings = ppo.Settings(updates=1, batch_size=4, minibatch=2, epochs=1, max_new_tokens=8)
     policy = ppo.Policy(model, settings)
     asked = [prompts.zero_shot(row.dialogue) for row in rows()[:4]]
