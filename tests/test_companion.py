@@ -126,7 +126,7 @@ def test_what_the_notebook_says_of_refusals_and_of_what_the_threshold_was_chosen
         )
         wider.append((grouped.high - grouped.low) / (alone.high - alone.low))
         chosen_on.append(len({there[place].question for place in others} & set(looked_up)))
-    assert f"is {min(wider):.1f} to {max(wider):.0f} times as wide, by seed" in said()
+    assert f"is {min(wider):.1f} to {max(wider):.1f} times as wide, by seed" in said()
     assert f"{min(chosen_on)} to {max(chosen_on)} of the {len(looked_up)} questions looked up here" in said()
 
 
