@@ -21,7 +21,7 @@ import nbformat
 import pytest
 
 from genai_labs.course.runner import LAB_NOTEBOOKS
-from genai_labs.finetuning import training
+from genai_labs.finetuning import examples, training
 from genai_labs.loading import profiles
 from genai_labs.paths import NOTEBOOKS
 from genai_labs.rlhf import reward_model
@@ -126,8 +126,9 @@ def execute(code: str, namespace: dict[str, Any]) -> str:
 def one_step(
     base: Any, tokenizer: Any, train: Any, validation: Any, plan: training.Plan, folder: Path
 ) -> training.FineTuning:
-    """`finetune`, but a single batch is read once: what solutions train would take minutes."""
-    return FINETUNE(base, tokenizer, train[: plan.batch_size], validation[:4], replace(plan, epochs=1), folder)
+    """`finetune`, but as few rows as it takes are read once: what solutions train would take minutes."""
+    few = max(plan.batch_size, examples.FEWEST)
+    return FINETUNE(base, tokenizer, train[:few], validation[:4], replace(plan, epochs=1), folder)
 
 
 @contextmanager
