@@ -80,8 +80,8 @@ FILES: dict[str, dict[str, LabFile]] = {
             companion_data.notes_of_a_town,
             f"{companion_data.NOTES:,} notes to search in, no title twice, each with a question (part `there`), and "
             f"{companion_data.ABSENT} that are kept out (`not there`), so that their questions have no answer "
-            f"(but for one). {companion_data.CHANGED} notes have a later one, by which the answer is another. Notes of one "
-            "`kind` are worded alike.",
+            f"(but for one). {companion_data.CHANGED} notes have a later one, by which the answer is another. Notes "
+            "of one `kind` are worded alike.",
         ),
     },
     "rlhf": {
