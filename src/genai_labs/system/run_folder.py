@@ -12,8 +12,8 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from genai_labs.errors import LabError
@@ -23,7 +23,7 @@ from genai_labs.system.devices import best_device, has_bf16
 from genai_labs.system.processes import process_state
 
 PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
-LIBRARIES = ("torch", "transformers", "peft")
+LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
 
 Whole = Callable[[Path], Sequence[Path]]
 
@@ -127,8 +127,8 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a training is made with, beside this package, which need not be installed (Colab)."""
-    return {name: metadata.version(name) for name in LIBRARIES}
+    """Versions of what a training is made with; this package's own is known where it is not installed, too (Colab)."""
+    return {name: str(resolve_name(f"{name}:__version__")) for name in LIBRARIES}
 
 
 def made_by() -> dict[str, Any]:
