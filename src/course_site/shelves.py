@@ -19,14 +19,18 @@ DRAWN = "Three are shown, drawn by chance from those of 5 to 12 turns."
 
 
 def shelves(profile: Profile) -> list[dict[str, Any]]:
-    """Shelves of test dialogues, which no model of the page was trained on: name, about, and dialogues of each."""
+    """Shelves of test dialogues, which no model of the page was trained on: name, about, and dialogues of each.
+
+    Quarrels stand first, since on what the page opens with all four models should have something to show: in other
+    dialogues there is no insult to repeat, or to leave out.
+    """
     splits = {split: data.load_split(profile.dataset, split) for split in ("test", "unseen", "handwritten_test")}
     quarrels = [case.row for case in evaluation_cases(200, 0)]
     return [
+        shelf("A quarrel", "Composed for Lab 3: one of the two insults the other.", quarrels),
         shelf("Composed", "Composed of speech acts, in part in phrasings that the models never read.", splits["test"]),
         shelf("Unseen", "Composed of words and of pairs of acts that the models never read.", splits["unseen"]),
         shelf("Written by hand", "Written one by one, by a large language model.", splits["handwritten_test"]),
-        shelf("A quarrel", "Composed for Lab 3: one of the two insults the other.", quarrels),
     ]
 
 
