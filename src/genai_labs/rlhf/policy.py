@@ -85,11 +85,11 @@ class Policy(torch.nn.Module):
             return decoding.write_tokens(model, states, source_mask, config).tokens
 
     def forward(
-        self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None
+        self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None, entropies: bool = True
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability of each token (nats), value before it, and entropy of its distribution, each [batch, time].
 
-        The entropy, which nothing learns from, is 0 where gradients are kept. tokens: as :meth:`sample` gives them.
+        Entropies, which nothing learns from, are 0 if not wanted or gradients are kept. tokens: as from :meth:`sample`.
         mask: [batch, time], 0 at tokens that do not count (None: all count). Their log-probability and entropy are 0,
         and the product with the vocabulary, which takes longest, is left out.
         """
@@ -98,7 +98,7 @@ class Policy(torch.nn.Module):
         logits = self._logits(hidden[counted])  # [tokens that count, vocabulary]
         logprobs = -cross_entropy(logits, tokens[counted], reduction="none")  # [tokens that count]
         entropy = torch.zeros_like(logprobs)
-        if not torch.is_grad_enabled():
+        if entropies and not torch.is_grad_enabled():
             entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
         placed = [x.new_zeros(tokens.shape).masked_scatter(counted, x) for x in (logprobs, entropy)]
         return placed[0], self.value_head(hidden.float())[..., 0], placed[1]
@@ -133,7 +133,7 @@ class Policy(torch.nn.Module):
     def reference(self, states: Tensor, source_mask: Tensor, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Log-probability of each token under the model without the adapter, [batch, time]; mask: as above."""
         with torch.no_grad(), self.model.disable_adapter():
-            return self(states, source_mask, tokens, mask)[0]
+            return self(states, source_mask, tokens, mask, entropies=False)[0]
 
 
 def sampling_config(max_new_tokens: int) -> GenerationConfig:
