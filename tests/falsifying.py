@@ -6,7 +6,8 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from genai_labs.course.runner import EVERY_NOTEBOOK
-from genai_labs.loading import profiles
+from genai_labs.loading import data, profiles
 from genai_labs.paths import ROOT
 from genai_labs.show import lessons, predictions
 from genai_labs.show.lesson_cards import Lesson
@@ -147,3 +148,13 @@ def _makes(source: str) -> frozenset[str]:
     made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
     return frozenset(made | {f'"{text}' for text in re.findall(r'\.add\(f?"([^"{]+)', source)})
+
+
+def some_alike_first(rows: Sequence[data.Row], count: int) -> list[data.Row]:
+    """In front so many that share a situation with others, then those that stand alone, then the rest.
+
+    So that a world has dialogues of one situation, and not so few situations that a share of 1 among them tells little.
+    """
+    alike = Counter(row.situation for row in rows)
+    rows = sorted(rows, key=lambda row: -alike[row.situation])
+    return rows[:count] + sorted(rows[count:], key=lambda row: alike[row.situation])

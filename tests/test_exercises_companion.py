@@ -126,6 +126,9 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
     "calculator": [
         (lambda text: eval(text), "Did something run it?"),
         (filtered, "calls eval or exec"),
+        (lambda text: filtered(text), "calls eval or exec"),
+        (lambda text: float(walked(text, {})), "an int was asked for"),
+        (lambda text: walked(text, {}, whole=(int, str, type(None))), "What is the type of node.value?"),
         (lambda text: walked(text, {ast.Div: operator.truediv}), "'7 / 2' has to be refused"),
         (lambda text: walked(text, {ast.FloorDiv: operator.floordiv}), "Which types of node.op are asked for?"),
         (lambda text: walked(text, {ast.USub: operator.neg}), "Is a sign in front of a number a BinOp?"),

@@ -404,6 +404,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (cut_off(lambda v, total, p: total <= p), "crosses p is left out, so"),
         (cut_off(lambda v, total, p: total <= p, False), "crosses p is left out, and"),
         (cut_off(lambda v, total, p: total - v < p, False), "not renormalised"),
+        (cut_off(lambda v, total, p: total - v <= p), "exactly p. Do they reach it?"),
         (cut_off(lambda v, total, p: torch.arange(len(v)) < 3), "you keep 3 tokens each time"),
         (lambda q, p: cut_off(lambda v, total, p: v.flip(0).cumsum(0).flip(0) - v < p)(q, p), "keep the unlikely"),
         (lambda q, p: warped(q, p).sort(descending=True)[0], "sorted order"),

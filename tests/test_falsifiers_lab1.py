@@ -6,7 +6,6 @@ taken away. All between the model and the verdict is real: the notebook's cells,
 
 import copy
 import random
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -26,7 +25,7 @@ from genai_labs.show import lessons
 from genai_labs.show.lesson_cards import Lesson
 from genai_labs.show.scoreboard import Scoreboard
 from genai_labs.show.verdicts import HIGHER, LOWER, OPEN
-from tests.falsifying import lesson_ids, measured, prepared, question_ids
+from tests.falsifying import lesson_ids, measured, prepared, question_ids, some_alike_first
 
 ROWS = {"train": 200, "test": 40, "unseen": 20, "handwritten_test": 24}
 TURN = "#Person2#: Right, then. I'll have to think about that."
@@ -189,10 +188,9 @@ def _cut(tokenizer: Any, text: str, most: int) -> str:
 
 @cache
 def load_split(dataset: object, split: str) -> list[Row]:
-    """A few short rows of a split; of a test split those first that share their situation with others."""
-    rows = data.load_split(paths.READING, split)
-    alike = Counter(row.situation for row in rows) if split != "train" else Counter()
-    return sorted(rows, key=lambda row: (-alike[row.situation], len(row.dialogue)))[: ROWS[split]]
+    """A few short rows of a split; of a test split some in front that share their situation with others."""
+    rows = sorted(data.load_split(paths.READING, split), key=lambda row: len(row.dialogue))
+    return (rows if split == "train" else some_alike_first(rows, 16))[: ROWS[split]]
 
 
 @cache
@@ -243,7 +241,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.1", {"summarizes_unasked": True}, OPPOSITE),
     ("1.2", {"knows": ()}, NO_CHANGE),
     ("1.2", {"summarizes_unasked": True, "own_style": "tags"}, NO_CHANGE),
-    ("1.2", {"knows": (), "knows_partly": (("plain", 0.15),)}, NOT_SHOWN),
+    ("1.2", {"knows": (), "knows_partly": (("plain", 0.7),)}, NOT_SHOWN),
     ("1.3", {"knows": ("plain",)}, OPPOSITE),
     ("1.3", {"tags_if_asked": "flan-going-on"}, OPPOSITE),
     ("1.4", {"knows": ALL_THREE, "tags_if_asked": "flan-going-on"}, NO_CHANGE),
@@ -252,7 +250,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.5", {"knows_topics": 0.1}, OPPOSITE),
     ("1.6", {"follows_after": NEVER}, NO_CHANGE),
     ("1.6", {"own_style": "tags"}, NO_CHANGE),
-    ("1.6", {"follows": 0.2}, NOT_SHOWN),
+    ("1.6", {"follows": 0.5}, NOT_SHOWN),
     ("1.7", {"follows_after": NEVER}, NO_CHANGE),
     ("1.7", {"own_style": "tags"}, NO_CHANGE),
     ("1.7", {"follows": 0.2}, SMALLER),
@@ -275,7 +273,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.15", {"heats": False, "paraphrases": True}, NO_CHANGE),
     ("1.16", {"before": ()}, NO_CHANGE),
     ("1.16", {"knows": ()}, NO_CHANGE),
-    ("1.16", {"before": (("knows", ()), ("knows_partly", (("plain", 0.5),)))}, NOT_SHOWN),
+    ("1.16", {"before": (("knows", ()), ("knows_partly", (("plain", 0.7),)))}, NOT_SHOWN),
     ("1.20", {"any_wording": 1.0}, NO_CHANGE),
     ("1.20", {"any_wording": 0.85, "loses": 0.7}, SMALLER),
     ("1.21", {"follows_after": NEVER}, NO_CHANGE),

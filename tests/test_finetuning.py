@@ -515,6 +515,7 @@ def check_the_rate_rises_to_what_was_asked_for_and_falls_to_0(
         loop.step([weight.sum()], [weight], [optimizer], loop.rate_factor(number, 8, warmup=0.25))
         rates += [optimizer.param_groups[0]["lr"]]
     assert rates == pytest.approx([0.0, 0.01, *(0.02 * left / 6 for left in (6, 5, 4, 3, 2, 1))])
+    assert (loop.rate_factor(0, 1, warmup=0.05), loop.rate_factor(2, 3, warmup=1.0)) == (1.0, 1.0)  # one step learns
 
 
 def check_a_seed_decides_on_the_order_and_on_the_adapter_s_start(

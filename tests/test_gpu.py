@@ -12,8 +12,8 @@ from genai_labs.finetuning import lora
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.prompting import attention, decoding, generation
-from genai_labs.reasoning import deployment, problems, verifiable
-from genai_labs.rlhf import kl
+from genai_labs.reasoning import deployment, problems, town, verifiable
+from genai_labs.rlhf import figures, kl, ppo
 from genai_labs.rlhf.policy import Policy
 from tests.ppo_runs import SHORT, asked
 from tests.pretended_gpu import GPU, moved, pretended
@@ -82,6 +82,20 @@ def test_problems_are_practised_there(loaded: tuple[Any, Any]) -> None:
     policy, history = verifiable.practise(*loaded, asked_for, every_other, practice)
     assert history[0]["mixed"] == 1
     assert any(weight.any() for name, weight in policy.trained().items() if "lora_B" in name)
+
+
+def test_facts_are_learned_by_heart_there(loaded: tuple[Any, Any]) -> None:
+    learned = town.memorize(
+        *loaded, [town.Fact("Library: open on Monday.", "When is the library open?", "on Monday")], steps=2
+    )
+    assert any(weight.any() for name, weight in learned.named_parameters() if "lora_B" in name)
+
+
+def test_the_fate_of_tokens_is_drawn_from_there(loaded: tuple[Any, Any]) -> None:
+    policy = Policy(loaded[0], SHORT)
+    rollout = ppo.roll_out(policy, loaded[1], asked()[:2], lambda texts: [0.0] * len(texts), SHORT)
+    shifts = {"before": torch.zeros_like(rollout.logprobs)}
+    assert "sum 0.00" in str(figures.token_shifts(rollout, loaded[1], 0, shifts))
 
 
 def test_a_student_is_taught_there(loaded: tuple[Any, Any]) -> None:

@@ -62,7 +62,7 @@ def token_losses(model: Any, batch: Batch) -> torch.Tensor:
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:
     """Share of the learning rate at a step (from 0 on): up in the share ``warmup`` of all steps, then down to 0."""
-    rising = math.ceil(steps * warmup)
+    rising = min(math.ceil(steps * warmup), steps - 1)  # the last step of all, or the only one, does learn
     return step / rising if step < rising else (steps - step) / max(1, steps - rising)
 
 

@@ -131,7 +131,8 @@ def _check_output(
     with torch.no_grad():
         for mine, its in ((down, lora_a), (up, lora_b)):
             mine.copy_(its if mine.shape == its.shape else its.T)
-    output, right = answered(layer, x), peft_layer(x)
+    given, its_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    output, right = answered(layer, given), peft_layer(its_x)
     got, base = numbers(output, tuple(right.shape), "the output"), linear(x).detach().numpy()
     scaled = right.detach().numpy() - base
     added = scaled * case.rank / case.alpha  # B A x
@@ -148,6 +149,8 @@ def _check_output(
     for name, mine, its in (("A", down, lora_a), ("B", up, lora_b)):
         if mine.grad is None or not np.allclose(mine.grad.norm(), its.grad.norm(), rtol=1e-4):
             wrong(f"the output is right, but the gradient of {name} is not. Where is it cut off (no_grad, .data)?")
+    if given.grad is None or not torch.allclose(given.grad, its_x.grad, atol=1e-5):
+        wrong("the output is right, but x gets another gradient, and layers below learn by it. Where is it cut off?")
 
 
 def _in_peft(linear: nn.Linear, case: AdapterCase) -> tuple[PeftModel, Any, Any]:

@@ -143,7 +143,7 @@ def check_mixture(answer: Any) -> str:
         new, old = [f"new {place}" for place in range(size)], [f"old {place}" for place in range(400)]
         mixture = _mixture_rows(answered(answer, new, old, share, number))
         _check_rows(mixture, new, old, share)
-        _check_order(mixture, old)
+        _check_order(mixture, new, old)
         if mixture != _mixture_rows(answered(answer, new, old, share, number)):
             wrong(f"called twice with seed {number}, it gives two mixtures. Where does the seed go?")
         other = _mixture_rows(answered(answer, new, old, share, number + 10))
@@ -182,13 +182,15 @@ def _check_rows(mixture: list[str], new: list[str], old: list[str], share: float
     wrong(f"{shown}, and {share:g} was asked for. How many old ones make it so?")
 
 
-def _check_order(mixture: list[str], old: list[str]) -> None:
+def _check_order(mixture: list[str], new: list[str], old: list[str]) -> None:
     """Compare the order of the mixture, and which old examples were drawn."""
     kinds = [row.startswith("old") for row in mixture]
     if any(kinds) and sum(a != b for a, b in pairwise(kinds)) < 2:
         wrong(
             f"the {sum(kinds)} old examples stand in one piece, {'first' if kinds[0] else 'last'}. Shuffle the mixture."
         )
+    if any(kinds) and [row for row in mixture if row in set(new)] == new:  # by chance once in 10^9 at most
+        wrong("the new examples stand in the order in which they were given. Shuffle all of the mixture.")
     half = len(old) // 2
     for name, rest in {"first": old[half:], "last": old[:half]}.items():
         if sum(kinds) >= 20 and set(mixture).isdisjoint(rest):  # by chance once in a million

@@ -246,6 +246,7 @@ def top_p_parts() -> list[Cases]:
         Cases(cases, _top_p_mistakes(), "Which are the fewest tokens that together reach p?"),
         Cases([(peaked, 0.5), (peaked, 0.01)], {}, alone),
         Cases([(whole, 1.0)], {}, "With p = 1 all tokens stay."),
+        Cases([(whole, 0.5), (whole, 0.75)], {}, "Here the likeliest tokens have exactly p. Do they reach it?"),
     ]
 
 

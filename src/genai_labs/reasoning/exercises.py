@@ -7,6 +7,7 @@ back nothing. A usual mistake is named where it explains every number of every i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ Cases = Sequence[tuple[Any, ...]]
 NEAR = 1e-4
 REFUSED = {  # what a calculator of whole numbers, +, - and * does not take, by a question for whoever takes it
     "Did something run it?": ("__import__('os').getcwd()", "abs(5)", "x + 1"),
-    "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1", "2j", "b'a' * 2"),
+    "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1", "2j", "b'a' * 2", "'a'", "None"),
     "Which types of node.op are asked for?": ("2 ** 9", "7 / 2", "7 // 2", "7 % 2", "1 << 3", "6 ^ 3"),
     "Which kinds of node are asked for?": ("1 < 2", "[1]", "1 if 2 else 3"),
     "Is a sign in front of a number a BinOp?": ("-5", "+5", "~5"),
@@ -92,7 +93,8 @@ def check_calculator(answer: Any) -> str:
     A minus in front of a number is refused here, which the package's calculator takes. Nothing may be run by ``eval``.
     """
     good = ("51 + 78", "7 * 8 - 6", "2 + 3 * 4", "(2 + 3) * 4", "100 - 30 - 20", "12", "12 - 30")
-    got = [numbers(answered(answer, text), (), f"the value of {text!r}").item() for text in good]
+    given = [answered(answer, text) for text in good]
+    got = [numbers(value, (), f"the value of {text!r}").item() for text, value in zip(good, given, strict=True)]
     want = [calculate(text) for text in good]
     for said, values in mistakes.calculator_mistakes().items():
         if got == values:
@@ -100,10 +102,12 @@ def check_calculator(answer: Any) -> str:
     for text, mine, right in zip(good, got, want, strict=True):
         if mine != right:
             wrong(f"{text} is {right}, and your function gives {mine:g}. Which part of the tree comes first?")
+    if odd := [value for value in given if not isinstance(value, (int, np.integer))]:
+        wrong(f"all values are right, but one is a {type(odd[0]).__name__}, and an int was asked for.")
     for look, texts in REFUSED.items():
         for text in texts:
             _must_refuse(answer, text, look)
-    if _runs(getattr(answer, "__code__", None)):
+    if _runs(answer):
         wrong("all values are right, and your function calls eval or exec: it runs what it is given. Walk the tree.")
     refused = sum(map(len, REFUSED.values()))
     return f"{len(good)} expressions are worked out, and {refused} others refused, among them calls that would be run"
@@ -115,7 +119,7 @@ def check_int8(answer: Any) -> str:
     draw = torch.Generator().manual_seed(1)
     cases = [
         torch.randn(6, 5, generator=draw),
-        torch.tensor([0.1, -0.9, 0.45, 0.0]),
+        torch.tensor([0.1, -0.9, 0.4, 0.0]),
         -torch.rand(9, generator=draw) * 7,
     ]
     for weights in cases:
@@ -178,7 +182,15 @@ def _must_refuse(answer: Any, text: str, look: str) -> None:
     wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. {look}")
 
 
-def _runs(code: Any) -> bool:
-    """Whether a function's code, or that of a function in it, names eval or exec."""
-    names, within = getattr(code, "co_names", ()), getattr(code, "co_consts", ())
-    return bool({"eval", "exec"} & set(names)) or any(map(_runs, within))
+def _runs(function: Any) -> bool:
+    """Whether a function names eval or exec, itself, in a function inside of it, or in one beside it that it names."""
+    there, home, seen = getattr(function, "__globals__", {}), getattr(function, "__module__", ""), set[CodeType]()
+    left = [getattr(function, "__code__", None)]
+    while left:
+        code = left.pop()
+        if isinstance(code, CodeType) and code not in seen:
+            seen.add(code)
+            beside = [there.get(name) for name in code.co_names]
+            left += [getattr(each, "__code__", None) for each in beside if getattr(each, "__module__", 0) == home]
+            left += code.co_consts
+    return any({"eval", "exec"} & set(code.co_names) for code in seen)

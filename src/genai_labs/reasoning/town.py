@@ -102,8 +102,9 @@ def memorize(
     model = lora.attach(base, lora.lora_config(16, 16), seed=seed)
     read = tokenizer(
         [QUESTION_PROMPT.format(text="", question=fact.question) for fact in facts], padding=True, return_tensors="pt"
-    )
+    ).to(model.device)
     labels = tokenizer([fact.answer for fact in facts], padding=True, return_tensors="pt").input_ids
+    labels = labels.to(model.device)
     labels = labels.masked_fill(labels == tokenizer.pad_token_id, -100)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], learning_rate, weight_decay=0.0)
     with bar(steps, "learning facts by heart") as moved:

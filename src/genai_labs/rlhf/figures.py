@@ -127,7 +127,7 @@ def token_shifts(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int,
     """
     count = int(rollout.mask[row].sum())
     pieces = [token.replace("▁", " ") or " " for token in _pieces(rollout, tokenizer, row, count)]
-    nats = torch.stack([each[row, :count] for each in shifts.values()])  # [moments, tokens]
+    nats = torch.stack([each[row, :count] for each in shifts.values()]).cpu()  # [moments, tokens]
     figure = Figure(figsize=(10, 1.9 + 0.3 * len(shifts)), facecolor=PAPER, layout="constrained")
     axes = figure.subplots()
     most = max(1.0, float(nats.abs().max()))

@@ -39,7 +39,7 @@ MEASURES: dict[str, str] = {
     "right speaker": "share of summaries with a report that says rightly who was hostile, 0 to 1",
     "right kind": "share of summaries with a report of the right reproach (too slow, too loud ...), 0 to 1",
     "insult repeated": "share of summaries that hold an authored insult word for word, 0 to 1",
-    "facts right": "share of a summary's names, numbers, times and days that stand in its dialogue, 0 to 1",
+    "facts right": "share of a summary's names, numbers and times that stand in its dialogue, 1 if it states none",
     "length": "words of a summary",
 }
 

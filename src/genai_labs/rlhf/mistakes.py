@@ -83,6 +83,9 @@ def mask_mistakes(tokens: Tensor, end: int) -> Mistakes:
         "you asked for the padding, token 0 | What if something else stands behind the end, or the end token is the "
         "padding?": (tokens != 0, (tokens != 0) | (is_end & right)),
         "you went to the last end token | Where does the text end for its reader?": places <= last,
+        "you count up to the second end token | How many end tokens may stand before a place that counts?": (
+            is_end.cumsum(1) <= 1
+        ),
         "one position too many counts | Does a token behind the end token count?": places <= first + 1,
         "the mask is the wrong way round | Which positions are to be learned from?": ~right,
         "a response without an end token is cut short | What does your search for the end say if it finds none?": (
