@@ -39,11 +39,11 @@ def bootstrap_interval(rounds: Sequence[float]) -> tuple[float, float] | None:
 
 
 def interval_in_words(judged: dict[str, Any], form: str = ".1f") -> str:
-    """Such as "95 % interval 3.3 to 3.6"."""
+    """Such as "bootstrap interval 3.3 to 3.6"; of 5 to 7 rounds it covers the median 88 to 94 times in 100."""
     if judged["interval"] is None:
         return "one round, so no interval"
     low, high = judged["interval"]
-    return f"95 % interval {low:{form}} to {high:{form}}"
+    return f"bootstrap interval {low:{form}} to {high:{form}}"
 
 
 def verdict(judged: dict[str, Any]) -> str:

@@ -29,9 +29,9 @@ FILES: dict[str, dict[str, LabFile]] = {
         "other_tasks.csv": LabFile(
             ("seed", "split", "task", "source", "target"),
             lab_tasks.other_task_rows,
-            "Prompts and right answers of four tasks that pre-training taught beside summaries, on dialogues of the "
-            "test and the validation split. Lab 2 asks what a training forgot of them; the sweep asks the same on "
-            "validation.",
+            "Prompts and answers of four tasks that pre-training taught (topic, question, next turn, a summary in "
+            "another style), on dialogues of the test and the validation split. Lab 2 asks what a training forgot of "
+            "them; the sweep asks the same on validation.",
         ),
         "replay.csv": LabFile(
             ("seed", "task", "source", "target"),

@@ -76,7 +76,7 @@ def model_card(folder: Path) -> str:
     return f"""# t5-mini
 
 A small T5 (v1.1 / FLAN-T5 architecture: gated GELU, RMS norm, relative position biases; embeddings tied), pre-trained from
-scratch on the embedded corpus of this project. It stands in for FLAN-T5 where there is no network and no GPU.
+scratch on the embedded corpus of this project. It stood in for FLAN-T5 before t5-reader; tests use it.
 This card is written by `{record["command"]}`, which made the model (seed {record["seed"]}). Licence: Apache-2.0.
 
 - {record["parameters"] / 1e6:.2f} million parameters, {size:.1f} MB of safetensors in fp16 (load with `dtype=torch.float32`),
@@ -214,7 +214,7 @@ The challenge set is made of frames that no training row has, each kind as often
 ## Calibration
 Expected calibration error: {record["test"]["calibration_error"]:.3f} on test, {record["challenge"]["calibration_error"]:.3f} on challenge. On 1,000 other texts made like the test set
 it was {record["calibration_error_before"]:.3f} after training, {scaling}. On the challenge set, whose frames are new, the model is about as sure as
-ever and more often wrong: its probabilities mean what they say on texts of this corpus only.
+ever and more often wrong. On the test set, too, low probabilities may be too low: compare the columns.
 
 {table(("predicted (test)", "texts", "hateful"), _reliability(record["test"]["reliability"]))}
 

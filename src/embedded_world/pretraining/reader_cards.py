@@ -13,6 +13,15 @@ from genai_labs.show.results import table
 
 TASKS = ("span corruption", "next turn", "copy", "report", "summarize", "summarize, 1 shown", "summarize, by hand")
 
+READS = (
+    "Its domain is errands,\nplans, appointments, orders, repairs, travel and small conflicts in plain spoken English; there, "
+    "too, it gets a part wrong (see\nabove). Free English it summarizes less well: what it writes then is fluent and often "
+    "wrong in who did what."
+)
+NO_INSTRUCTIONS = (
+    "It goes on with a dialogue, and\nsummarizes nothing, since it was never shown an instruction. It is there to be compared "
+    "with t5-reader."
+)
 POLISH_NOTE = """
 The polish reads mostly dialogues written by hand, with dropout, which makes its losses higher. The weights that are shipped lie
 {share:.0%} of the way from those before the polish to those after it.
@@ -105,10 +114,11 @@ def reader_card(folder: Path, found: dict[str, Any], examples: list[tuple[str, s
     polish = "" if only else POLISH_NOTE.format(share=record["between instructions and polish"])
     if heart := found.get("by heart"):
         polish += f"\nLoss on summaries of dialogues written by hand (nats a token): {by_heart(heart)}.\n"
+    limits = NO_INSTRUCTIONS if only else READS
     return f"""# {folder.name}
 
 A small T5 (v1.1 / FLAN-T5 architecture, embeddings tied), trained from scratch on dialogues composed of speech acts, on those written by
-hand, and on the 120 scenarios of the labs' world{", on bare text only (span corruption and next turn): it has never been given an instruction" if only else ", first on bare text, then on instructions, as FLAN-T5 was"}.
+hand, and on the 120 scenarios of the world before{", on bare text only (span corruption and next turn): it has never been given an instruction" if only else ", first on bare text, then on instructions, as FLAN-T5 was"}.
 Made by `{record["command"]}` (seed {record["seed"]}). Licence: Apache-2.0.
 
 - {record["parameters"] / 1e6:.2f} million parameters in fp16 (load with `dtype=torch.float32`), vocabulary {record["vocabulary"]:,}, window 1,024 tokens
@@ -131,9 +141,7 @@ Of dialogues written by hand, the best and the worst of the first forty.
 {told}
 
 ## Intended use and limits
-For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. Its domain is errands,
-plans, appointments, orders, repairs, travel and small conflicts in plain spoken English; there, too, it gets a part wrong (see
-above). Free English it summarizes less well: what it writes then is fluent and often wrong in who did what. It has no knowledge of facts. It can repeat mild, invented insults.
+For learning how prompting, fine-tuning and reinforcement learning work, on a laptop, in minutes. {limits} It has no knowledge of facts. It can repeat mild, invented insults.
 """
 
 
