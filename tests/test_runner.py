@@ -283,9 +283,23 @@ def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
     ):
         run_labs([1], "mini", tmp_path)
     assert run_labs([1], "mini", tmp_path) == 0
-    assert "before is removed, so that all is trained now" in capsys.readouterr().out
+    assert "before is removed, so that all is trained now: run" in capsys.readouterr().out
     assert not (tmp_path / "lab1").exists()
     assert (tmp_path / "lab2" / "run").exists()
+
+
+def test_a_run_removes_nothing_that_no_training_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, run = tmp_path / "lab1" / "mine" / "my_notes.txt", tmp_path / "lab1" / "summarizer" / "run" / "plan.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine", encoding="utf-8")
+    runner.forget_trainings(tmp_path / "lab1")
+    assert own.exists()
+    assert capsys.readouterr().out == ""
+    run.parent.mkdir(parents=True)
+    run.touch()
+    runner.forget_trainings(tmp_path / "lab1")
+    assert own.exists()
+    assert not run.parents[1].exists()
 
 
 FORGET = """
