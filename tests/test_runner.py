@@ -143,6 +143,16 @@ def test_other_profiles_may_use_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert "HF_HUB_OFFLINE" not in execution.kernel_environment("small", tmp_path)
 
 
+def test_a_folder_named_from_here_is_found_from_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stick").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENAI_LABS_FOLDER", "stick")
+    monkeypatch.setenv("GENAI_LABS_MODEL", "google/flan-t5-small@main")
+    environment = execution.kernel_environment("flan-t5-small", tmp_path)
+    assert environment["GENAI_LABS_FOLDER"] == str(tmp_path / "stick")
+    assert environment["GENAI_LABS_MODEL"] == "google/flan-t5-small@main"
+
+
 def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_came(
     labs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
