@@ -127,7 +127,8 @@ def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
     for place, name in enumerate(names, start=1):
         end = f"_{place}" if len(names) > 1 else ""
         topic = row.get(name.replace("summary", "topic"), row.get("topic"))
-        one = {"id": _word(row.get("fname", row.get("id")), own) + end, "topic": topic}
+        own_id = _word(row.get("fname", row.get("id")), own) + end
+        one = {"id": own_id, "topic": topic, "situation": row.get("situation")}
         made.append(
             one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
         )
