@@ -122,7 +122,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return run_folder.read_note(checkpoint / STATE) or {}
 
 
-def check_disk(folder: Path, model: torch.nn.Module) -> None:
+def check_room_for_checkpoints(folder: Path, model: torch.nn.Module) -> None:
     """Raise LabError where the disk has too little room for the checkpoints of a model that is to be trained."""
     # The best checkpoint, the last one and the one being written, each with trained weights and two moments.
     needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in model.parameters() if p.requires_grad)
