@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from genai_labs.__main__ import main
-from genai_labs.course.runner import LAB_NOTEBOOKS
+from genai_labs.course.runner import COMPANIONS, LAB_NOTEBOOKS
 from genai_labs.errors import LabError
 from genai_labs.paths import NOTEBOOKS, RESULTS
 from genai_labs.show import predictions
@@ -89,6 +89,11 @@ def test_a_notebook_that_was_not_run_is_held_against_the_stored_results(tmp_path
     assert read_file(path) == [ClassGuess("cleo", "1.1", 0.97, stored["low"], stored["high"], STORED)]
 
 
+def test_a_guess_in_a_companion_that_was_not_run_is_held_against_the_stored_results(tmp_path: Path) -> None:
+    (row,) = read_file(handed_in(tmp_path / "cleo" / COMPANIONS[4], {"4.1": 0.97}, run=False))
+    assert (row.learner, row.lesson, row.guess, row.held_against) == ("cleo", "4.1", 0.97, STORED)
+
+
 def test_guesses_are_read_from_lessons_json(tmp_path: Path) -> None:
     predict("1.1", 0.31, naive=0.1)
     predict("1.2", None, naive=0.1)
@@ -125,6 +130,7 @@ def test_a_learner_is_named_after_the_file_or_its_folder() -> None:
         "class/ben/build/lessons.json": "ben",
         "class/cleo/work/lab2_fine_tuning.ipynb": "cleo",
         "class/lab 1 by dora.ipynb": "lab 1 by dora",
+        "class/emil/week3_reasoning_and_retrieval.ipynb": "emil",
     }.items():
         assert learner_of(Path(text)) == name
 

@@ -112,6 +112,8 @@ def test_json_lines_may_hold_unicode_line_ends_and_several_summaries(tmp_path: P
     text = '{"fname": "t_1", "dialogue": "a\u2028b\x85c", "summary1": "S", "summary2": "Z", "topic1": "x"}\r\n\n'
     (row,) = data.load_split(lines(tmp_path, text), "test")
     assert row == data.Row("t_1", "a\u2028b\x85c", ("S", "Z"), "x")
+    (row,) = data.load_split(lines(tmp_path, '{"dialogue": "d", "summary": "s", "situation": "lost keys"}'), "test")
+    assert row.situation == "lost keys"
 
 
 @pytest.mark.parametrize(

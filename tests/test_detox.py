@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -434,6 +435,18 @@ def test_the_command_takes_what_makes_sense() -> None:
     line = "--updates 1 --minibatch 1 --batch-size 2 --kl-coef 0 --target-kl 0.5 --learning-rate 1e-3 --seed 0"
     args = detox_cli.make_parser().parse_args(line.split())
     assert (args.updates, args.minibatch, args.batch_size, args.kl_coef, args.target_kl) == (1, 1, 2, 0.0, 0.5)
+
+
+def test_the_command_counts_the_test_dialogues_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    none = SimpleNamespace(hostile={"toxicity, judge": None})
+    monkeypatch.setattr(detox_cli, "measure", lambda *_: none)
+    monkeypatch.setattr(detox_cli, "as_rows", lambda *_: [{"dialogues": "x"}])
+    monkeypatch.setattr(detox_cli, "relative_fall", lambda *_: np.zeros(1))
+    run = SimpleNamespace(curves=str, model=None, history=[], seconds=0.0)
+    detox_cli.report(run, None, None, SimpleNamespace(probabilities=None), 5000)  # type: ignore[arg-type]
+    assert "200 hostile and 331 polite test dialogues" in capsys.readouterr().out
 
 
 # Checks, and wrong variants that they must notice.

@@ -374,6 +374,26 @@ def test_what_cannot_be_trained_is_said_in_words(
             finetune(*loaded, made[:32], made[32:], PLAN, tmp_path)
 
 
+def test_room_on_the_disk_is_wanted_for_what_is_trained_and_only_where_something_is(
+    loaded: Loaded, made: list[Feature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = SimpleNamespace(free=3_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    small = replace(PLAN, method="lora", rank=1, epochs=1)
+    first = finetune(*loaded, made[:32], made[32:], small, tmp_path)
+    assert lora.trainable_share(first.model) * sum(p.numel() for p in first.model.parameters()) * 36 < usage.free
+    usage.free = 0
+    assert finetune(*loaded, made[:32], made[32:], small, tmp_path).history == first.history
+
+
+def test_half_a_line_of_a_sweep_that_was_killed_is_passed_over(tmp_path: Path) -> None:
+    kept = tmp_path / "sweep.jsonl"
+    sweep_command._keep(kept, "a", {"moved": 1, "texts": []})
+    kept.write_text(kept.read_text(encoding="utf-8") + '{"key": "b", "mov', encoding="utf-8")
+    sweep_command._keep(kept, "c", {"moved": 3, "texts": []})
+    assert {key: row["moved"] for key, row in sweep_command._rows_of(kept).items()} == {"a": 1, "c": 3}
+
+
 def test_a_disk_that_fills_up_is_said_in_words(
     loaded: Loaded, made: list[Feature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -255,6 +255,7 @@ def test_a_browser_that_fails_is_told_with_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "page.html").write_text("x", encoding="utf-8")
+    (tmp_path / "page.pdf").write_bytes(b"%PDF-1.4 of an earlier page")
     monkeypatch.setattr(slides, "find_chromium", lambda: shutil.which("false") or "/no/such/browser")
     handout.print_pages(tmp_path)
     assert "page.pdf was not made" in capsys.readouterr().out

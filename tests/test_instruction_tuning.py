@@ -71,6 +71,8 @@ def record(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(tuning, "tuned", tune)
     made = tuning.tune_and_test(2, 64, tmp_path / "kept.jsonl")
     assert sorted(tuned) == [(tasks, seed) for tasks in (1, 4, 8) for seed in (0, 1)]
+    with (tmp_path / "kept.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"key": "half a line')  # of a command that was killed
     again = tuning.tune_and_test(2, 64, tmp_path / "kept.jsonl")
     assert len(tuned) == 6, "what is done is not done again"
     assert again == made

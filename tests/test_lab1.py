@@ -1,7 +1,9 @@
 """Lab 1 is a regression test: a wrong prompt makes nbval fail, and a wrong kernel is answered in words."""
 
 import ast
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +13,11 @@ import nbformat
 import pytest
 
 from genai_labs.course import runner, seeds
-from genai_labs.errors import LabError
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
+from genai_labs.system import run_folder
 
 LAB = NOTEBOOKS / "lab1_prompting.ipynb"
 NEEDED = ("load_profile()", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
@@ -88,8 +91,6 @@ def test_a_kernel_without_the_package_is_told_what_to_do(tmp_path: Path) -> None
 
 
 def test_the_committed_seeds_show_every_lesson_holding() -> None:
-    import json
-
     record = json.loads((ROOT / "results" / "lab1_seeds.json").read_text(encoding="utf-8"))
     assert len(record["seeds"]) == 5
     assert len(record["lessons"]) >= 8
@@ -159,6 +160,64 @@ def test_a_seed_fails_where_a_lesson_fails_on_one_of_those_it_was_measured_on(
         made = row | {"verdict": "holds" if holds else "not shown", "holds": holds}
         monkeypatch.setattr(seeds, "run_with_seed", lambda lab, seed, made=made: [made])
         assert seeds.main(["1", "--seeds", "0", "1", "--out", str(tmp_path)]) == code
+
+
+def test_a_seed_that_was_finished_is_not_run_again_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+    stops = {"1"}
+
+    def run_lab(lab: int, path: Path, environment: dict[str, str], out: Path) -> bool:
+        ran.append(environment["GENAI_LABS_SEED"])
+        (out / f"lab{lab}" / "run").mkdir(parents=True)
+        (out / f"lab{lab}.ipynb").touch()
+        if ran[-1] in stops:
+            raise Interrupted(
+                f"Lab {lab} was stopped. The notebook as far as it came is {out / f'lab{lab}.ipynb'}", 130
+            )
+        record = {"lab": 1, "id": "1.4a", "unit": "", "seed": int(ran[-1]), "profile": "mini"} | HELD
+        (out / "lessons.json").write_text(json.dumps([record]), encoding="utf-8")
+        return ran[-1] != "2"  # where a cell fails
+
+    monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path / "build"))
+    monkeypatch.setattr(seeds, "run_lab", run_lab)
+    line = ["1", "--seeds", "0", "1", "2", "--out", str(tmp_path)]
+    with pytest.raises(Interrupted, match=r"stopped.*The same command goes on with seed 1") as stopped:
+        seeds.main(line)
+    assert [path for path in re.findall(r"/\S+ipynb", str(stopped.value)) if Path(path).exists()]
+    assert not list(tmp_path.rglob("run"))[1:], "of a finished seed only the lessons are kept"
+    stops.clear()
+    assert seeds.main(line) == 0
+    assert ran == ["0", "1", "1", "2"]
+    assert "run with seed 0 before this command was interrupted" in capsys.readouterr().out
+    assert [path.parent.name for path in tmp_path.rglob("lab1.ipynb")] == ["2"], "what failed stays to be looked at"
+    assert seeds.main(line) == 0
+    assert ran[4:] == ["0", "1", "2"], "a command that was not interrupted measures anew"
+
+
+def test_a_seed_that_was_finished_by_other_code_or_settings_is_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = tmp_path / "lab.ipynb"
+    notebook.write_text("one", encoding="utf-8")
+    monkeypatch.setattr(seeds, "DATA", tmp_path)
+    before = seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0", "PATH": "/a"})
+    assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0", "PATH": "/b"}) == before
+    assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "1"}) != before
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "CODE", "another")
+        assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0"}) != before
+    notebook.write_text("two", encoding="utf-8")
+    assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0"}) != before
+
+
+def test_without_any_lesson_results_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENAI_LABS_OUT", str(tmp_path / "build"))
+    monkeypatch.setattr(seeds, "run_with_seed", lambda lab, seed: [])
+    with pytest.raises(LabError, match="Lab 1 recorded no lesson with any of 2 seeds"):
+        seeds.main(["1", "--seeds", "0", "1", "--out", str(tmp_path)])
+    assert not list(tmp_path.glob("lab1*"))
 
 
 def test_every_seed_but_0_draws_half_of_the_test_rows() -> None:

@@ -148,6 +148,8 @@ def test_missing_and_empty_files_are_named_with_the_way_to_get_them_back(tmp_pat
     assert "test.csv, unseen.csv" in finding.what
     assert "train.csv" not in finding.what
     assert "git checkout -- data" in finding.remedy
+    for folder, command in ((READING, "build-reader corpus"), (MODELS / machine.MODEL, "build-reader")):
+        assert f"`python -m genai_labs {command}`" in machine.check_files("x", folder, ("unseen",), ROOT).remedy
 
 
 def test_what_is_checked_is_what_the_labs_read() -> None:

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
+from genai_labs.paths import DIALOGUES
 from genai_labs.scoring.metrics import Interval
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))
@@ -113,6 +114,13 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     path = file(tmp_path, text, name)
     with pytest.raises(LabError, match=words):
         run(path if name != "other.csv" else tmp_path / "own.csv")
+
+
+def test_a_name_on_the_hub_keeps_its_slash_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(own.hub, "find", lambda source, kind: asked.append(source) or DIALOGUES)  # type: ignore[func-returns-value]
+    assert own._files(cast(Path, PureWindowsPath("owner/name")))["train"] == DIALOGUES / "train.csv"
+    assert asked == ["owner/name"]
 
 
 @pytest.mark.usefixtures("no_model")

@@ -15,9 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import orpo, supervised
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.rlhf import dpo, group, orpo, ppo, supervised
+from genai_labs.rlhf import dpo, group, ppo
 from genai_labs.rlhf.policy import Policy
 from tests.ppo_runs import SHORT, asked, loaded, shortness
 from tests.variants import Variant, assert_noticed

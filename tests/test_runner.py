@@ -143,6 +143,16 @@ def test_other_profiles_may_use_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert "HF_HUB_OFFLINE" not in execution.kernel_environment("small", tmp_path)
 
 
+def test_a_folder_named_from_here_is_found_from_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stick").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GENAI_LABS_FOLDER", "stick")
+    monkeypatch.setenv("GENAI_LABS_MODEL", "google/flan-t5-small@main")
+    environment = execution.kernel_environment("flan-t5-small", tmp_path)
+    assert environment["GENAI_LABS_FOLDER"] == str(tmp_path / "stick")
+    assert environment["GENAI_LABS_MODEL"] == "google/flan-t5-small@main"
+
+
 def test_a_failing_cell_is_told_in_words_and_the_notebook_is_kept_as_far_as_it_came(
     labs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -283,9 +293,23 @@ def test_a_run_trains_anew_and_leaves_what_other_labs_trained(
     ):
         run_labs([1], "mini", tmp_path)
     assert run_labs([1], "mini", tmp_path) == 0
-    assert "before is removed, so that all is trained now" in capsys.readouterr().out
+    assert "before is removed, so that all is trained now: run" in capsys.readouterr().out
     assert not (tmp_path / "lab1").exists()
     assert (tmp_path / "lab2" / "run").exists()
+
+
+def test_a_run_removes_nothing_that_no_training_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own, run = tmp_path / "lab1" / "mine" / "my_notes.txt", tmp_path / "lab1" / "summarizer" / "run" / "plan.json"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine", encoding="utf-8")
+    runner.forget_trainings(tmp_path / "lab1")
+    assert own.exists()
+    assert capsys.readouterr().out == ""
+    run.parent.mkdir(parents=True)
+    run.touch()
+    runner.forget_trainings(tmp_path / "lab1")
+    assert own.exists()
+    assert not run.parents[1].exists()
 
 
 FORGET = """

@@ -334,6 +334,19 @@ def test_damaged_notes_never_stop_a_training(
         assert "The notes of an earlier training" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_checkpoints_of_another_trainer_are_not_removed(resume: bool, tmp_path: Path) -> None:
+    theirs = tmp_path / "checkpoint-500" / "pytorch_model.bin"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with pytest.raises(LabError, match=r"holds checkpoint-500, which no training of this package wrote.*Name another"):
+        run_folder.prepare(tmp_path, {"plan": {}}, "checkpoint-*", lambda folder: [], resume)
+    assert theirs.exists()
+    (tmp_path / run_folder.PLAN_FILE).touch()  # damaged, but of a run of ours, which was killed as it wrote a first one
+    run_folder.prepare(tmp_path, {"plan": {}}, "checkpoint-*", lambda folder: [], resume)
+    assert not theirs.exists()
+
+
 # Two at once, and kills.
 
 HOLD = """

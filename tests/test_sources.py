@@ -204,6 +204,42 @@ def test_a_broken_download_goes_on(server: type[Hub]) -> None:
     assert (folder / "model.safetensors").read_bytes() == (MODEL / "model.safetensors").read_bytes()
 
 
+def test_a_data_set_of_which_splits_are_missing_is_fetched_to_its_end(
+    server: type[Hub], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "validation"):
+        shutil.copy(tmp_path / "dialogues" / "test.csv", tmp_path / "dialogues" / f"{split}.csv")
+    interrupted = tmp_path / "cache" / "datasets--someone--dialogues" / "snapshots" / COMMIT
+    shutil.copytree(tmp_path / "dialogues", interrupted, ignore=shutil.ignore_patterns("train.csv"))
+    (interrupted.parents[1] / "refs").mkdir()
+    (interrupted.parents[1] / "refs" / "main").write_text(COMMIT, encoding="utf-8")
+    with pytest.raises(LabError, match=r"'train' in someone/dialogues: .*\(found: test.csv, val.*\).*fetch --again"):
+        data.load_split("someone/dialogues", "train")
+    for words in ("MB", "here already"):
+        fetching.fetch_part("dataset", "someone/dialogues", None, again=False)
+        assert words in capsys.readouterr().out
+    assert data.load_split("someone/dialogues", "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "whole"),
+    [
+        ({"model.safetensors"}, True),
+        ({"model-00001-of-00002.safetensors"}, False),
+        ({sources.INDEX}, False),
+        ({sources.INDEX, "model-00001-of-00002.safetensors"}, False),
+        ({sources.INDEX, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"}, True),
+    ],
+)
+def test_weights_in_several_files_are_whole_with_the_last_of_them(files: set[str], whole: bool, tmp_path: Path) -> None:
+    for name in files | {"config.json", "tokenizer.json"}:
+        (tmp_path / name).touch()
+    if sources.INDEX in files:
+        named = {f"layer {part}": f"model-0000{part}-of-00002.safetensors" for part in (1, 2)}
+        (tmp_path / sources.INDEX).write_text(json.dumps({"weight_map": named}), encoding="utf-8")
+    assert sources.is_whole(tmp_path, "model") is whole
+
+
 def test_a_download_that_cannot_go_on_says_what_is_kept() -> None:
     with (
         pytest.raises(LabError, match="interrupted: ConnectionError: gone. What has arrived is kept"),
@@ -212,12 +248,24 @@ def test_a_download_that_cannot_go_on_says_what_is_kept() -> None:
         raise ConnectionError("gone")
 
 
-def test_a_full_disk_is_noticed_before_and_while(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_noticed_before_and_while(
+    server: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-        with pytest.raises(LabError, match=r"takes 0\.00 GB, and 0\.00 GB are free"):
+        with pytest.raises(LabError, match=r"takes 0\.00 GB, and 0\.00 GB are free on the disk of .*cache"):
             hub.fetch("someone/hate")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(LabError, match=f"free on the disk of {re.escape(str(tmp_path / 'stick'))}"):
+            hub.fetch("someone/hate", to=Path("stick"))
+        small.setattr(Path, "exists", lambda path: False)
+        hub._check_room("someone/hate", [hub.File("weights", 2000)], None)  # a drive that is not there has no room
+    folder = hub.fetch("someone/hate")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    assert hub.fetch("someone/hate") == folder  # what is here already needs no room
+    with pytest.raises(LabError, match="GB are free"):
+        hub.fetch("someone/hate", again=True)
     with pytest.raises(LabError, match="The disk is full"), hub.answers_in_words("someone/hate"):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -278,7 +326,8 @@ def test_fetch_makes_a_folder_that_a_profile_can_be_pointed_at(
     for variable in profiles.SOURCES.values():
         monkeypatch.setenv(variable, "someone/dialogues" if variable.endswith("DATASET") else "someone/hate")
     stick = tmp_path / "stick"
-    assert fetching.main(["--profile", "flan-t5-small", "--to", str(stick)]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert fetching.main(["--profile", "flan-t5-small", "--to", "stick"]) == 0
     said = capsys.readouterr().out.splitlines()[-1]
     assert f"GENAI_LABS_FOLDER to {stick}" in said
     assert "=" not in said, "NAME=value in front of a command means nothing on Windows"

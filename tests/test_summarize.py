@@ -95,6 +95,16 @@ def test_an_unfamiliar_dialogue_comes_with_a_warning_and_a_column(
         assert [row["familiarity"] for row in csv.DictReader(table)] == ["0.0", "0.75"]
 
 
+def test_the_familiarity_of_another_model_is_not_held_against_what_the_base_knows(
+    said: list[str], knows_its_domain: None, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "talks.csv", tmp_path / "out.csv"
+    file.write_text(f'dialogue\n"{TALK}"\n', encoding="utf-8")
+    (tmp_path / "adapter_config.json").touch()
+    assert run(file, "--out", out, "--adapter", tmp_path) == 0
+    assert out.read_text(encoding="utf-8").splitlines()[0] == "dialogue,output"
+
+
 def test_a_familiarity_that_stands_there_already_is_not_lost(said: list[str], tmp_path: Path) -> None:
     file = tmp_path / "talks.csv"
     file.write_text("dialogue,familiarity\na: hello,b\n", encoding="utf-8")

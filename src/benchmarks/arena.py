@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import orpo, supervised
 from benchmarks.arena_page import write_arena
 from benchmarks.contest import Contest, kept, sampled_summaries, scores_by_kind
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.paths import BUILD, RESULTS
-from genai_labs.rlhf import dialogues, dpo, group, orpo, ppo, supervised
+from genai_labs.rlhf import dialogues, dpo, group, ppo
 from genai_labs.rlhf.summarizer import load_summarizer
 
 SEEDS = 5

@@ -11,6 +11,7 @@ import argparse
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -240,13 +241,18 @@ def _done_before(kept: Path, settings: list[Any], make: Callable[[], dict[str, A
     """What was made with these settings before, or what is made now, and then kept."""
     key = json.dumps(settings)
     lines = kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []
-    found = {row["key"]: row["made"] for row in map(json.loads, lines)}
+    found = {}
+    for line in lines:
+        with suppress(ValueError):  # a command that was killed may have left half a line
+            row = json.loads(line)
+            found[row["key"]] = row["made"]
     if key not in found:
         made = make()
         found[key] = made if "scores" in made else {"scores": made}
         kept.parent.mkdir(parents=True, exist_ok=True)
+        half = kept.exists() and not kept.read_bytes().endswith(b"\n")
         with kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "made": found[key]}) + "\n")
+            file.write("\n" * half + json.dumps({"key": key, "made": found[key]}) + "\n")
     return found[key]
 
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from genai_labs.errors import Interrupted
 from genai_labs.loading import shortage
+from genai_labs.loading.profiles import FOLDER_VARIABLE, SOURCES
+from genai_labs.loading.sources import folder_of
 
 if TYPE_CHECKING:  # It takes a second to import, and `--help` should not.
     from nbformat import NotebookNode
@@ -53,6 +55,9 @@ def kernel_environment(profile: str, out: Path) -> dict[str, str]:
     # A backend chosen for scripts would keep the kernel from drawing into the notebook.
     environment.pop("MPLBACKEND", None)
     environment.pop("JPY_SESSION_NAME", None)  # inherited from a notebook, and nobody can answer in this one
+    for variable in (FOLDER_VARIABLE, *SOURCES.values()):
+        if folder := folder_of(environment.get(variable, "")):  # named from where this process is, not the notebooks
+            environment[variable] = str(folder.resolve())
     if profile == "mini":  # Everything it needs lies in the repository: nothing should wait for a network.
         environment["HF_HUB_OFFLINE"] = "1"
     return environment

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from genai_labs.errors import LabError
-from genai_labs.loading import hub
+from genai_labs.loading import hub, sources
 from genai_labs.paths import MODELS, READING, ROOT
 
 TESTED_PYTHONS = ((3, 11), (3, 13))
@@ -242,7 +242,8 @@ def check_files(name: str, folder: Path, files: tuple[str, ...], root: Path) -> 
     missing = [file for file in files if not (folder / file).is_file() or not (folder / file).stat().st_size]
     where = folder.relative_to(root) if folder.is_relative_to(root) else folder
     if missing:
-        make = "python -m genai_labs build-world"
+        made_by = sources.MADE_BY | {READING.name: "build-reader corpus"}
+        make = f"python -m genai_labs {made_by.get(folder.name, 'build-world')}"
         remedy = f"get them back with `git checkout -- {where.as_posix()}`, or make them with `{make}`"
         return Finding("stop", name, f"missing or empty in {where.as_posix()}: {', '.join(missing)}", remedy)
     return Finding("ok", name, f"{len(files)} files in {where.as_posix()}")

@@ -80,9 +80,12 @@ def _is_running(lab: int, out: Path) -> str:
 
 
 def forget_trainings(folder: Path) -> None:
-    """Remove what an earlier run of a lab trained. Raises LabError where a training is running there."""
-    if not folder.is_dir():
-        return
+    """Remove what an earlier run of a lab trained, folders that hold a training, and nothing else.
+
+    Raises LabError where a training is running there.
+    """
+    from genai_labs.system.run_folder import PLAN_FILE
+
     for lock in folder.rglob(files.LOCK_FILE):
         busy = (
             f"A training is running in {lock.parent} right now (in a notebook that is still open?), and a run of the "
@@ -90,9 +93,16 @@ def forget_trainings(folder: Path) -> None:
         )
         with files.locked(lock, busy):
             pass
-    print(f"What was trained in {folder} before is removed, so that all is trained now.")
+    places = [path for name in (files.LOCK_FILE, PLAN_FILE) for path in folder.rglob(name)]
+    trained = sorted({place.relative_to(folder).parts[0] for place in places if place.parent != folder})
+    if not trained:
+        return
+    print(f"What was trained in {folder} before is removed, so that all is trained now: {', '.join(trained)}")
     with files.faults_in_words(folder):
-        shutil.rmtree(folder)
+        for name in trained:
+            shutil.rmtree(folder / name)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def find_notebooks(labs: list[int]) -> dict[int, Path]:

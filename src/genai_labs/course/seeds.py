@@ -1,29 +1,34 @@
 """``python -m genai_labs seeds``: run a lab with several seeds and keep every lesson's verdict.
 
 A seed draws exemplars, samples and what a training starts with; every seed but 0 also draws half of the test dialogues,
-and in the companion each seed has problems, questions and dialogues of its own.
+and in the companion each seed has problems, questions and dialogues of its own. If it is interrupted, the same command
+goes on with the seed that it was at.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from genai_labs.course.execution import kernel_environment
 from genai_labs.course.runner import COMPANIONS, find_notebooks, name_of_lab, run_lab
+from genai_labs.errors import Interrupted, LabError
 from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
-from genai_labs.paths import RESULTS
-from genai_labs.show.record import FILE, failed_claim, read_lessons
+from genai_labs.paths import DATA, RESULTS, output_folder
+from genai_labs.show.record import FILE, failed_claim, order, read_lessons
 from genai_labs.show.results import table, versions, write
 from genai_labs.show.verdicts import ANSWERS
+from genai_labs.system import files
 
 TEST_ROWS = (
     "Seed 0 has the test dialogues of the notebook; each other seed draws others, from half of all that there are."
@@ -33,23 +38,32 @@ TEST_ROWS_OF_COMPANIONS = (
     "120 facts that change (4.10, 4.11) and 240 of 480 dialogues. The 300 questions of 4.14 are the same each time, "
     "halved in another way; the 106 of 4.15, of which 4.16 counts 26, are the same."
 )
+NOTE = "finished.json"  # of a run with one seed: what it was made by
 THE_SAME_ON_EVERY_SEED = ("4.15", "4.16")  # lessons of the companion, all others of which the seed draws something for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a lab once for each seed; write ``results/labN_seeds.json`` and ``.md``; 1 if a lesson fails on any.
 
-    The companion, 4, is written to ``companion_seeds.json`` and ``.md``.
+    The companion, 4, is written to ``companion_seeds.json`` and ``.md``. What runs leave lies in ``build/seeds`` until
+    all are done. Raises LabError where no run recorded a lesson, or where the lab is being run with seeds already.
     """
     parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
     parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3, 4), default=1)
     parser.add_argument("--seeds", type=whole_number(0, 999_999_999), nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
-    runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
-    record = summarize(args.lab, runs)
-    write(record, as_markdown(record), args.out, f"{stem(args.lab)}_seeds")
-    draw_lessons(record, args.out / f"{stem(args.lab)}_lessons.png")
+    kept = folder_of_runs(args.lab)
+    with files.faults_in_words(kept):
+        kept.mkdir(parents=True, exist_ok=True)
+    busy = f"{name_of_lab(args.lab)} is being run with seeds in {kept} right now. Wait until that has ended."
+    with files.locked(kept / files.LOCK_FILE, busy):
+        runs = {seed: run_with_seed(args.lab, seed) for seed in args.seeds}
+        record = summarize(args.lab, runs)
+        write(record, as_markdown(record), args.out, f"{stem(args.lab)}_seeds")
+        draw_lessons(record, args.out / f"{stem(args.lab)}_lessons.png")
+        for note in kept.glob(f"*/{NOTE}"):  # the next time all is measured anew; what failed stays to be looked at
+            shutil.rmtree(note.parent)
     return int(any(lesson["holds_on"] < lesson["measured_on"] for lesson in claims(record)))
 
 
@@ -58,13 +72,47 @@ def stem(lab: int) -> str:
     return "companion" if lab in COMPANIONS else f"lab{lab}"
 
 
+def folder_of_runs(lab: int) -> Path:
+    """Where the runs of a lab are kept until all of them are done, each in a folder named after its seed."""
+    return output_folder().resolve() / "seeds" / stem(lab)
+
+
 def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
-    """The lessons of one run of a lab, whose notebook reads the seed from the environment."""
-    notebook = find_notebooks([lab])[lab]
-    with TemporaryDirectory() as folder:
-        environment = kernel_environment("mini", Path(folder)) | {SEED_VARIABLE: str(seed)}
-        run_lab(lab, notebook, environment, Path(folder))
-        return read_lessons(Path(folder) / FILE)
+    """The lessons of one run of a lab, whose notebook reads the seed from the environment.
+
+    A run that came to its end before the command was interrupted is not done again, if all is as it was then.
+    """
+    from genai_labs.system.run_folder import read_note
+
+    notebook, folder = find_notebooks([lab])[lab], folder_of_runs(lab) / str(seed)
+    environment = kernel_environment("mini", folder) | {SEED_VARIABLE: str(seed)}
+    made_by = what_decides(notebook, environment)
+    if read_note(folder / NOTE) == made_by:
+        print(f"{name_of_lab(lab)} was run with seed {seed} before this command was interrupted: not done again.")
+        return read_lessons(folder / FILE)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    try:
+        whole = run_lab(lab, notebook, environment, folder)
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped} The same command goes on with seed {seed}.", stopped.status) from None
+    if whole:
+        shutil.rmtree(folder / f"lab{lab}", ignore_errors=True)  # what was trained, which nobody reads again
+        files.write_whole(folder / NOTE, json.dumps(made_by) + "\n")
+    return read_lessons(folder / FILE)
+
+
+def what_decides(notebook: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What must be the same for a run to come to the same: code, libraries, machine, notebook, data and settings."""
+    from genai_labs.system import run_folder
+
+    digest = hashlib.sha256()
+    for path in (notebook, *sorted(path for path in DATA.rglob("*") if path.is_file())):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
+    settings = {name: value for name, value in environment.items() if name.startswith("GENAI_LABS_")}
+    versions_now = versions() | run_folder.library_versions()
+    return run_folder.made_by() | {"versions": versions_now, "files": digest.hexdigest(), "settings": settings}
 
 
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -72,9 +120,14 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
 
     Where the seed changes nothing, neither training nor samples nor test rows, it was measured once: in a lab, where
     all results are the same; in the companion, where all questions are (two sets of problems may give one result). Of
-    an open question the answers are counted.
+    an open question the answers are counted. Raises LabError where there is no lesson at all.
     """
-    ids = sorted({r["id"] for rows in runs.values() for r in rows}, key=lambda i: [int(x) for x in i.split(".")])
+    ids = sorted({r["id"] for rows in runs.values() for r in rows}, key=lambda each: order({"id": each}))
+    if not ids:
+        raise LabError(
+            f"{name_of_lab(lab)} recorded no lesson with any of {counted(len(runs), 'seed')}, so there is nothing to "
+            "write, and earlier results stay as they are. What stopped it stands above; mend that and run it again."
+        )
     lessons = []
     for lesson_id in ids:
         found = {seed: next((r for r in rows if r["id"] == lesson_id), None) for seed, rows in runs.items()}

@@ -31,9 +31,9 @@ with one dialogue; one turn a line, such as "Anna: Hello." Names are given to th
 which is what it has learned from, and put back into the summary. Characters that it does not know are replaced by some
 that it does (curly quotes by straight ones, in the small model also accents and currency signs). The middle of a
 dialogue that is too long is cut out, which is said. --out writes the format of FILE: other columns are kept, and
-"output" is added, and for a model that knows its domain "familiarity": the share, 0 to 1, of the domain's dialogues
-that surprise it at least as much. A summary of an unfamiliar dialogue comes with a word of warning. FILE itself is
-never changed.
+"output" is added, and for a model that knows its domain, without --adapter, "familiarity": the share, 0 to 1, of the
+domain's dialogues that surprise it at least as much. A summary of an unfamiliar dialogue comes with a word of warning.
+FILE itself is never changed.
 """
 REMEDY = "Mend the file and run the same command."
 
@@ -57,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
     added: dict[str, list[Any]] = {OUTPUT: outputs}
-    if shares := familiarities(profile, model, tokenizer, [each.text for each in dialogues]):
+    # How much a model that was trained further is surprised cannot be held against what surprises the profile's own.
+    shares = [] if folder else familiarities(profile, model, tokenizer, [each.text for each in dialogues])
+    if shares:
         added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
     show(table, outputs, shares)
     if args.out:

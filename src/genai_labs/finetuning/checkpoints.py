@@ -36,14 +36,13 @@ def make_ready(
     """Make the folder ready for this run (:func:`run_folder.prepare`); one of several processes does.
 
     Two runs are the same if their plan, their examples and the weights that they start from are. Raises LabError where
-    the folder holds an interrupted run of another plan, or the disk has too little room.
+    the folder holds an interrupted run of another plan.
     """
     with process_state().main_process_first():
         if process_state().is_main_process:
             digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
             same = {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
             run_folder.prepare(folder, same, "checkpoint-*", whole_checkpoints, resume)
-            _check_disk(folder, base)
 
 
 def save(
@@ -123,9 +122,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return run_folder.read_note(checkpoint / STATE) or {}
 
 
-def _check_disk(folder: Path, base: PreTrainedModel) -> None:
-    # The best checkpoint, the last one and the one being written, each with weights and two moments.
-    needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in base.parameters())
+def check_room_for_checkpoints(folder: Path, model: torch.nn.Module) -> None:
+    """Raise LabError where the disk has too little room for the checkpoints of a model that is to be trained."""
+    # The best checkpoint, the last one and the one being written, each with trained weights and two moments.
+    needed = 3 * 3 * memory.BYTES * sum(p.numel() for p in model.parameters() if p.requires_grad)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise LabError(

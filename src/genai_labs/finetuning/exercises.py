@@ -24,18 +24,6 @@ from genai_labs.finetuning.lora_exercises import (
 from genai_labs.finetuning.training_exercises import check_mixture, check_step
 from genai_labs.show.checking import answered, numbers, tell, wrong
 
-__all__ = [
-    "check_adapter",
-    "check_decoder_input",
-    "check_labels",
-    "check_lora_count",
-    "check_lora_linear",
-    "check_cross_entropy",
-    "check_merging",
-    "check_mixture",
-    "check_step",
-]
-
 END = 1  # the id of </s> in T5's vocabulary
 LENGTHS = ((12, 7, 4, 9, 2), (3, 5, 3, 6, 6))  # of the summaries in two batches, </s> included
 SOURCES = ((5, 12, 8, 10, 3), (6, 4, 2, 6, 5))  # of their prompts

@@ -85,7 +85,7 @@ def _files(path: Path) -> dict[str, Path]:
         if path.suffix.lower() not in ENDINGS:
             raise LabError(f"{path.name} is neither a CSV file nor JSON lines, by its ending. {REMEDY}")
         return {"train": path}
-    folder = hub.find(str(path), "dataset")
+    folder = hub.find(path.as_posix(), "dataset")  # owner/name stays so on Windows, too
     found = {split: data.find_split(folder, split) for split in ("train", "validation")}
     if found["train"] is None:
         there = sorted(each.name for each in folder.iterdir() if each.suffix.lower() in ENDINGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -143,14 +144,20 @@ def with_padding_in_labels(example: Feature, pad: int) -> Feature:
 def _rows_of(kept: Path | None) -> dict[str, Any]:
     if kept is None or not kept.exists():
         return {}
-    rows = map(json.loads, kept.read_text(encoding="utf-8").splitlines())
-    return {row.pop("key"): row for row in rows if {"moved", "texts"} <= set(row)}  # others are of an older sweep
+    found = {}
+    for line in kept.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a sweep that was killed may have left half a line
+            row = json.loads(line)
+            if isinstance(row, dict) and {"key", "moved", "texts"} <= set(row):  # others are of an older sweep
+                found[row.pop("key")] = row
+    return found
 
 
 def _keep(kept: Path, key: str, row: dict[str, Any]) -> None:
     kept.parent.mkdir(parents=True, exist_ok=True)
+    half = kept.exists() and not kept.read_bytes().endswith(b"\n")
     with kept.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"key": key} | row) + "\n")
+        file.write("\n" * half + json.dumps({"key": key} | row) + "\n")
 
 
 def _scores(

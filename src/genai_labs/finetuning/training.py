@@ -26,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.finetuning import lora, memory, soft_prompts
 from genai_labs.finetuning.checkpoints import (
+    check_room_for_checkpoints,
     last_checkpoint,
     load,
     load_weights,
@@ -81,6 +82,7 @@ def finetune(
         if finished := run_folder.result(folder):
             run.restore(finished)
         else:
+            check_room_for_checkpoints(folder, run.model)
             _train(run, tokenizer.pad_token_id, train, validation)
         _set_to_rest(run.model, base, plan)
         return run

@@ -12,7 +12,7 @@ from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text, as_whole_number
 from genai_labs.inputs.tables import Table, complain, read_table, text_problem
 from genai_labs.inputs.text import without_surrogates
-from genai_labs.loading import hub
+from genai_labs.loading import hub, sources
 
 T = TypeVar("T")
 
@@ -78,10 +78,11 @@ def _split_file(folder: Path, split: str) -> Path:
     if found := find_split(folder, split):
         return found
     there = sorted(path.name for path in folder.iterdir() if path.suffix in (".csv", ".jsonl"))
+    name, embedded = sources.name_of(folder), "In the embedded world, restore it with: git checkout -- data"
     raise LabError(
-        f"There is no split {split!r} in {folder.name}: {_names(split)[0]} is missing "
-        f"(found: {', '.join(there) or 'neither CSV nor JSON lines'}). In the embedded world, restore it with: "
-        "git checkout -- data"
+        f"There is no split {split!r} in {name}: {_names(split)[0]} is missing "
+        f"(found: {', '.join(there) or 'neither CSV nor JSON lines'}). "
+        f"{embedded if name == folder.name else sources.remedy(folder)}"
     )
 
 
@@ -126,7 +127,8 @@ def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
     for place, name in enumerate(names, start=1):
         end = f"_{place}" if len(names) > 1 else ""
         topic = row.get(name.replace("summary", "topic"), row.get("topic"))
-        one = {"id": _word(row.get("fname", row.get("id")), own) + end, "topic": topic}
+        own_id = _word(row.get("fname", row.get("id")), own) + end
+        one = {"id": own_id, "topic": topic, "situation": row.get("situation")}
         made.append(
             one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
         )

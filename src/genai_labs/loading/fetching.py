@@ -8,8 +8,10 @@ from pathlib import Path
 
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
-from genai_labs.loading import checksums, hub, sources
+from genai_labs.loading import checksums, data, hub, sources
 from genai_labs.loading.profiles import FOLDER_VARIABLE, SOURCES, load_profile
+
+SPLITS = ("train", "validation", "test")  # that the labs read; a download that was interrupted lacks some
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fetch_part(part, getattr(profile, part), args.to, args.again)
     run = f"python -m genai_labs run --profile {profile.name}"
     if args.to:
-        print(f"To run from it, set the variable {FOLDER_VARIABLE} to {args.to}, and: {run}")
+        print(f"To run from it, set the variable {FOLDER_VARIABLE} to {args.to.resolve()}, and: {run}")
     else:
         print(f"All of it is on this machine. To run: {run}")
     return 0
@@ -41,7 +43,7 @@ def fetch_part(part: str, source: str, to: Path | None, again: bool) -> Path:
         print(f"{name}: the folder {source}, nothing to fetch")
         return folder
     found = None if again or to else sources.cached(source, kind)
-    if found:
+    if found and (kind == "model" or all(data.find_split(found, split) for split in SPLITS)):
         print(f"{name}: {source} is here already")
         return found
     if to and again:

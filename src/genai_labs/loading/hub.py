@@ -67,7 +67,8 @@ def fetch(source: str, kind: Kind = "model", to: Path | None = None, again: bool
     check_reachable(name)
     with answers_in_words(name, revision):
         files = needed(name, kind, revision)
-        _check_room(name, files, to)
+        lacking = [file for file in files if again or not _is_here(file, name, kind, revision, to)]
+        _check_room(name, lacking, to)
         return Path(
             _api().snapshot_download(
                 name,
@@ -170,17 +171,23 @@ def _interrupted(name: str, error: Exception) -> LabError:
     )
 
 
+def _is_here(file: File, name: str, kind: Kind, revision: str | None, to: Path | None) -> bool:
+    """Whether an earlier download has brought a file, of this size, to the folder or the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = to / file.name if to else try_to_load_from_cache(name, file.name, revision=revision, repo_type=kind)
+    return isinstance(found, str | Path) and Path(found).exists() and Path(found).stat().st_size == file.size
+
+
 def _check_room(name: str, files: Sequence[File], to: Path | None) -> None:
     from huggingface_hub import constants
 
     size = sum(file.size for file in files)
-    place = to or Path(constants.HF_HUB_CACHE)
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < size:
+    place = (to or Path(constants.HF_HUB_CACHE)).resolve()
+    there = next((each for each in (place, *place.parents) if each.exists()), None)
+    if there and (free := shutil.disk_usage(there).free) < size:
         raise LabError(
-            f"{name} takes {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free on the disk of {place.name}. Make "
+            f"{name} takes {size / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free on the disk of {place}. Make "
             "room, set HF_HOME to a folder on another disk, or take a smaller profile."
         )
 

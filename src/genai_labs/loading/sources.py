@@ -6,6 +6,7 @@ revision: "google/flan-t5-base@main". What is not on this machine yet is brought
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,7 @@ ENDINGS: dict[Kind, tuple[str, ...]] = {
     "dataset": (".csv", ".jsonl", ".md"),
 }
 PICKLE = "pytorch_model.bin"
+INDEX = "model.safetensors.index.json"  # of weights in several files
 # Commands that make the shipped models anew, where it is not all of `build-world`.
 MADE_BY = {
     **dict.fromkeys(("hate-mini", "judge-mini"), "build-world classifiers --again"),
@@ -96,12 +98,21 @@ def cached(source: str, kind: Kind = "model") -> Path | None:
 
 
 def is_whole(folder: Path, kind: Kind) -> bool:
-    """Whether a folder holds all that is needed: settings, tokenizer and weights, or tables."""
+    """Whether a folder holds all that is needed: settings, tokenizer and weights, or tables (of some splits)."""
     names = {path.name for path in folder.iterdir() if path.exists()}
     if kind == "dataset":
         return any(name.endswith((".csv", ".jsonl")) for name in names)
     tokenizer = names & {"tokenizer.json", "vocab.json", "vocab.txt", "spiece.model"}
-    return "config.json" in names and bool(tokenizer) and bool(weight_files(names))
+    weights = {"model.safetensors", PICKLE}.intersection(weight_files(names)) or _has_all_parts(folder, names)
+    return "config.json" in names and bool(tokenizer) and bool(weights)
+
+
+def _has_all_parts(folder: Path, names: set[str]) -> bool:
+    """Whether all files are there that a model's index names; False without an index that can be read."""
+    try:
+        return names >= set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
 
 
 def weight_files(names: Collection[str]) -> list[str]:

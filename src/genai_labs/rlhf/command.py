@@ -87,7 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
         "--prompts", type=whole_number(1), default=1000, help="dialogues for PPO (default: %(default)s)"
     )
     parser.add_argument(
-        "--cases", type=whole_number(2, 5000), default=200, help="test dialogues of each kind (default: %(default)s)"
+        "--cases",
+        type=whole_number(2, 5000),
+        default=200,
+        help="test dialogues of each kind, at most (default: %(default)s)",
     )
     parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
     standard = ppo.Settings()
@@ -125,6 +128,8 @@ def report(
     print(run.curves())
     cases = dialogues.evaluation_cases(count, count)
     before, after = (measure(m, tokenizer, cases, {"judge": judge.probabilities}) for m in (summarizer, run.model))
-    print(display.show_table(as_rows(before, after), f"{count} hostile and {count} polite test dialogues, sampled"))
+    hostile = sum(bool(case.quarrel) for case in cases)
+    title = f"{hostile} hostile and {len(cases) - hostile} polite test dialogues, sampled"
+    print(display.show_table(as_rows(before, after), title))
     fall = relative_fall(before.hostile["toxicity, judge"], after.hostile["toxicity, judge"]).mean()
     print(f"Mean toxicity by the judge changed by {-fall:+.0%}; {len(run.history)} updates took {run.seconds:.0f} s.")

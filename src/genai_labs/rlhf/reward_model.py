@@ -44,20 +44,6 @@ from genai_labs.scoring.toxicity import REWARD_MODEL, Classifier
 from genai_labs.system import progress
 from genai_labs.system.devices import best_device
 
-__all__ = [
-    "Preference",
-    "RewardRun",
-    "agreement",
-    "count_votes",
-    "make_ballot",
-    "pairwise_accuracy",
-    "pairwise_right",
-    "read_preferences",
-    "silence_pairs",
-    "split_preferences",
-    "train_reward_model",
-]
-
 HELD_OUT = 200
 STEPS = 80
 LEARNING_RATE = 1e-3

@@ -18,23 +18,6 @@ from genai_labs.show.figures import COLORS, GRID, INK, PAPER, STYLE, Plot, line_
 from genai_labs.show.tables import show_table
 from genai_labs.show.texts import show_dialogue, side_by_side
 
-__all__ = [
-    "ABOUT",
-    "COLORS",
-    "GRID",
-    "INK",
-    "PAPER",
-    "STYLE",
-    "Card",
-    "Plot",
-    "about",
-    "line_with_band",
-    "score_bars",
-    "show_dialogue",
-    "show_table",
-    "side_by_side",
-]
-
 Shown = TypeVar("Shown", Card, Plot)
 
 

@@ -52,8 +52,14 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     Afterwards :func:`result` tells whether there is a finished run of this plan, made by this code and these libraries,
     whose checkpoints are as they were written. checkpoints: pattern of their names. whole: those of a folder that can
     be gone on from, oldest first; all others are thrown away, damaged ones with a word. resume: False throws everything
-    away. Raises LabError where the folder holds an interrupted run of another plan.
+    away. Raises LabError where the folder holds an interrupted run of another plan, or checkpoints of something else.
     """
+    foreign = sorted(path.name for path in folder.glob(checkpoints) if not (path / SUMS_FILE).exists())
+    if foreign and not (folder / PLAN_FILE).exists():
+        raise LabError(
+            f"The folder {folder.name} holds {foreign[0]}, which no training of this package wrote. It would be "
+            "removed, as checkpoints of this training have such names. Name another folder, or move it away."
+        )
     plan, current = json.loads(json.dumps(plan)), library_versions()
     noted = (read_note(folder / PLAN_FILE) or {}) if resume else {}
     if resume and not noted and (folder / PLAN_FILE).exists():

@@ -31,7 +31,9 @@ CHOICE_ROW = re.compile(
     rf"^({ID}) {{2,}}(\S.*?) {{2,}}({YOU}|{NAIVE})\s.*\[\W?({NUMBER}), \W?({NUMBER})\]\s+({MET}|{MISSED})$",
     re.MULTILINE,
 )
-COMMON = re.compile(r"lessons|lab\d\w*|build|work|notebooks")  # names of files and folders that name no learner
+COMMON = re.compile(
+    r"lessons|(?:lab|week)\d\w*|build|work|notebooks"
+)  # names of files and folders that name no learner
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ def _typed(code: str) -> list[tuple[str, Guess]]:
 def _stored() -> dict[str, tuple[float, float]]:
     """The interval of each lesson in the stored results, first seed."""
     found = {}
-    for path in sorted(RESULTS.glob("lab*_seeds.json")):
-        for lesson in json.loads(path.read_text(encoding="utf-8"))["lessons"]:
+    for path in sorted(RESULTS.glob("*_seeds.json")):
+        for lesson in json.loads(path.read_text(encoding="utf-8")).get("lessons", ()):  # others are not of lessons
             row = next(iter(lesson["seeds"].values()))
             if row:
                 found[lesson["id"]] = row["low"], row["high"]

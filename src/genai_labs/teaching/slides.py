@@ -149,6 +149,7 @@ def print_page(page: Path, pdf: Path, browser: str) -> str:
             page.resolve().as_uri(),
         ]
         try:
+            pdf.unlink(missing_ok=True)  # else one that was printed earlier would be taken for this one
             done: Any = subprocess.run(
                 command, capture_output=True, encoding="utf-8", errors="replace", timeout=PRINT_SECONDS
             )
