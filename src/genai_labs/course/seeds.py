@@ -33,6 +33,10 @@ from genai_labs.system import files
 TEST_ROWS = (
     "Seed 0 has the test dialogues of the notebook; each other seed draws others, from half of all that there are."
 )
+TEST_ROWS_OF_LAB_1 = (
+    f"{TEST_ROWS} The unseen dialogues and those written one by one (1.11, 1.12) are the same on all seeds, and seeds "
+    "3 and 4 draw the same first exemplar."
+)
 TEST_ROWS_OF_COMPANIONS = (
     "Each seed has 100 problems of its own of each kind, 200 of the 1,200 questions of 4.12 and 4.13, 60 of the "
     "120 facts that change (4.10, 4.11) and 240 of 480 dialogues. The 300 questions of 4.14 are the same each time, "
@@ -156,7 +160,7 @@ def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]
         "profile": "mini",
         "seeds": list(runs),
         "versions": versions(),
-        "test_rows": TEST_ROWS_OF_COMPANIONS if lab in COMPANIONS else TEST_ROWS,
+        "test_rows": TEST_ROWS_OF_COMPANIONS if lab in COMPANIONS else TEST_ROWS_OF_LAB_1 if lab == 1 else TEST_ROWS,
         "lessons": lessons,
     }
 
@@ -177,8 +181,9 @@ def as_markdown(record: dict[str, Any]) -> str:
         )
 
     def count(r: dict[str, Any]) -> str:
-        once = "the same questions" if r["id"] in THE_SAME_ON_EVERY_SEED else "no training, no sampling"
-        once += ": measured once" + ("" if r["holds_on"] else ", does not hold")
+        same = r["id"] in THE_SAME_ON_EVERY_SEED
+        once = "the same questions: counted once" if same else "no training, no sampling: measured once"
+        once += "" if r["holds_on"] else ", does not hold"
         measured = r.get("measured_on", len(seeds))  # older records lack it
         if r.get("answers"):
             return "open question: " + ", ".join(f"{answer} on {times}" for answer, times in r["answers"].items())
