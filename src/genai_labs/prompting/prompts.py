@@ -115,8 +115,8 @@ def few_shot(dialogue: str, exemplars: Sequence[Exemplar], instruction: str = DE
 def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window: int | None = None) -> Fitted:
     """The prompt ``make(dialogue)``, with turns cut from the middle of the dialogue until it fits into the window.
 
-    The instruction and the exemplars stay whole: cutting at the end, as tokenizers do, would take away the very
-    instruction. Raises LabError if the prompt is too long even with two turns left.
+    The instruction and the exemplars stay whole; a tokenizer would cut at the end, where the dialogue stands and, in
+    some templates, the instruction. Raises LabError if the prompt is too long even with two turns left.
     """
     _check_makers(make, tokenizer)
     window = _window(tokenizer, window)
