@@ -131,7 +131,8 @@ def _check_output(
     with torch.no_grad():
         for mine, its in ((down, lora_a), (up, lora_b)):
             mine.copy_(its if mine.shape == its.shape else its.T)
-    given, its_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    given = x.clone().requires_grad_()
+    its_x: Any = x.clone().requires_grad_()
     output, right = answered(layer, given), peft_layer(its_x)
     got, base = numbers(output, tuple(right.shape), "the output"), linear(x).detach().numpy()
     scaled = right.detach().numpy() - base
