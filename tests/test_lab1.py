@@ -17,7 +17,6 @@ from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
-from genai_labs.system import run_folder
 
 LAB = NOTEBOOKS / "lab1_prompting.ipynb"
 NEEDED = ("load_profile()", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
@@ -206,7 +205,7 @@ def test_a_seed_that_was_finished_by_other_code_or_settings_is_run_again(
     assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0", "PATH": "/b"}) == before
     assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "1"}) != before
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "CODE", "another")
+        patch.setattr(seeds, "PACKAGE", tmp_path)
         assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0"}) != before
     notebook.write_text("two", encoding="utf-8")
     assert seeds.what_decides(notebook, {"GENAI_LABS_SEED": "0"}) != before

@@ -84,8 +84,6 @@ def forget_trainings(folder: Path) -> None:
 
     Raises LabError where a training is running there.
     """
-    from genai_labs.system.run_folder import PLAN_FILE
-
     for lock in folder.rglob(files.LOCK_FILE):
         busy = (
             f"A training is running in {lock.parent} right now (in a notebook that is still open?), and a run of the "
@@ -93,7 +91,7 @@ def forget_trainings(folder: Path) -> None:
         )
         with files.locked(lock, busy):
             pass
-    places = [path for name in (files.LOCK_FILE, PLAN_FILE) for path in folder.rglob(name)]
+    places = [path for name in (files.LOCK_FILE, files.PLAN_FILE) for path in folder.rglob(name)]
     trained = sorted({place.relative_to(folder).parts[0] for place in places if place.parent != folder})
     if not trained:
         return

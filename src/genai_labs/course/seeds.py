@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import platform
 import shutil
 import textwrap
 from collections import Counter
@@ -24,7 +25,7 @@ from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import whole_number, writable_folder
 from genai_labs.loading.profiles import SEED_VARIABLE
-from genai_labs.paths import DATA, RESULTS, output_folder
+from genai_labs.paths import DATA, PACKAGE, RESULTS, output_folder
 from genai_labs.show.record import FILE, failed_claim, order, read_lessons
 from genai_labs.show.results import table, versions, write
 from genai_labs.show.verdicts import ANSWERS
@@ -86,12 +87,10 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
 
     A run that came to its end before the command was interrupted is not done again, if all is as it was then.
     """
-    from genai_labs.system.run_folder import read_note
-
     notebook, folder = find_notebooks([lab])[lab], folder_of_runs(lab) / str(seed)
     environment = kernel_environment("mini", folder) | {SEED_VARIABLE: str(seed)}
-    made_by = what_decides(notebook, environment)
-    if read_note(folder / NOTE) == made_by:
+    made_by = json.dumps(what_decides(notebook, environment)) + "\n"
+    if (folder / NOTE).is_file() and (folder / NOTE).read_text(encoding="utf-8") == made_by:
         print(f"{name_of_lab(lab)} was run with seed {seed} before this command was interrupted: not done again.")
         return read_lessons(folder / FILE)
     if folder.exists():
@@ -103,20 +102,19 @@ def run_with_seed(lab: int, seed: int) -> list[dict[str, Any]]:
         raise Interrupted(f"{stopped} The same command goes on with seed {seed}.", stopped.status) from None
     if whole:
         shutil.rmtree(folder / f"lab{lab}", ignore_errors=True)  # what was trained, which nobody reads again
-        files.write_whole(folder / NOTE, json.dumps(made_by) + "\n")
+        files.write_whole(folder / NOTE, made_by)
     return read_lessons(folder / FILE)
 
 
 def what_decides(notebook: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """What must be the same for a run to come to the same: code, libraries, machine, notebook, data and settings."""
-    from genai_labs.system import run_folder
-
+    """What must be the same for a run to come to the same: code, notebook, data, libraries, machine and settings."""
     digest = hashlib.sha256()
-    for path in (notebook, *sorted(path for path in DATA.rglob("*") if path.is_file())):
+    data = (path for path in DATA.rglob("*") if path.is_file())
+    for path in (notebook, *sorted(PACKAGE.rglob("*.py")), *sorted(data)):
         digest.update(f"{path.name} {path.stat().st_size} ".encode() + path.read_bytes())
-    settings = {name: value for name, value in environment.items() if name.startswith("GENAI_LABS_")}
-    versions_now = versions() | run_folder.library_versions()
-    return run_folder.made_by() | {"versions": versions_now, "files": digest.hexdigest(), "settings": settings}
+    names = sorted(name for name in environment if name.startswith(("GENAI_LABS_", "CUDA_")))
+    settings = {name: environment[name] for name in names}
+    return {"files": digest.hexdigest(), "versions": versions(), "machine": platform.node(), "settings": settings}
 
 
 def summarize(lab: int, runs: dict[int, list[dict[str, Any]]]) -> dict[str, Any]:

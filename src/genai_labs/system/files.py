@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from genai_labs.errors import LabError
 
 LOCK_FILE = ".lock"  # of a folder that one process at a time may work in
+PLAN_FILE = "plan.json"  # of a training: what must be the same for it to go on
 LESSONS_LOCK = ".lessons.lock"  # beside lessons.json: held by whoever changes it
 FULL = {errno.ENOSPC, errno.EDQUOT}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}

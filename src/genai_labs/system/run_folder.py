@@ -22,7 +22,7 @@ from genai_labs.system import files
 from genai_labs.system.devices import best_device, has_bf16
 from genai_labs.system.processes import process_state
 
-PLAN_FILE, DONE_FILE, SUMS_FILE = "plan.json", "done.json", "sums.json"
+PLAN_FILE, DONE_FILE, SUMS_FILE = files.PLAN_FILE, "done.json", "sums.json"
 LIBRARIES = ("torch", "transformers", "peft", "genai_labs")
 
 Whole = Callable[[Path], Sequence[Path]]
