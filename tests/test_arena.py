@@ -16,6 +16,7 @@ from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
 from genai_labs.rlhf import dialogues, measure, rivals
 from genai_labs.scoring.intervals import paired_bootstrap
+from genai_labs.show import measured
 from tests.variants import Variant, assert_noticed
 
 CASES = dialogues.evaluation_cases(12, 12)
@@ -155,7 +156,7 @@ def test_the_lab_s_table_and_figure_have_a_row_for_each_method() -> None:
 
 
 def test_a_missing_record_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "RESULTS", tmp_path)
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
     with pytest.raises(LabError, match=r"arena\.json is missing or damaged\. .* git checkout -- results"):
         rivals.read_arena()
     (tmp_path / "arena.json").write_text('{"seeds": 5}', encoding="utf-8")

@@ -15,6 +15,7 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import instructions
 from genai_labs.paths import RESULTS
 from genai_labs.prompting import prompts
+from genai_labs.show import measured
 
 MEASURES = instructions.DRAWN
 
@@ -91,8 +92,8 @@ def test_page_table_and_figure_say_the_same(record: dict[str, Any]) -> None:
     assert [row["tuned on"] for row in rows] == ["not tuned", "1 task", "4 tasks", "8 tasks", tuning.TAUGHT]
     assert all(row["topic"] in page for row in rows)
     assert "+0.700 [+0.700, +0.700]" in page
-    assert "topic" in repr(instructions.instructions_plot(record))
-    assert instructions.instructions_plot(record).png()[:4] == b"\x89PNG"
+    assert "topic" in repr(tuning.instructions_plot(record))
+    assert tuning.instructions_plot(record).png()[:4] == b"\x89PNG"
 
 
 def test_the_committed_record_is_read_and_a_damaged_one_is_said_in_words(
@@ -110,10 +111,10 @@ def test_the_committed_record_is_read_and_a_damaged_one_is_said_in_words(
         for each in instructions.DRAWN:
             mean, low, high = tests[each]["interval"][:3]
             assert row[each] == f"{mean:z.2f} [{low:z.2f}, {high:z.2f}]"
-    figure = repr(instructions.instructions_plot(found))
+    figure = repr(tuning.instructions_plot(found))
     for test in instructions.DRAWN:
         assert test in figure
-    monkeypatch.setattr(instructions, "RESULTS", tmp_path)
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
     for damage in (None, "{", '{"tunings": {}}'):
         if damage is not None:
             (tmp_path / f"{instructions.FILE}.json").write_text(damage, encoding="utf-8")

@@ -1,16 +1,19 @@
 """Lab 2 keeps its promises: on five seeds of training, in its stored sweep, and in its profile."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genai_labs.course import seeds
+from genai_labs.errors import LabError
 from genai_labs.finetuning import lora, sweep, sweep_command
 from genai_labs.finetuning.training import Plan, model_to_train
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS
+from genai_labs.show import measured
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,9 @@ def test_the_front_holds_what_no_other_training_beats_in_both() -> None:
     on = sweep.front(stored)
     assert on[0] == "base"
     assert max(stored["results"], key=lambda r: r["rouge1"][0])["name"] == on[-1]
+
+
+def test_a_missing_sweep_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
+    with pytest.raises(LabError, match=r"lab2_sweep\.json is missing or damaged\. .*with: python -m genai_labs sweep"):
+        sweep.read_sweep()

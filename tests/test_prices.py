@@ -14,7 +14,8 @@ from benchmarks import prices as command
 from genai_labs.errors import LabError
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import RESULTS
-from genai_labs.rlhf import ppo, prices, rivals
+from genai_labs.rlhf import ppo, prices
+from genai_labs.show import measured
 
 
 def record() -> dict[str, Any]:
@@ -82,7 +83,7 @@ def test_the_committed_page_is_made_of_the_committed_record() -> None:
 
 
 def test_a_missing_record_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "RESULTS", tmp_path)
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
     with pytest.raises(
         LabError, match=r"lab3_prices\.json is missing or damaged\. .*with: python -m genai_labs prices"
     ):

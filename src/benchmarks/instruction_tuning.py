@@ -22,7 +22,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from genai_labs.finetuning.examples import encode_pairs
-from genai_labs.finetuning.instructions import FILE, instructions_plot, instructions_table
+from genai_labs.finetuning.instructions import DRAWN, FILE, instructions_table
 from genai_labs.finetuning.lora import fingerprint
 from genai_labs.finetuning.training import Plan, finetune
 from genai_labs.inputs.helptext import plain
@@ -34,6 +34,7 @@ from genai_labs.paths import BUILD, RESULTS
 from genai_labs.prompting import generation, prompts
 from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.metrics import paired_bootstrap, rouge_scores
+from genai_labs.show.figures import Plot, line_with_band
 from genai_labs.show.results import table, versions, write
 
 SEEDS = 3
@@ -301,6 +302,13 @@ def instructions_page(record: dict[str, Any]) -> str:
         "What the first seed read:\n\n"
         f"{table(['tuned on', 'tokens of prompts', 'tokens of answers', 'validation loss of its own tasks'], read)}\n"
     )
+
+
+def instructions_plot(record: dict[str, Any]) -> Plot:
+    """The scores in the tests of DRAWN over the number of tasks that were tuned on."""
+    tuned = {len(tasks): record["measures"][name] for name, tasks in record["tunings"].items()}
+    lines = {test: [tuple(found[test]["interval"]) for found in tuned.values()] for test in DRAWN}
+    return line_with_band(list(tuned), lines, "tasks tuned on", "score (0 to 1)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from genai_labs.finetuning import lora
-from genai_labs.paths import RESULTS
 from genai_labs.prompting.figures import sweep_plot
 from genai_labs.show import display
+from genai_labs.show.measured import read_measured
 
 RANKS = (1, 4, 16)
 PROMPT_RATE = 0.1  # with 0.03 and 0.3 sixty validation dialogues came out alike (ROUGE-1 .75, .76, .75)
@@ -43,9 +41,9 @@ def lora_name(rank: int, place: str) -> str:
     return f"LoRA, rank {rank}, {place}"
 
 
-def read_sweep(folder: Path = RESULTS) -> dict[str, Any]:
-    """The committed record."""
-    return json.loads((folder / f"{FILE}.json").read_text(encoding="utf-8"))
+def read_sweep() -> dict[str, Any]:
+    """The record as it was written. Raises LabError where it is missing or damaged."""
+    return read_measured(FILE, "results", "python -m genai_labs sweep (about half an hour)")
 
 
 def plot(record: dict[str, Any]) -> display.Plot:

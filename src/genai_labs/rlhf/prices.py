@@ -7,8 +7,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from genai_labs.rlhf.rivals import read_measured
 from genai_labs.show import display
+from genai_labs.show.measured import read_measured
 
 FILE = "lab3_prices"
 STEPS = ("small steps", "large steps")

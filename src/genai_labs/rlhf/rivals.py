@@ -7,10 +7,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from genai_labs.errors import LabError
-from genai_labs.paths import RESULTS
 from genai_labs.show import display
-from genai_labs.system.run_folder import read_note
+from genai_labs.show.measured import read_measured
 
 FILE = "arena"
 # What is shown: kind of dialogue, measure, in words.
@@ -30,17 +28,6 @@ DRAWN = (("hostile", "toxicity, judge"), ("hostile", "right speaker"), ("polite"
 def read_arena() -> dict[str, Any]:
     """The record as it was written. Raises LabError where it is missing or damaged."""
     return read_measured(FILE, "methods", "python -m genai_labs arena (an hour or more)")
-
-
-def read_measured(name: str, key: str, command: str) -> dict[str, Any]:
-    """A record of ``results`` that must have a key. Raises LabError, which names the command that makes it anew."""
-    found = read_note(RESULTS / f"{name}.json")
-    if not found or key not in found:
-        raise LabError(
-            f"{name}.json is missing or damaged. The lab reads it from results. Restore it with: git checkout -- "
-            f"results, or measure it again with: {command}."
-        )
-    return found
 
 
 def arena_table(record: dict[str, Any]) -> list[dict[str, Any]]:
