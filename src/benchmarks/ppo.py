@@ -240,8 +240,8 @@ def ppo_page(record: dict[str, Any]) -> str:
     parts = [
         "# Seconds per PPO update",
         f"Made by `{record['command']}`: {facts}, seed {record['seed']}. Batch {s.batch_size}, {s.epochs} epochs, "
-        f"minibatches of {s.minibatch}, at most {s.max_new_tokens} tokens. Medians of {record['rounds']} rounds, in "
-        "each of which the loops took turns on the same prompts.",
+        f"minibatches of {s.minibatch}, at most {s.max_new_tokens} tokens. Medians of {record['rounds']} rounds, of "
+        "each column by itself, in each of which the loops took turns on the same prompts.",
         *record["skipped"],
         table(head, rows),
         *verdicts,
