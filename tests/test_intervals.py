@@ -112,7 +112,7 @@ def test_few_clusters_are_covered_as_often_as_many(clusters: int, count: int) ->
     """Exactly where their scores are alike, and more often, not less, where they are not or may all agree."""
     kinds = ((0.55, 0.25), (0.5, 0.5), (0.5, None))
     assert outside({f"{a}, {b}": coverage_of_few_clusters(clusters, count, a, b) for a, b in kinds}) == {}
-    assert coverage_of_few_clusters(clusters, count, 0.9, None) >= 0.93
+    assert 0.93 <= coverage_of_few_clusters(clusters, count, 0.9, None) <= 0.975
     assert min(coverage_of_few_clusters(clusters, count, a, b, 0) for a, b in (*kinds, (0.9, None))) >= 0.95
 
 
