@@ -143,7 +143,7 @@ def share_interval(scores: Numbers, clusters: NDArray[np.intp], level: float, pa
     """Ends of the interval of a share (scores of 0 and 1) or, paired, of a difference of shares (-1, 0 and 1).
 
     Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953; Agresti and Min (2005) for differences, who add two
-    made-up dialogues, https://doi.org/10.1002/sim.1781. Both stay honest near 0 and 1.
+    made-up dialogues, https://doi.org/10.1002/sim.1781. Too narrow for few clusters where one score differs.
     As n counts the number of unrelated dialogues that would tell as much. Where all scores are the same nothing shows
     how alike those of a cluster are, and each cluster counts once. scores: [..., n]; clusters: [n].
     Where dialogues lie in few clusters, Student's t with clusters - 1 degrees of freedom takes the place of the normal
