@@ -128,9 +128,10 @@ def growth_page(record: dict[str, Any]) -> str:
     """The record as tables, with the picture."""
     parts = [
         "# How the time of training grows",
-        f"{common.provenance(record)}. The embedded model, rows of made-up tokens: "
-        f"{LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where nothing else is said; "
-        f"adapters on all matrices for the rank. Medians of {record['rounds']} rounds, in each of which the values "
+        f"{common.provenance(record)}. The embedded model ({record['parameters'] / 1e6:.1f} million parameters), rows "
+        f"of made-up tokens: {LENGTH} in a prompt and {TARGET} in a summary, batches of 16, full training, where "
+        "nothing else is said; adapters on all matrices for the rank. Medians of "
+        f"{record['rounds']} rounds, in each of which the values "
         "took turns.",
         "![Seconds over rows, length, rank and batch](bench_grow.png)",
     ]
@@ -160,6 +161,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(args.threads)
     base, tokenizer = models.load_model(load_profile("mini"))
     growths = [measure_growth(growth, base, tokenizer, args.rounds) for growth in GROWTHS]
-    common.write_record(args, growth_page, growths=growths)
+    common.write_record(args, growth_page, parameters=models.count_parameters(base), growths=growths)
     draw_growth(growths, args.out / "bench_grow.png")
     return 0
