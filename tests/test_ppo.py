@@ -736,8 +736,8 @@ def sampled(**other: Any) -> tuple[Any, str, Any, str]:
     """Another way of sampling."""
     return (
         parts,
-        "sampling_config",
-        then(parts.sampling_config, lambda config, _: config.update(**other) or config),
+        "sampling",
+        then(parts.sampling, lambda config, _: config.update(**other) or config),
         "sampling",
     )
 

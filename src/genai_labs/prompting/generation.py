@@ -34,6 +34,14 @@ def greedy(tokens: int) -> GenerationConfig:
     return GenerationConfig(max_new_tokens=tokens, do_sample=False)
 
 
+def sampling(tokens: int) -> GenerationConfig:
+    """The model's own distribution, temperature 1 and nothing cut off, at most so many tokens.
+
+    With any other setting PPO's tokens would come from a distribution whose probabilities nobody computes.
+    """
+    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_beams=1, max_new_tokens=tokens)
+
+
 GREEDY = greedy(60)
 MANY = 150  # texts whose keys and values took so much memory that it is given back at once
 
