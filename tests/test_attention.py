@@ -60,3 +60,8 @@ def test_what_has_no_attention_is_answered_in_words(loaded: Loaded, prompt: str,
     with pytest.raises(LabError, match="no attention to show"):
         attention_by_line(*loaded, prompt, written)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_a_layer_that_is_not_there_is_said_in_words(loaded: Loaded) -> None:
+    with pytest.raises(LabError, match="The decoder has 3 layers, 0 to 2, and 99 is none"):
+        attention_by_line(*loaded, PROMPT, WRITTEN, layer=99)
