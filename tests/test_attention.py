@@ -62,6 +62,12 @@ def test_what_has_no_attention_is_answered_in_words(loaded: Loaded, prompt: str,
     assert not torch.is_inference_mode_enabled()
 
 
+def test_characters_that_the_model_does_not_know_are_replaced_as_where_it_writes(loaded: Loaded) -> None:
+    found = [attention_by_line(*loaded, PROMPT.replace("Sunday", day), WRITTEN) for day in ("Sundäy", "Sunday")]
+    assert found[0][1] == found[1][1]
+    assert (found[0][2] == found[1][2]).all()
+
+
 def test_a_layer_that_is_not_there_is_said_in_words(loaded: Loaded) -> None:
     with pytest.raises(LabError, match="The decoder has 3 layers, 0 to 2, and 99 is none"):
         attention_by_line(*loaded, PROMPT, WRITTEN, layer=99)

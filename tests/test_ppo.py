@@ -569,6 +569,12 @@ def test_the_judge_is_asked_about_the_policy() -> None:
     assert said[0] != said[1]
 
 
+def test_a_prompt_is_read_without_what_the_tokenizer_does_not_know() -> None:
+    policy, tokenizer = ppo.Policy(loaded()[0], SHORT), loaded()[1]
+    typed, read = (policy.read(tokenizer, [f"#Person1#: {name}?"])[0] for name in ("Zoë", "Zoe"))
+    assert torch.equal(typed, read)
+
+
 def test_prompts_are_used_once_before_one_is_used_again() -> None:
     names = [str(i) for i in range(20)]
     batches = [ppo.batch_of(names, number, SHORT) for number in range(1, 6)]

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
+from genai_labs.inputs.text import readable
 from genai_labs.prompting.generation import cross_attention
 from genai_labs.show.figures import COLORS, INK, PAPER, STYLE, Plot
 
@@ -32,7 +33,7 @@ def attention_by_line(
     :func:`models.load_model` does. Raises LabError where prompt or text is empty, or longer than the window,
     and where there is no such layer.
     """
-    as_texts([prompt, written], "texts")
+    prompt, written = (readable(each, tokenizer).text for each in as_texts([prompt, written], "texts"))
     read = tokenizer(prompt, return_tensors="pt", return_offsets_mapping=True)
     offsets = read.pop("offset_mapping")[0].tolist()
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]

@@ -315,7 +315,7 @@ def next_token_probabilities(
     _check_arguments(model, tokenizer)
     if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
-    prompt, so_far = _asread_prompts(prompt, so_far)
+    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -342,7 +342,7 @@ def attention_to_prompt(
     decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
     _check_arguments(model, tokenizer, most=most)
-    prompt, so_far = _asread_prompts(prompt, so_far)
+    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     written = tokenizer(so_far, add_special_tokens=False)["input_ids"]
     weights = cross_attention(model, read, written, layer)[:, -1].mean(0)
@@ -371,9 +371,9 @@ def cross_attention(model: PreTrainedModel, read: Any, written: Sequence[int], l
     return out.cross_attentions[layer][0]
 
 
-def _asread_prompts(prompt: str, so_far: str) -> list[str]:
+def _asread_prompts(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     named = {"The prompt": prompt, "What is written so far": so_far}
-    return [text.without_surrogates(as_text(given, what)) for what, given in named.items()]
+    return [text.readable(as_text(given, what), tokenizer).text for what, given in named.items()]
 
 
 def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> str:

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.finetuning import lora
+from genai_labs.inputs.text import readable
 from genai_labs.prompting import decoding
 from genai_labs.prompting.generation import complete, sampling
 from genai_labs.rlhf.settings import Settings
@@ -69,7 +70,8 @@ class Policy(torch.nn.Module):
         A prompt longer than the window loses its end; :func:`prompts.fit_all` cuts dialogues instead.
         """
         window = tokenizer.model_max_length
-        read = tokenizer(list(prompts), padding=True, truncation=True, max_length=window, return_tensors="pt")
+        texts = [readable(prompt, tokenizer).text for prompt in prompts]
+        read = tokenizer(texts, padding=True, truncation=True, max_length=window, return_tensors="pt")
         ids, mask = (read[name].to(self.device) for name in ("input_ids", "attention_mask"))  # [batch, source]
         model: Any = self.model.get_base_model()
         with self.autocast():
