@@ -44,11 +44,11 @@ def attention_by_line(
         )
     heads = cross_attention(model, read, ids[:-1], layer)  # [heads, tokens, tokens of the prompt]
     weights = heads.mean(0).cpu().double().numpy()  # [tokens, tokens of the prompt]
-    lines = prompt.splitlines()
-    of_token = [prompt.count("\n", 0, end) for _, end in offsets[:-1]] + [len(lines)]
-    held = [place for place, line in enumerate([*lines, END]) if line.strip()]
+    lines = [*prompt.split("\n"), END]
+    of_token = [prompt.count("\n", 0, end) for _, end in offsets[:-1]] + [len(lines) - 1]
+    held = [place for place, line in enumerate(lines) if line.strip()]
     by_line = [weights[:, [token for token, line in enumerate(of_token) if line == place]].sum(1) for place in held]
-    return tokenizer.convert_ids_to_tokens(ids), [[*lines, END][place] for place in held], np.stack(by_line, axis=1)
+    return tokenizer.convert_ids_to_tokens(ids), [lines[place] for place in held], np.stack(by_line, axis=1)
 
 
 @matplotlib.rc_context(STYLE)
@@ -69,7 +69,9 @@ def attention_map(tokens: Sequence[str], lines: Sequence[str], weights: NDArray[
         f"  {tokens[place]!r}: {most[place]:.2f} on {lines[int(weights[place].argmax())]!r}"
         for place in sorted(np.argsort(-most, kind="stable")[:TOLD].tolist())
     ]
-    title = f"Figure: the line that the decoder looks at; those {TOLD} of {len(tokens)} tokens that look at one most"
+    title = (
+        f"Figure: the line that the decoder looks at; those {len(said)} of {len(tokens)} tokens that look at one most"
+    )
     return Plot(figure, "\n".join([title, *said]))
 
 
