@@ -60,3 +60,36 @@ def test_what_has_no_attention_is_answered_in_words(loaded: Loaded, prompt: str,
     with pytest.raises(LabError, match="no attention to show"):
         attention_by_line(*loaded, prompt, written)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_characters_that_the_model_does_not_know_are_replaced_as_where_it_writes(loaded: Loaded) -> None:
+    found = [attention_by_line(*loaded, PROMPT.replace("Sunday", day), WRITTEN) for day in ("Sundäy", "Sunday")]
+    assert found[0][1] == found[1][1]
+    assert (found[0][2] == found[1][2]).all()
+
+
+@pytest.mark.parametrize("inside", ["\f", "\u2028", "\x85", "\r"])
+def test_only_a_line_feed_ends_a_line(loaded: Loaded, inside: str) -> None:
+    prompt = PROMPT.replace("On Monday", f"On{inside}Monday")
+    tokens, lines, weights = attention_by_line(*loaded, prompt, WRITTEN)
+    assert lines[-1] == attention.END
+    assert len(lines) == weights.shape[1] == 5
+    assert lines[weights[tokens.index("▁Monday")].argmax()].endswith("Monday, please.")
+    assert weights.sum(axis=1) == pytest.approx([1.0] * len(tokens), abs=1e-5)
+
+
+def test_a_prompt_may_end_with_empty_lines(loaded: Loaded) -> None:
+    tokens, lines, weights = attention_by_line(*loaded, PROMPT + "\n\n", WRITTEN)
+    assert (lines[-2:], len(lines)) == (["Summary:", attention.END], weights.shape[1])
+    assert weights.sum(axis=1) == pytest.approx([1.0] * len(tokens), abs=1e-5)
+
+
+def test_the_picture_of_a_short_text_tells_of_all_its_tokens(loaded: Loaded) -> None:
+    found = attention_by_line(*loaded, PROMPT, "On Monday.")
+    assert len(found[0]) < attention.TOLD
+    assert f"those {len(found[0])} of {len(found[0])} tokens" in repr(attention_map(*found, loaded[0]))
+
+
+def test_a_layer_that_is_not_there_is_said_in_words(loaded: Loaded) -> None:
+    with pytest.raises(LabError, match="The decoder has 3 layers, 0 to 2, and 99 is none"):
+        attention_by_line(*loaded, PROMPT, WRITTEN, layer=99)

@@ -179,6 +179,10 @@ def test_without_a_sum_the_calculator_changes_nothing(loaded: tuple[Any, Any]) -
 
     asked = ["Repeat this: Anna, Oldham, seven", "Repeat this: a lamp"]
     assert calculator.write_with_calculator(*loaded, asked) == generate(*loaded, asked, greedy(48))
+    typed, read = (
+        calculator.write_with_calculator(*loaded, [f"Repeat this: {name}, seven"]) for name in ("Zoë", "Zoe")
+    )
+    assert typed == read
 
 
 # ------------------------------------------------------------------------------------------------------------ practice

@@ -245,7 +245,7 @@ def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
     cases = dialogues.evaluation_cases(6, 6)
     before, again, other = (
-        measure.measure(model, tokenizer, cases, {"length": by_length}, measure.sampling(20), seed=seed)
+        measure.measure(model, tokenizer, cases, {"length": by_length}, generation.sampling(20), seed=seed)
         for seed in (1, 1, 2)
     )
     greedy = measure.measure(model, tokenizer, cases, {}, generation.greedy(20), seed=3)
@@ -288,7 +288,7 @@ def test_the_interval_of_a_relative_fall_covers_it() -> None:
 
 
 def test_summaries_are_sampled_from_the_models_own_distribution() -> None:
-    config = measure.sampling(7)
+    config = generation.sampling(7)
     assert config.do_sample
     assert (config.temperature, config.top_k, config.top_p, config.max_new_tokens) == (1.0, 0, 1.0, 7)
 
@@ -296,7 +296,7 @@ def test_summaries_are_sampled_from_the_models_own_distribution() -> None:
 def test_what_the_judge_says_of_a_policy_is_a_mean_over_one_sample_for_each_case() -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
     cases = dialogues.evaluation_cases(3, 3)
-    texts = generation.generate(model, tokenizer, asked(cases), measure.sampling(), seed=1)
+    texts = generation.generate(model, tokenizer, asked(cases), generation.sampling(measure.LONGEST), seed=1)
     found = measure.judged_by(by_length, tokenizer, cases, seed=1)(model)
     assert found == pytest.approx(np.mean(by_length(texts)))
     assert len(set(by_length(texts))) > 1, "all the same: this test shows nothing"
@@ -451,7 +451,7 @@ def test_the_command_counts_the_test_dialogues_that_there_are(
 
 # Checks, and wrong variants that they must notice.
 
-WARM = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=80)
+WARM = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_beams=1, max_new_tokens=80)
 
 
 def check_what_is_measured_are_samples_at_temperature_1_and_the_judge_s_as_well() -> None:
@@ -519,7 +519,7 @@ def letters(texts: Sequence[str]) -> list[int]:
 
 
 def colder(**other: Any) -> Any:
-    def sampling(tokens: int = 80) -> GenerationConfig:
+    def sampling(tokens: int) -> GenerationConfig:
         return GenerationConfig(**WARM.to_diff_dict() | {"max_new_tokens": tokens} | other)
 
     return sampling
@@ -527,7 +527,8 @@ def colder(**other: Any) -> Any:
 
 def highest(toxicity: Any, tokenizer: Any, cases: Sequence[Case], seed: int = 0) -> Any:
     def judge(model: Any) -> float:
-        texts = generation.generate(model, tokenizer, asked(cases), measure.sampling(), seed=seed, progress=False)
+        config = generation.sampling(measure.LONGEST)
+        texts = generation.generate(model, tokenizer, asked(cases), config, seed=seed, progress=False)
         return float(np.max(toxicity(texts)))
 
     return judge
@@ -563,10 +564,10 @@ OTHER = data.Row("other", "#Person1#: Hi.", ("A text.",), "t")
 check_samples = check_what_is_measured_are_samples_at_temperature_1_and_the_judge_s_as_well
 check_speakers = test_saying_that_somebody_complains_is_not_yet_saying_who_and_of_what
 WRONG = {
-    "measured at temperature 0.5": Variant(measure, "sampling", colder(temperature=0.5), check_samples),
-    "measured with the 50 likeliest tokens": Variant(measure, "sampling", colder(top_k=50), check_samples),
-    "measured greedily": Variant(measure, "sampling", lambda: generation.greedy(80), check_samples),
-    "half a summary": Variant(measure, "sampling", lambda: colder()(40), check_samples),
+    "measured at temperature 0.5": Variant(generation, "sampling", colder(temperature=0.5), check_samples),
+    "measured with the 50 likeliest tokens": Variant(generation, "sampling", colder(top_k=50), check_samples),
+    "measured greedily": Variant(generation, "sampling", generation.greedy, check_samples),
+    "half a summary": Variant(generation, "sampling", lambda tokens: colder()(tokens // 2), check_samples),
     "judged by the worst text": Variant(
         measure,
         "judged_by",

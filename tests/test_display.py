@@ -94,6 +94,12 @@ def test_table_of_columns_and_of_a_data_frame_with_labels() -> None:
     assert repr(labelled).splitlines() == ["name  a", "row   1"]
 
 
+def test_whatever_is_missing_is_a_dash() -> None:
+    missing = [None, float("nan"), np.float64("nan"), pd.NaT, pd.NA, np.datetime64("NaT")]
+    card = display.show_table([{"what": value} for value in missing])
+    assert [line.strip() for line in card.text.splitlines()[1:]] == ["-"] * len(missing)
+
+
 def test_side_by_side_marks_what_differs_in_bold_and_underlined() -> None:
     card = display.side_by_side(
         {"reference": "Viola wants a table on Friday.", "model": "Viola wants two chairs on friday"},

@@ -185,6 +185,11 @@ def test_a_number_becomes_one_near_it_and_each_of_them_at_times(fact: str, other
     assert exchange_one(f"They buy {fact} lamps.") == exchange_one(f"They buy {fact} lamps.", 0)
 
 
+def test_a_number_with_commas_is_one_number() -> None:
+    made = {exchange_one("They pay 1,000 dollars.", seed) for seed in range(400)}
+    assert made == {f"They pay {1000 + step:,} dollars." for step in range(-9, 10) if step}
+
+
 def test_a_text_without_such_a_fact_cannot_be_made_wrong() -> None:
     assert exchange_one("#Person1# thanks #Person2# for the one lamp.") is None
 

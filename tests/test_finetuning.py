@@ -354,6 +354,20 @@ def test_a_plan_that_makes_no_sense_is_answered_in_words(loaded: Loaded) -> None
         training.model_to_train(loaded[0], replace(PLAN, method="lora", targets=("query",)))
 
 
+def test_numpys_numbers_are_numbers_of_a_plan() -> None:
+    plan = replace(PLAN, rank=np.arange(5)[4], learning_rate=np.array([0.5], np.float32)[0])
+    assert (plan.rank, plan.learning_rate) == (4, 0.5)
+    assert json.loads(json.dumps([plan.rank, plan.learning_rate])) == [4, 0.5]
+
+
+def test_too_few_examples_are_called_what_they_are() -> None:
+    few: list[Feature] = [{}] * 10
+    with pytest.raises(LabError, match="10 examples, fewer than 16: a model would learn these few by heart"):
+        examples.check_size(few, 4, fewest=16)
+    with pytest.raises(LabError, match="10 examples, fewer than 32: not one full batch"):
+        examples.check_size(few, 32, fewest=16)
+
+
 def test_what_cannot_be_trained_is_said_in_words(
     loaded: Loaded, rows: list[data.Row], made: list[Feature], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

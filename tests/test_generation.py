@@ -93,6 +93,14 @@ def test_attention_to_the_prompt_is_a_distribution(loaded: Loaded, rows: list[da
     assert [weight for _, weight in looked] == sorted((weight for _, weight in looked), reverse=True)
 
 
+def test_what_is_looked_into_is_the_prompt_that_is_written_to(loaded: Loaded) -> None:
+    typed, read = (f"#Person1#: {said}\n#Person2#: Yes.\n\nSummary:" for said in ("Zoë’s café?", "Zoe's cafe?"))
+    for look in (generation.next_token_probabilities, partial(generation.attention_to_prompt, so_far="Zoe")):
+        assert look(*loaded, typed) == look(*loaded, read)
+    before = [generation.next_token_probabilities(*loaded, read, so_far) for so_far in ("Zoë", "Zoe")]
+    assert before[0] == before[1]
+
+
 def test_long_prompts_are_read_in_smaller_groups() -> None:
     assert list(encoding._groups([3, 3, 4, 9, 20], tokens=12)) == [slice(0, 3), slice(3, 4), slice(4, 5)]
 

@@ -172,6 +172,11 @@ def test_too_few_dialogues_teach_nothing_unless_stated() -> None:
     assert lesson("1.1", "Better.", BETTER[:19], BASE[:19], metric="m", fewest=19, show=False).interval.n == 19
 
 
+def test_scores_of_unequal_length_are_said_in_words() -> None:
+    with pytest.raises(LabError, match="every dialogue must have the same number of scores"):
+        lesson("1.1", "x", [[1.0], [1.0, 2.0]] * 10, expect="higher", metric="m")
+
+
 @pytest.mark.parametrize("count", [0, 1, 19])
 def test_in_other_worlds_too_few_are_said_to_be_too_few(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiles, "loaded", "flan-t5-small")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,6 +41,11 @@ def agrees(ours: Tensor | None, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
 
 
+def before(mask: Tensor, logprobs: Tensor, advantages: Tensor, values: Tensor, returns: Tensor) -> Any:
+    """Of a rollout what the loss reads."""
+    return SimpleNamespace(mask=mask, logprobs=logprobs, advantages=advantages, values=values, returns=returns)
+
+
 def shared_cases() -> dict[str, Any]:
     return json.loads(SHARED.read_text(encoding="utf-8"))["cases"] if SHARED.exists() else {}
 
@@ -58,16 +64,8 @@ def test_agrees_with_the_reference_numbers_gradients_included(name: str) -> None
     whitened = ppo.whiten(advantages, mask)
     agrees(whitened, wanted["advantages_whitened"] * mask)
     logprobs, values = (given[n].requires_grad_() for n in ("logprobs_new", "vpreds_new"))
-    loss, stats = ppo.ppo_loss(
-        logprobs,
-        values,
-        mask,
-        old_logprobs=given["logprobs_old"],
-        advantages=whitened,
-        old_values=given["values_old"],
-        returns=returns,
-        settings=LOSS,
-    )
+    old = before(mask, given["logprobs_old"], whitened, given["values_old"], returns)
+    loss, stats = ppo.ppo_loss(logprobs, values, old, LOSS)
     loss.backward()
     names = {
         "policy_loss": "policy_loss",
@@ -134,8 +132,7 @@ def loss_of(logprobs: Tensor, values: Tensor | None = None) -> tuple[Tensor, dic
     advantages = tensor([[1.0, -1.0, 0.5, 77.0], [-0.5, 77.0, 77.0, 77.0]])
     returns = tensor([[1.0, 1.0, 1.0, 77.0], [1.0, 77.0, 77.0, 77.0]])
     new = VALUES if values is None else values
-    old = {"old_logprobs": LOGPROBS, "advantages": advantages, "old_values": VALUES, "returns": returns}
-    return ppo.ppo_loss(logprobs, new, MASK, **old, settings=LOSS)
+    return ppo.ppo_loss(logprobs, new, before(MASK, LOGPROBS, advantages, VALUES, returns), LOSS)
 
 
 def test_an_unchanged_policy_has_ratio_1_and_no_kl() -> None:
@@ -198,8 +195,8 @@ def test_what_stands_behind_the_end_never_matters(junk: float) -> None:
     rewards = ppo.token_rewards(SCORES, spoiled(LOGPROBS), spoiled(REFERENCE), MASK, 0.2)
     advantages, returns = ppo.gae(spoiled(rewards), spoiled(VALUES), MASK, 1.0, 0.95)
     white = ppo.whiten(spoiled(advantages), MASK)
-    old = {"old_logprobs": LOGPROBS, "advantages": white, "old_values": VALUES, "returns": returns}
-    loss, stats = ppo.ppo_loss(logprobs, values, MASK, **{n: spoiled(x) for n, x in old.items()}, settings=LOSS)
+    old = before(MASK, *map(spoiled, (LOGPROBS, white, VALUES, returns)))
+    loss, stats = ppo.ppo_loss(logprobs, values, old, LOSS)
     loss.backward()
     clean_rewards = ppo.token_rewards(SCORES, LOGPROBS, REFERENCE, MASK, 0.2)
     clean, _ = ppo.gae(clean_rewards, VALUES, MASK, 1.0, 0.95)
@@ -219,8 +216,7 @@ def test_gradients_are_right_to_double_precision() -> None:
     values = (old_values + 0.05 * torch.randn(2, 4, dtype=torch.float64)).requires_grad_()
 
     def loss(x: Tensor, v: Tensor) -> Tensor:
-        given = {"old_logprobs": old, "advantages": advantages, "old_values": old_values, "returns": returns}
-        return ppo.ppo_loss(x, v, mask, **given, settings=LOSS)[0]
+        return ppo.ppo_loss(x, v, before(mask, old, advantages, old_values, returns), LOSS)[0]
 
     assert torch.autograd.gradcheck(loss, (logprobs, values))
 
@@ -573,6 +569,12 @@ def test_the_judge_is_asked_about_the_policy() -> None:
     assert said[0] != said[1]
 
 
+def test_a_prompt_is_read_without_what_the_tokenizer_does_not_know() -> None:
+    policy, tokenizer = ppo.Policy(loaded()[0], SHORT), loaded()[1]
+    typed, read = (policy.read(tokenizer, [f"#Person1#: {name}?"])[0] for name in ("Zoë", "Zoe"))
+    assert torch.equal(typed, read)
+
+
 def test_prompts_are_used_once_before_one_is_used_again() -> None:
     names = [str(i) for i in range(20)]
     batches = [ppo.batch_of(names, number, SHORT) for number in range(1, 6)]
@@ -740,8 +742,8 @@ def sampled(**other: Any) -> tuple[Any, str, Any, str]:
     """Another way of sampling."""
     return (
         parts,
-        "sampling_config",
-        then(parts.sampling_config, lambda config, _: config.update(**other) or config),
+        "sampling",
+        then(parts.sampling, lambda config, _: config.update(**other) or config),
         "sampling",
     )
 
@@ -758,8 +760,12 @@ def logged(**wrong: Callable[[dict[str, float], dict[str, Any]], Any]) -> tuple[
 
 
 def in_loss(**wrong: Callable[[dict[str, Any]], Any]) -> tuple[Any, str, Any, str]:
-    """Something else handed to the loss."""
-    return ppo, "ppo_loss", given(ppo.ppo_loss, **wrong), "learning"
+    """Something else of the rollout handed to the loss."""
+
+    def changed(called: dict[str, Any]) -> parts.Rollout:
+        return replace(called["old"], **{name: value(called) for name, value in wrong.items()})
+
+    return ppo, "ppo_loss", given(ppo.ppo_loss, old=changed), "learning"
 
 
 # What is broken, the name of the function, what stands in its place, and the guard that must notice.
@@ -842,11 +848,11 @@ MISTAKES: dict[str, tuple[Any, str, Any, str]] = {
         then(ppo.policy_loss, lambda right, _: (right[0], right[1] | {"approx_kl": torch.zeros(())})),
         "clip",
     ),
-    "the end token is never trained": in_loss(mask=lambda called: without_last(called["mask"])),
-    "old log-probabilities are renewed": in_loss(old_logprobs=lambda called: called["logprobs"].detach()),
-    "old values are renewed": in_loss(old_values=lambda called: called["values"].detach()),
-    "advantages are whitened again": in_loss(advantages=lambda c: ppo.whiten(c["advantages"], c["mask"])),
-    "clip for value_clip": in_loss(settings=exchanged_clips),
+    "the end token is never trained": in_loss(mask=lambda called: without_last(called["old"].mask)),
+    "old log-probabilities are renewed": in_loss(logprobs=lambda called: called["logprobs"].detach()),
+    "old values are renewed": in_loss(values=lambda called: called["values"].detach()),
+    "advantages are whitened again": in_loss(advantages=lambda c: ppo.whiten(c["old"].advantages, c["old"].mask)),
+    "clip for value_clip": (ppo, "ppo_loss", given(ppo.ppo_loss, settings=exchanged_clips), "learning"),
     # The policy.
     "dropout on from the start": (ppo.Policy, "eval", ppo.Policy.train, "invariants"),
     "dropout on while learning": (

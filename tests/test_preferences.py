@@ -107,6 +107,7 @@ def check_a_vote_decides_its_pair(rows: list[Preference]) -> None:
     for number, (found, row) in enumerate(zip(counted, rows, strict=True)):
         voted = number < 6 and votes[number] is not None
         assert (found.chosen, found.rejected) == ((row.rejected, row.chosen) if voted else (row.chosen, row.rejected))
+        assert sum(found.votes) == (5 - sum(row.votes) if voted else sum(row.votes)), "votes are for what is chosen now"
     assert reward_model.count_votes(ballot, of_most, counted)[0] == rows, "a vote that was changed counts as it is now"
 
 
@@ -139,6 +140,12 @@ def test_a_ballot_has_ten_pairs_in_the_order_of_the_first_seed_unless_told_other
     assert reward_model.make_ballot(rows) == reward_model.make_ballot(rows, 10, 0)
     assert reward_model.make_ballot(rows).turned != reward_model.make_ballot(rows, 10, 1).turned
     assert [shown["pair"] for shown in reward_model.make_ballot(rows).table()] == list(range(1, 11))
+
+
+def test_a_ballot_of_fewer_pairs_than_asked_for_holds_these(rows: list[Preference]) -> None:
+    ballot = reward_model.make_ballot(rows[:5])
+    assert len(ballot.table()) == 5
+    assert ballot.turned == reward_model.make_ballot(rows).turned[:5]
 
 
 def test_without_a_vote_the_five_decide(rows: list[Preference]) -> None:

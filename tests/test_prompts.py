@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from genai_labs.errors import LabError
@@ -204,9 +205,11 @@ def test_what_was_wrong_is_named(call: Callable[[Any], object], words: str, toke
 
 def test_slips_are_met_in_words(train: list[data.Row]) -> None:
     for count in (-1, 1.5, "two"):
-        with pytest.raises(LabError, match="Ask for a whole number of them"):
+        with pytest.raises(LabError, match="The number of exemplars is .* at least 0"):
             prompts.choose_exemplars(train, count, 0)  # type: ignore[arg-type]
     assert prompts.choose_exemplars(train, 0, 0) == []
+    two, zero = cast(list[int], np.arange(2, -1, -2))  # numpy's whole numbers are whole numbers
+    assert prompts.choose_exemplars(train, two, zero) == prompts.choose_exemplars(train, 2, 0)
     with pytest.raises(LabError, match=r"of a row, row\.dialogue"):
         prompts.zero_shot(train[0])  # type: ignore[arg-type]
     with pytest.raises(LabError, match=r"\[exemplar\]"):

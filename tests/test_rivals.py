@@ -323,6 +323,36 @@ def test_what_does_not_fit_together_is_said_in_words() -> None:
         supervised.train_on_references(Policy(loaded()[0], SHORT), loaded()[1], asked(), ["They talk."], SHORT)
 
 
+@pytest.mark.parametrize(
+    ("reward", "words"),
+    [(0.0, "gave all responses the same"), (math.nan, "response 0 is not a number. Mend the reward")],
+)
+def test_a_reward_that_makes_no_pairs_is_said_in_words(reward: float, words: str) -> None:
+    once = replace(PAIRS, updates=1, max_new_tokens=8)
+    with pytest.raises(LabError, match=words):
+        dpo.make_pairs(Policy(loaded()[0], once), loaded()[1], asked(), lambda texts: [reward] * len(texts), once)
+
+
+def test_a_batch_without_a_pair_is_left_out() -> None:
+    given = iter([[0.0] * 8, [0.0, 0.0, 0.0, 1.0] * 2])
+    twice = replace(PAIRS, max_new_tokens=8)
+    (batch,) = dpo.make_pairs(Policy(loaded()[0], twice), loaded()[1], asked(), lambda _: next(given), twice)
+    assert len(batch.prompts) == 2
+
+
+@pytest.mark.filterwarnings("ignore")  # that what is experimental may change
+def test_orpo_takes_a_pair_at_a_time_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def trainer(args: Any, **_: object) -> Any:
+        sizes.append(args.per_device_train_batch_size)
+        return SimpleNamespace(train=lambda: None)
+
+    monkeypatch.setattr("trl.experimental.orpo.ORPOTrainer", trainer)
+    orpo.train_by_orpo(Policy(loaded()[0], PAIRS), loaded()[1], [], replace(PAIRS, minibatch=1))
+    assert sizes == [1]
+
+
 @pytest.mark.parametrize("module", [group, dpo, orpo, supervised])
 def test_each_rival_is_short_to_read(module: Any) -> None:
     assert len(inspect.getsource(module).splitlines()) <= 120

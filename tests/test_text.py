@@ -1,6 +1,7 @@
 """Own texts made readable for a tokenizer: no <unk>, and nothing changed that was read before."""
 
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,23 @@ def test_what_is_typed_on_a_phone_or_in_a_word_processor_keeps_its_meaning() -> 
 
 def test_sentinels_of_pre_training_stay_whole() -> None:
     assert text.readable("He <extra_id_0> a café", TOKENIZER).text == "He <extra_id_0> a cafe"
+
+
+class Letters:
+    """A tokenizer with a token for each of these letters, and none for any other."""
+
+    unk_token, unk_token_id, all_special_tokens = "?", 0, ["?"]
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def __call__(self, text: str, **_: object) -> dict[str, list[int]]:
+        return {"input_ids": [1 + self.letters.find(letter) for letter in text]}
+
+
+def test_a_tokenizer_may_lack_what_stands_for_all_of_a_kind() -> None:
+    tokenizer: Any = Letters("abcdefghijklmnopqrstuvwxyz ")
+    assert text.readable("An Élan – or_no", tokenizer) == text.Readable("an elan orno", "-")
 
 
 def test_other_scripts_are_named_and_not_silently_dropped(capsys: pytest.CaptureFixture[str]) -> None:

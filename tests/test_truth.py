@@ -52,6 +52,7 @@ def test_speakers_deeds_and_endings_are_told_apart(summary: str, done: int, ende
 
 def test_a_dialogue_without_an_answer_has_no_ending() -> None:
     assert np.isnan(how_it_ended(["#Person1# asks."], [RECORD[:1]])[0])
+    assert np.isnan(who_did_what(["#Person1# asks."], [[]])[0])
 
 
 def test_numbers_have_to_match() -> None:

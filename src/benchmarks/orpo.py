@@ -37,7 +37,7 @@ def train_by_orpo(
         "chosen": [text for batch in pairs for text in batch.chosen.texts],
         "rejected": [text for batch in pairs for text in batch.rejected.texts],
     }
-    before, a_step = policy.fingerprint(), settings.minibatch // 2
+    before, a_step = policy.fingerprint(), max(1, settings.minibatch // 2)
     steps = settings.epochs * -(-len(columns["prompt"]) // a_step)
     with (
         progress.bar(steps, f"ORPO, {settings.epochs} epochs") as moved,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -145,18 +146,10 @@ class Peers:
     def step(self, seen: tuple[Tensor, ...], learned: tuple[Tensor, ...]) -> None:
         """One step of the optimizer on one minibatch."""
         source, source_mask, tokens, mask = seen
-        old_logprobs, advantages, old_values, returns = learned
+        names = ("logprobs", "advantages", "values", "returns")
+        old: Any = SimpleNamespace(mask=mask, **dict(zip(names, learned, strict=True)))
         logprobs, values = self.score(self.model, source, source_mask, tokens)
-        loss, _ = ppo.ppo_loss(
-            logprobs,
-            values,
-            mask,
-            old_logprobs=old_logprobs,
-            advantages=advantages,
-            old_values=old_values,
-            returns=returns,
-            settings=SETTINGS,
-        )
+        loss, _ = ppo.ppo_loss(logprobs, values, old, SETTINGS)
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, SETTINGS.max_grad_norm)

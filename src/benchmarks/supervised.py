@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.rlhf import ppo
-from genai_labs.rlhf.checks import check_plan
+from genai_labs.rlhf.checks import check_plan, collapse_in_words
 from genai_labs.rlhf.policy import Policy
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system import progress
@@ -65,7 +65,8 @@ def train_on_references(
             mask = ppo.response_mask(tokens, tokenizer.eos_token_id)  # [minibatch, time]
             logprobs, _, _ = policy(states, source_mask, tokens, mask)  # [minibatch, time]
             loss = reference_loss(logprobs, mask)
-            ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
+            with collapse_in_words("Train again with a lower learning rate."):
+                ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             losses.append(float(loss.detach()))
             steps += 1
         rows.append({"epoch": epoch + 1, "loss": sum(losses) / len(losses), "update_s": time.perf_counter() - start})

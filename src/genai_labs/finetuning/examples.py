@@ -76,10 +76,10 @@ def encode_pairs(
 def check_size(features: Sequence[Feature], batch_size: int, fewest: int = FEWEST) -> None:
     """Raise LabError for a data set with fewer than ``fewest`` examples, or smaller than a batch."""
     if len(features) < max(fewest, batch_size):
+        why = "not one full batch" if len(features) < batch_size else "a model would learn these few by heart"
         raise LabError(
-            f"The data set has {len(features)} examples, fewer than {max(fewest, batch_size)}: not one full batch. A "
-            "model would learn these few by heart. Pass more rows, or a smaller batch size if you have at least "
-            f"{fewest}."
+            f"The data set has {len(features)} examples, fewer than {max(fewest, batch_size)}: {why}. Pass more rows, "
+            f"or a smaller batch size if you have at least {fewest}."
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from genai_labs.errors import LabError
 
@@ -40,9 +41,12 @@ def or_none(allowed: Allowed) -> Allowed:
 
 
 def check(settings: object, rules: Mapping[str, Allowed]) -> None:
-    """Raise LabError for the first setting that is not what its rule says."""
+    """Raise LabError for the first setting that is not what its rule says. numpy's numbers become Python's."""
     for name, rule in rules.items():
         value = getattr(settings, name)
+        if isinstance(value, Real) and not isinstance(value, int | float):  # numpy's: a plan is also written as JSON
+            value = int(value) if isinstance(value, Integral) else float(value)
+            object.__setattr__(settings, name, value)
         if not rule.fits(value):
             raise LabError(
                 f"Nothing can be trained with {name}={value!r}: {name} must be {rule.words}. Choose such a value."

@@ -138,7 +138,7 @@ def _replaced(char: str, known: _Known, lost: list[str]) -> str:
     if known[char]:
         return char
     like = _like(char)
-    if like is None:
+    if like is None or like == char:  # a tokenizer may lack what stands for all of its kind
         lost.append(char)
         return ""
     return "".join(_replaced(each, known, lost) for each in like)
@@ -152,7 +152,7 @@ def _like(char: str) -> str | None:
         return parts
     if match := LATIN.match(unicodedata.name(char, "")):
         case, letters = match.groups()
-        return letters.lower() if case == "SMALL" else letters
+        return letters if case == "CAPITAL" and letters != char else letters.lower()
     if (digit := unicodedata.decimal(char, None)) is not None and not char.isascii():
         return str(digit)
     return LIKE_ITS_KIND.get(unicodedata.category(char))

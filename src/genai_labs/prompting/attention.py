@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -15,6 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts
+from genai_labs.inputs.text import readable
+from genai_labs.prompting.generation import cross_attention
 from genai_labs.show.figures import COLORS, INK, PAPER, STYLE, Plot
 
 END = "</s>"
@@ -29,9 +30,10 @@ def attention_by_line(
 
     Cross-attention of one layer, the mean over its heads. Returns the tokens, the lines that hold something and the end
     mark, and the weights, [tokens, lines], of which those of a token sum to 1. The model needs to be loaded as
-    :func:`models.load_model` does. Raises LabError where prompt or text is empty, or longer than the window.
+    :func:`models.load_model` does. Raises LabError where prompt or text is empty, or longer than the window,
+    and where there is no such layer.
     """
-    as_texts([prompt, written], "texts")
+    prompt, written = (readable(each, tokenizer).text for each in as_texts([prompt, written], "texts"))
     read = tokenizer(prompt, return_tensors="pt", return_offsets_mapping=True)
     offsets = read.pop("offset_mapping")[0].tolist()
     ids = tokenizer(written, add_special_tokens=False)["input_ids"]
@@ -40,21 +42,13 @@ def attention_by_line(
             f"There is no attention to show: the prompt has {len(offsets)} tokens with its end mark and the text "
             f"{len(ids)}, and each needs one at least and at most {tokenizer.model_max_length}. Give others."
         )
-    start = model.generation_config.decoder_start_token_id
-    with torch.inference_mode():
-        read = read.to(model.device)
-        out = model(
-            encoder_outputs=model.get_encoder()(**read),
-            attention_mask=read["attention_mask"],
-            decoder_input_ids=torch.tensor([[start, *ids[:-1]]], device=model.device),
-            output_attentions=True,
-        )
-    weights = out.cross_attentions[layer][0].mean(0).cpu().double().numpy()  # [tokens, tokens of the prompt]
-    lines = prompt.splitlines()
-    of_token = [prompt.count("\n", 0, end) for _, end in offsets[:-1]] + [len(lines)]
-    held = [place for place, line in enumerate([*lines, END]) if line.strip()]
+    heads = cross_attention(model, read, ids[:-1], layer)  # [heads, tokens, tokens of the prompt]
+    weights = heads.mean(0).cpu().double().numpy()  # [tokens, tokens of the prompt]
+    lines = [*prompt.split("\n"), END]
+    of_token = [prompt.count("\n", 0, end) for _, end in offsets[:-1]] + [len(lines) - 1]
+    held = [place for place, line in enumerate(lines) if line.strip()]
     by_line = [weights[:, [token for token, line in enumerate(of_token) if line == place]].sum(1) for place in held]
-    return tokenizer.convert_ids_to_tokens(ids), [[*lines, END][place] for place in held], np.stack(by_line, axis=1)
+    return tokenizer.convert_ids_to_tokens(ids), [lines[place] for place in held], np.stack(by_line, axis=1)
 
 
 @matplotlib.rc_context(STYLE)
@@ -75,7 +69,9 @@ def attention_map(tokens: Sequence[str], lines: Sequence[str], weights: NDArray[
         f"  {tokens[place]!r}: {most[place]:.2f} on {lines[int(weights[place].argmax())]!r}"
         for place in sorted(np.argsort(-most, kind="stable")[:TOLD].tolist())
     ]
-    title = f"Figure: the line that the decoder looks at; those {TOLD} of {len(tokens)} tokens that look at one most"
+    title = (
+        f"Figure: the line that the decoder looks at; those {len(said)} of {len(tokens)} tokens that look at one most"
+    )
     return Plot(figure, "\n".join([title, *said]))
 
 

@@ -34,6 +34,14 @@ def greedy(tokens: int) -> GenerationConfig:
     return GenerationConfig(max_new_tokens=tokens, do_sample=False)
 
 
+def sampling(tokens: int) -> GenerationConfig:
+    """The model's own distribution, temperature 1 and nothing cut off, at most so many tokens.
+
+    With any other setting PPO's tokens would come from a distribution whose probabilities nobody computes.
+    """
+    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_beams=1, max_new_tokens=tokens)
+
+
 GREEDY = greedy(60)
 MANY = 150  # texts whose keys and values took so much memory that it is given back at once
 
@@ -307,7 +315,7 @@ def next_token_probabilities(
     _check_arguments(model, tokenizer)
     if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
-    prompt, so_far = _asread_prompts(prompt, so_far)
+    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -334,28 +342,38 @@ def attention_to_prompt(
     decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
     _check_arguments(model, tokenizer, most=most)
+    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
+    read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
+    written = tokenizer(so_far, add_special_tokens=False)["input_ids"]
+    weights = cross_attention(model, read, written, layer)[:, -1].mean(0)
+    ids = read["input_ids"][0].tolist()
+    return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
+
+
+def cross_attention(model: PreTrainedModel, read: Any, written: Sequence[int], layer: int) -> torch.Tensor:
+    """One layer's cross-attention before each of these tokens and behind the last, [heads, tokens + 1, of the prompt].
+
+    read: one prompt as the tokenizer gives it, in tensors. Over its tokens attention sums to 1. Raises LabError where
+    the decoder has no such layer.
+    """
     layers = model.config.num_decoder_layers
     if not isinstance(layer, Integral) or not -layers <= layer < layers:
         raise LabError(f"The decoder has {layers} layers, 0 to {layers - 1}, and {layer!r:.40} is none. Change layer.")
-    prompt, so_far = _asread_prompts(prompt, so_far)
-    read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
-    read = read.to(model.device)
-    begun = [model.generation_config.decoder_start_token_id, *tokenizer(so_far, add_special_tokens=False)["input_ids"]]
+    begun = [model.generation_config.decoder_start_token_id, *written]
     with torch.inference_mode():
+        read = read.to(model.device)
         out = model(
             encoder_outputs=model.get_encoder()(**read),
             attention_mask=read["attention_mask"],
             decoder_input_ids=torch.tensor([begun], device=model.device),
             output_attentions=True,
         )
-    weights = out.cross_attentions[layer][0, :, -1].mean(0)
-    ids = read["input_ids"][0].tolist()
-    return [(_between(tokenizer, ids, i), float(weights[i])) for i in weights.argsort(descending=True)[:most].tolist()]
+    return out.cross_attentions[layer][0]
 
 
-def _asread_prompts(prompt: str, so_far: str) -> list[str]:
+def _asread_prompts(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     named = {"The prompt": prompt, "What is written so far": so_far}
-    return [text.without_surrogates(as_text(given, what)) for what, given in named.items()]
+    return [text.readable(as_text(given, what), tokenizer).text for what, given in named.items()]
 
 
 def _between(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], place: int) -> str:

@@ -186,20 +186,13 @@ def choose_exemplars(train: Sequence[Row], count: int, seed: int) -> list[Exempl
     prompt; the same for every test dialogue, so that prompts differ in nothing else. They are drawn from the shortest
     fiftieth of the split, because an exemplar costs window and time.
     """
-    _check_draw(train, count, seed)
-    by_length = sorted(train, key=lambda row: (len(row.dialogue), row.id))
-    rows = random.Random(seed).sample(by_length[: max(count, len(train) // 50)], count)
-    return [Exemplar(row.dialogue, row.summary, row.id) for row in rows]
-
-
-def _check_draw(train: Sequence[Row], count: int, seed: int) -> None:
     rows = as_list_of(Row, train, "training rows")
-    if not isinstance(count, int) or count < 0:
-        raise LabError(f"{count!r:.40} exemplars were asked for. Ask for a whole number of them: 0, 1, 2, ...")
+    count, seed = as_whole_number(count, "The number of exemplars", 0), as_whole_number(seed, "The seed")
     if count > len(rows):
         raise LabError(f"{count} exemplars were asked for, but the training split has {len(rows)} rows. Ask for fewer.")
-    if not isinstance(seed, int):
-        raise LabError(f"The seed is a {type(seed).__name__}, and has to be a whole number (int). Change it.")
+    by_length = sorted(rows, key=lambda row: (len(row.dialogue), row.id))
+    drawn = random.Random(seed).sample(by_length[: max(count, len(rows) // 50)], count)
+    return [Exemplar(row.dialogue, row.summary, row.id) for row in drawn]
 
 
 def _check_makers(make: Any, tokenizer: Any) -> None:

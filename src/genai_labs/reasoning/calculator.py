@@ -17,6 +17,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
+from genai_labs.inputs.text import readable
 from genai_labs.prompting.decoding import Decoder
 from genai_labs.prompting.generation import evaluating
 
@@ -82,7 +83,9 @@ def write_with_calculator(
     finish: behind "The answer is" the calculator writes, too, namely its last result, and the text ends, as in PAL.
     Where the calculator has no result (:func:`asked_for` is None), the model writes on by itself.
     """
-    read = tokenizer(list(prompts), padding=True, return_tensors="pt").to(model.device)
+    read = tokenizer([readable(each, tokenizer).text for each in prompts], padding=True, return_tensors="pt").to(
+        model.device
+    )
     start, end, pad = (getattr(model.config, f"{name}_token_id") for name in ("decoder_start", "eos", "pad"))
     results: list[int | None] = [None for _ in prompts]
     written: list[list[int]] = [[] for _ in prompts]

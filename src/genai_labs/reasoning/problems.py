@@ -8,7 +8,7 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_whole_number
@@ -19,7 +19,6 @@ from genai_labs.prompting.prompts import PROBLEM_PROMPT, REASONING_PROMPT
 from genai_labs.prompting.reasoning import final_number
 
 LONGEST_SOLUTION = 48  # tokens; two steps in the words that the model was trained on take about 40
-AS_LIKELY = GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=LONGEST_SOLUTION)
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def attempts_right(
 ) -> NDArray[np.int_]:
     """How many of ``attempts`` solutions of each problem are right, sampled at temperature 1, [problems]."""
     asked = [each.source for each in worded(problems)]
-    drawn = generation.sample(model, tokenizer, asked, {"": AS_LIKELY}, attempts, seed)[""]
+    drawn = generation.sample(model, tokenizer, asked, {"": generation.sampling(LONGEST_SOLUTION)}, attempts, seed)[""]
     return np.array([sum(is_right(t, p.answer) for t in texts) for texts, p in zip(drawn, problems, strict=True)])
 
 

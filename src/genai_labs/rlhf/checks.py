@@ -6,7 +6,8 @@ is learned from, a reference that moves. Each makes the training fail without a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +32,15 @@ def difference(a: Tensor, b: Tensor, mask: Tensor) -> float:
 
 class Collapse(Exception):
     """The policy is lost; the message says by what one sees it."""
+
+
+@contextmanager
+def collapse_in_words(remedy: str) -> Iterator[None]:
+    """Inside, raises LabError in place of Collapse, where no :class:`.RunRecord` does; remedy: what to do next."""
+    try:
+        yield
+    except Collapse as sign:
+        raise LabError(f"Nothing can be learned, because {sign}. {remedy}") from None
 
 
 def check_plan(prompts: Sequence[str], settings: Settings) -> None:

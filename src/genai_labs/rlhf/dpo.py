@@ -18,11 +18,21 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedTokenizerBase
 
+from genai_labs.errors import LabError
 from genai_labs.rlhf import ppo
-from genai_labs.rlhf.checks import ReferenceCheck, check_mask, check_plan, check_ratio, check_start
+from genai_labs.rlhf.checks import (
+    ReferenceCheck,
+    check_mask,
+    check_plan,
+    check_ratio,
+    check_start,
+    collapse_in_words,
+)
 from genai_labs.rlhf.policy import Pairs, Policy, Reward
 from genai_labs.rlhf.settings import PairSettings
 from genai_labs.system import processes, progress
+
+MEND_REWARD = "Mend the reward: it has to give each text a number."
 
 
 def whole_logprobs(logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -50,18 +60,27 @@ def best_and_worst(scores: Tensor, group: int) -> tuple[Tensor, Tensor]:
 def make_pairs(
     policy: Policy, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], reward: Reward, settings: PairSettings
 ) -> list[Pairs]:
-    """Sample, score and pair: ``updates`` batches of ``batch_size`` responses each, to the first prompts of PPO's."""
+    """Sample, score and pair: ``updates`` batches of ``batch_size`` responses each, to the first prompts of PPO's.
+
+    Raises LabError where a reward is not a number, and where the rewards of no prompt differ.
+    """
     check_plan(prompts, settings)
     made = []
     for number in progress.over(range(1, settings.updates + 1), f"{settings.name}, {settings.updates} batches"):
-        with processes.random_numbers(settings.seed * 100_003 + number):
+        with processes.random_numbers(settings.seed * 100_003 + number), collapse_in_words(MEND_REWARD):
             batch = ppo.batch_of(prompts, number, settings)
             asked = [p for p in batch[: len(batch) // settings.group] for _ in range(settings.group)]
             rollout = ppo.roll_out(policy, tokenizer, asked, reward, settings)
         check_mask(rollout, tokenizer.eos_token_id)
         check_start(policy, rollout)  # every batch, as the policy is to be the reference in all of them
         best, worst = best_and_worst(rollout.scores, settings.group)
-        made.append(Pairs(rollout.part(best), rollout.part(worst), [asked[row] for row in best.tolist()]))
+        if len(best):  # else the reward gave all responses of each group the same
+            made.append(Pairs(rollout.part(best), rollout.part(worst), [asked[row] for row in best.tolist()]))
+    if not made:
+        raise LabError(
+            "There are no pairs to learn from: to each prompt the reward gave all responses the same. Take a reward "
+            "that tells responses apart, or sample more of them (group, updates)."
+        )
     return made
 
 
@@ -82,7 +101,8 @@ def learn_from_pairs(policy: Policy, pairs: Sequence[Pairs], settings: PairSetti
                 new.append(whole_logprobs(logprobs, side.mask))  # [pairs]
                 ref.append(whole_logprobs(side.ref_logprobs, side.mask))  # [pairs]
             loss = dpo_loss(new[0], new[1], ref[0], ref[1], settings.beta)
-            ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
+            with collapse_in_words("Train again with a lower learning rate."):
+                ppo.take_step(optimizer, loss, list(policy.trained().values()), settings)
             losses.append(float(loss.detach()))
             steps += 1
         reference.check(policy, weights_too=epoch == settings.epochs - 1)

@@ -57,11 +57,6 @@ class Outcome:
     situations: dict[str, list[str]] = field(default_factory=dict)
 
 
-def sampling(tokens: int = LONGEST) -> GenerationConfig:
-    """The model's own distribution, at most so many tokens."""
-    return GenerationConfig(do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=tokens)
-
-
 def measure(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -73,11 +68,12 @@ def measure(
 ) -> Outcome:
     """Write summaries of each dialogue and score them; ``classifiers`` by name, such as judge and reward model.
 
-    config: by default :func:`sampling`; with :func:`generation.greedy` each dialogue has one summary. The
+    config: by default :func:`generation.sampling`; with :func:`generation.greedy` each dialogue has one summary. The
     scores of a dialogue are the means over its ``samples``.
     """
+    config = config or generation.sampling(LONGEST)
     asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
-    texts = generation.sample(model, tokenizer, asked, {"": config or sampling()}, count=samples, seed=seed)[""]
+    texts = generation.sample(model, tokenizer, asked, {"": config}, count=samples, seed=seed)[""]
     groups, shared = {}, {}
     for kind in ("hostile", "polite"):
         pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is (kind == "hostile")]
@@ -93,7 +89,7 @@ def judged_by(
     asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
 
     def judge(model: PreTrainedModel) -> float:
-        texts = generation.generate(model, tokenizer, asked, sampling(), seed=seed, progress=False)
+        texts = generation.generate(model, tokenizer, asked, generation.sampling(LONGEST), seed=seed, progress=False)
         return float(np.asarray(toxicity(texts), float).mean())
 
     return judge

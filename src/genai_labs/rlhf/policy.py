@@ -10,11 +10,12 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.finetuning import lora
+from genai_labs.inputs.text import readable
 from genai_labs.prompting import decoding
-from genai_labs.prompting.generation import complete
+from genai_labs.prompting.generation import complete, sampling
 from genai_labs.rlhf.settings import Settings
 from genai_labs.system.devices import has_bf16
 
@@ -69,7 +70,8 @@ class Policy(torch.nn.Module):
         A prompt longer than the window loses its end; :func:`prompts.fit_all` cuts dialogues instead.
         """
         window = tokenizer.model_max_length
-        read = tokenizer(list(prompts), padding=True, truncation=True, max_length=window, return_tensors="pt")
+        texts = [readable(prompt, tokenizer).text for prompt in prompts]
+        read = tokenizer(texts, padding=True, truncation=True, max_length=window, return_tensors="pt")
         ids, mask = (read[name].to(self.device) for name in ("input_ids", "attention_mask"))  # [batch, source]
         model: Any = self.model.get_base_model()
         with self.autocast():
@@ -80,7 +82,7 @@ class Policy(torch.nn.Module):
     def sample(self, states: Tensor, source_mask: Tensor, max_new_tokens: int) -> Tensor:
         """Responses drawn from the policy's own distribution, token ids [batch, time]."""
         model: Any = self.model.get_base_model()
-        config = complete(sampling_config(max_new_tokens), model)
+        config = complete(sampling(max_new_tokens), model)
         with self.autocast():
             return decoding.write_tokens(model, states, source_mask, config).tokens
 
@@ -134,17 +136,6 @@ class Policy(torch.nn.Module):
         """Log-probability of each token under the model without the adapter, [batch, time]; mask: as above."""
         with torch.no_grad(), self.model.disable_adapter():
             return self(states, source_mask, tokens, mask, entropies=False)[0]
-
-
-def sampling_config(max_new_tokens: int) -> GenerationConfig:
-    """Temperature 1, nothing cut off.
-
-    With any other setting the tokens would come from a distribution whose probabilities nobody computes, and KL and
-    ratios would mean nothing.
-    """
-    return GenerationConfig(
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_beams=1, max_new_tokens=max_new_tokens
-    )
 
 
 def shifted_right(tokens: Tensor, start: int) -> Tensor:

@@ -144,22 +144,12 @@ def value_loss(
     }
 
 
-def ppo_loss(
-    logprobs: Tensor,
-    values: Tensor,
-    mask: Tensor,
-    *,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    settings: Settings,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Both losses (detail 10; there is no bonus for entropy)."""
+def ppo_loss(logprobs: Tensor, values: Tensor, old: Rollout, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """Both losses (detail 10; there is no bonus for entropy). old: the same responses before the policy moved."""
     of_policy, logged = policy_loss(
-        logprobs, mask, old_logprobs=old_logprobs, advantages=advantages, clip=settings.clip
+        logprobs, old.mask, old_logprobs=old.logprobs, advantages=old.advantages, clip=settings.clip
     )
-    of_values, more = value_loss(values, mask, old_values=old_values, returns=returns, clip=settings.value_clip)
+    of_values, more = value_loss(values, old.mask, old_values=old.values, returns=old.returns, clip=settings.value_clip)
     return of_policy + settings.value_coef * of_values, logged | more
 
 
@@ -229,16 +219,7 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollout: Rollout, se
             logprobs, values, _ = policy(old.states, old.source_mask, old.tokens, old.mask)  # [minibatch, time] each
             if not steps:
                 check_ratio(logprobs, old.logprobs, old.mask)
-            loss, logged = ppo_loss(
-                logprobs,
-                values,
-                old.mask,
-                old_logprobs=old.logprobs,
-                advantages=old.advantages,
-                old_values=old.values,
-                returns=old.returns,
-                settings=settings,
-            )
+            loss, logged = ppo_loss(logprobs, values, old, settings)
             logged = {name: processes.total(x * weight) for name, x in logged.items()}
             steps.append(logged | {"gradient": take_step(optimizer, loss * weight, parameters, settings)})
     means = {name: float(torch.stack([step[name] for step in steps]).mean()) for name in steps[0]}

@@ -78,9 +78,14 @@ class Ballot:
 
 
 def make_ballot(rows: Sequence[Preference], count: int = 10, seed: int = 0) -> Ballot:
-    """The first pairs of these, each with its two summaries in an order drawn by the seed."""
-    turned = np.random.default_rng(seed).random(count) < 0.5
-    return Ballot(tuple(rows[:count]), tuple(turned.tolist()))
+    """The first pairs of these, at most ``count``, each with its two summaries in an order drawn by the seed."""
+    first = tuple(rows[:count])
+    return Ballot(first, tuple((np.random.default_rng(seed).random(len(first)) < 0.5).tolist()))
+
+
+def _turned(row: Preference) -> Preference:
+    """The pair the other way round, its votes, too."""
+    return replace(row, chosen=row.rejected, rejected=row.chosen, votes=tuple(1 - vote for vote in row.votes))
 
 
 def count_votes(
@@ -101,7 +106,7 @@ def count_votes(
         None if vote is None else (vote == SIDES[0]) != turned for vote, turned in zip(said, ballot.turned, strict=True)
     ]
     as_voted = {  # every pair of the ballot, so that a vote can be changed and counted again
-        row.dialogue_id: replace(row, chosen=row.rejected, rejected=row.chosen) if for_chosen is False else row
+        row.dialogue_id: _turned(row) if for_chosen is False else row
         for row, for_chosen in zip(ballot.rows, picked, strict=True)
     }
     mine = [float(for_chosen) for for_chosen in picked if for_chosen is not None]

@@ -33,7 +33,8 @@ DAYS = [f"{day}day" for day in ("Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur"
 MONTHS = MONTH.strip("(?:)").split("|")
 # What can be exchanged for another of its kind: the hours of a time, the dollars of a price, a number in words.
 EXCHANGEABLE = re.compile(
-    rf"(?<![#\w:.])(?:(?P<digits>\d+)(?!\d|#)|(?:{'|'.join([*DAYS, *MONTHS, *ONES[1:], *TEENS])})\b)"
+    r"(?<![#\w:.])(?:(?P<digits>\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?!\d|#)|"
+    rf"(?:{'|'.join([*DAYS, *MONTHS, *ONES[1:], *TEENS])})\b)"
 )
 LONGEST_NUMBER = 15  # letters or digits; a longer row of digits is the number of something, not a fact
 SENTENCE_START = re.compile(r"""(?:^|\n|[.!?:]["')]?\s|["“(])\s*""")
@@ -143,7 +144,9 @@ def exchange_one(text: str, seed: int = 0) -> str | None:
 def _another(match: re.Match[str], rng: random.Random) -> str:
     fact = match[0]
     if match["digits"]:
-        return str(rng.choice([n for n in range(max(1, int(fact) - 9), int(fact) + 10) if n != int(fact)]))
+        number = int(fact.replace(",", ""))
+        other = rng.choice([n for n in range(max(1, number - 9), number + 10) if n != number])
+        return f"{other:,}" if "," in fact else str(other)
     words: Sequence[str] = next(words for words in (DAYS, MONTHS, ONES[1:] + TEENS[:3], TEENS[3:]) if fact in words)
     return rng.choice([word for word in words if word != fact])
 

@@ -6,19 +6,13 @@ Stemming takes most of ROUGE's time, and a reference is compared with the output
 from __future__ import annotations
 
 import functools
+from types import SimpleNamespace
 
 from nltk.stem.porter import PorterStemmer
 from rouge_score.tokenize import tokenize
 
-
-class _RememberingStemmer:
-    """The stemmer that rouge_score uses, with what it made of each word."""
-
-    def __init__(self) -> None:
-        self.stem = functools.lru_cache(maxsize=100_000)(PorterStemmer().stem)
-
-
-_STEMMER = _RememberingStemmer()
+# The stemmer that rouge_score uses, with what it made of each word.
+_STEMMER = SimpleNamespace(stem=functools.lru_cache(maxsize=100_000)(PorterStemmer().stem))
 
 
 @functools.lru_cache(maxsize=50_000)

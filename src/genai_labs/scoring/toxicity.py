@@ -66,11 +66,6 @@ class Classifier:
         Texts are read in batches sorted by length; neither the order nor the size of the batches matters. Texts longer
         than the model's window are cut at its end. Raises LabError if a single text is given instead of a list.
         """
-        if isinstance(texts, str):
-            raise LabError(
-                "Toxicity cannot be measured: one text was given where a list of texts is expected, and its letters "
-                "would be taken for texts. Put it into a list: [text]."
-            )
         texts = [without_surrogates(text) for text in as_texts(texts, "texts")]
         result = np.zeros((len(texts), self.model.config.num_labels))
         if not texts:

@@ -30,8 +30,8 @@ TAG = re.compile(r"#Person\d#")
 def who_did_what(predictions: Sequence[str], records: Sequence[Sequence[Mapping[str, Any]]]) -> NDArray[np.float64]:
     """The share of a dialogue's openings that its summary tells, of the right speaker; shape (n,), each in [0, 1].
 
-    records: one list a dialogue, of rows with "kind", "speaker", "reports" (tags in them). Raises LabError where
-    numbers do not match.
+    records: one list a dialogue, of rows with "kind", "speaker", "reports" (tags in them); nan where it has no opening.
+    Raises LabError where numbers do not match.
     """
     return _shares(predictions, records, lambda row: row["kind"] == "opening")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from genai_labs.errors import LabError
-from genai_labs.inputs.arguments import as_text
+from genai_labs.inputs.arguments import as_text, is_list
 from genai_labs.loading.profiles import loaded_profile
 from genai_labs.scoring.intervals import SEED, Estimate, Interval, holm
 from genai_labs.show.cards import Card, box, escape
@@ -123,7 +123,7 @@ def _measure(
 ) -> Lesson:
     """The verdict on what is expected of the scores; settings: further fields of the card."""
     profile = loaded_profile()
-    count = len(np.atleast_1d(np.asarray(a)))
+    count = len(a) if is_list(a) else 1  # type: ignore[arg-type]
     if count < fewest and profile == "mini":
         raise LabError(
             f"Lesson {id} is not taught: {count} {settings['of']} are too few for a claim, {fewest} are needed. "

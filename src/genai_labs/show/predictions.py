@@ -182,8 +182,8 @@ def beside_measured(guess: Guess, low: float, high: float, digits: int) -> str:
 def calibration(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """How good guesses were, from rows of lessons.json: how many lay in the interval, too low, too high.
 
-    "off": of those outside, the median distance to the nearer end in widths of the interval. Choices are left out:
-    :func:`choices_met` counts them.
+    "off": how far from the nearer end, in widths of the interval, at least half of those outside are (of two in the
+    middle, the larger distance). Choices are left out: :func:`choices_met` counts them.
     """
     places = []
     off = []

@@ -1,6 +1,5 @@
 """Tables of numbers, intervals and short texts."""
 
-import math
 import numbers
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,13 +40,18 @@ def show_table(
 
 
 def _is_numeric(value: object) -> bool:
-    return value is None or (isinstance(value, numbers.Real | Interval) and not isinstance(value, bool))
+    return _is_missing(value) or (isinstance(value, numbers.Real | Interval) and not isinstance(value, bool))
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN, and what pandas has for dates (NaT) and for all else (NA)."""
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _cell(value: object, digits: int) -> str:
     if isinstance(value, Interval):
         return f"{value:z.{digits}f}"
-    if value is None or (isinstance(value, numbers.Real) and math.isnan(value)):
+    if _is_missing(value):
         return "-"
     if isinstance(value, bool | np.bool):
         return "yes" if value else "no"
