@@ -241,7 +241,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.1", {"summarizes_unasked": True}, OPPOSITE),
     ("1.2", {"knows": ()}, NO_CHANGE),
     ("1.2", {"summarizes_unasked": True, "own_style": "tags"}, NO_CHANGE),
-    ("1.2", {"knows": (), "knows_partly": (("plain", 0.7),)}, NOT_SHOWN),
+    ("1.2", {"knows": (), "knows_partly": (("plain", 0.3),)}, NOT_SHOWN),
     ("1.3", {"knows": ("plain",)}, OPPOSITE),
     ("1.3", {"tags_if_asked": "flan-going-on"}, OPPOSITE),
     ("1.4", {"knows": ALL_THREE, "tags_if_asked": "flan-going-on"}, NO_CHANGE),
