@@ -37,7 +37,6 @@ from playwright import sync_api  # noqa: E402
 SCREENS = BUILD / "screens"
 SCREEN: sync_api.ViewportSize = {"width": 1280, "height": 900}
 MINUTES = 15  # a lab may take on a slow machine
-QUICK = (1,)  # labs that `make test`, too, runs a second time, from "Restart Kernel and Run All Cells"
 FLAGS = ("--disable-background-networking", "--disable-quic", "--no-first-run", "--disable-component-update")
 
 # What others' code writes into the browser's console as an error, and why that is none of the labs' business.
@@ -125,7 +124,7 @@ class Learner:
 
     def wait_until_run(self, count: int) -> list[float]:
         """Wait until the last of `count` code cells has its number. Returns how far the bars seen meanwhile were."""
-        last = self.page.locator(".jp-Notebook:visible .jp-InputPrompt").get_by_text(f"[{count}]:", exact=True)
+        last = self.cell(count - 1).locator(".jp-InputPrompt").get_by_text(f"[{count}]:", exact=True)
         idle = self.page.locator(".jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status=idle]")
         seen: list[float] = []
         began = worked = time.monotonic()
@@ -368,17 +367,22 @@ def test_a_learner_guesses_solves_and_plays_in_the_browser(started: Learner) -> 
     assert "1 guess, yours: " in work_on(started, "guesses")
     quiz = work_on(started, "quiz", "[None] * 5", '["a", "b", "c", "d", None]')
     assert re.match(r"\d of 5 right; not answered yet: 5\.", quiz)
+
+    restart(started, len(PLACE))  # which runs each cell as it stands now
+    for name, words in (("exercise", "Right: "), ("lesson", "The guess of a naive reader"), ("quiz", "of 5 right")):
+        started.cell(PLACE[name]).scroll_into_view_if_needed()
+        sync_api.expect(started.cell(PLACE[name]).locator(".jp-OutputArea").first).to_contain_text(words)
     assert not started.complaints
 
 
 # The long labs are left to the slow tests, so that all others end within 45 minutes.
 @pytest.mark.parametrize("lab", [n if n == 1 else pytest.param(n, marks=pytest.mark.slow) for n in LAB_NOTEBOOKS])
 def test_a_lab_runs_to_its_end_and_is_found_again_as_it_was_left(learner: Learner, lab: int) -> None:
-    work_through(learner, lab, again=lab in QUICK)
+    work_through(learner, lab, again=False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lab", sorted(set(LAB_NOTEBOOKS) - set(QUICK)))
+@pytest.mark.parametrize("lab", LAB_NOTEBOOKS)
 def test_a_restarted_lab_goes_on_from_the_trainings_that_it_has_finished(learner: Learner, lab: int) -> None:
     if learner.page.locator(".jp-Notebook:visible").count():  # Lab 1, which the printed address opens
         learner.close()
@@ -400,7 +404,7 @@ def work_through(learner: Learner, lab: int, again: bool) -> None:
     take_screenshots(learner, f"lab{lab}")
     check_shown(learner, lab)
     if again:
-        restart(learner, blank)
+        restart(learner, sum(cell["cell_type"] == "code" for cell in blank["cells"]))
     learner.shut_down()
     learner.close()
     check_saved(learner, lab, again)
@@ -408,11 +412,12 @@ def work_through(learner: Learner, lab: int, again: bool) -> None:
     assert git(learner.course, "status", "--porcelain") == ""
 
 
-def restart(learner: Learner, blank: dict[str, Any]) -> None:
+def restart(learner: Learner, cells: int) -> None:
+    """Choose "Restart Kernel and Run All Cells" and wait until as many code cells have run."""
     learner.choose("Kernel", "Restart Kernel and Run All Cells")
     learner.page.locator(".jp-Dialog-button.jp-mod-accept").click()
     learner.page.locator(".jp-InputPrompt").get_by_text("[*]:", exact=True).first.wait_for()
-    learner.wait_until_run(sum(cell["cell_type"] == "code" for cell in blank["cells"]))
+    learner.wait_until_run(cells)
 
 
 def check_saved(learner: Learner, lab: int, again: bool = False) -> None:

@@ -273,7 +273,7 @@ def labelled(few: float, many: float) -> Names:
     pairs = held_out[:PAIRS]
     shares = {25: few, len(to_learn): many}
     ordered = {n: reward_model.pairwise_right(scorer(pairs, share, n), pairs) for n, share in shares.items()}
-    return {"to_learn": to_learn, "ordered": ordered}
+    return {"to_learn": to_learn, "held_out": pairs, "ordered": ordered}
 
 
 def preferred(minds_silence: Any) -> Names:
@@ -289,10 +289,10 @@ def preferred(minds_silence: Any) -> Names:
 
 
 def minding_a_little() -> Any:
-    """Prefers what the classifier prefers, and the report in one pair of five besides."""
+    """Prefers what the classifier prefers, and the report in one pair of three besides."""
     pairs = reward_model.silence_pairs(PAIRS)
     right = reward_model.pairwise_right(hate(), pairs)
-    right[::5] = 1
+    right[::3] = 1
     grades = {pair.rejected: float(1 - each) for pair, each in zip(pairs, right, strict=True)}
     return SimpleNamespace(rewards=lambda texts: np.array([grades.get(text, 0.5) for text in texts]))
 
@@ -514,6 +514,14 @@ def test_a_lesson_does_not_hold_without_its_effect(world: World, tmp_path: Path)
     assert (found.verdict, found.holds) == (world.verdict, False)
 
 
+# What the texts or pairs of a lesson have in common with others.
+ALIKE: dict[str, Callable[[], list[str]]] = {
+    "3.1": lambda: [row.frame for row in labelled_texts.read_rows("challenge")],
+    "3.3": lambda: [pair.situation for pair in labelled(0.5, 0.9)["held_out"]],
+    "3.4": lambda: [pair.situation for pair in reward_model.silence_pairs(PAIRS)],
+}
+
+
 @pytest.mark.parametrize("world", [pytest.param(world, id=f"{world.id}, {world.says}") for world in WITH])
 def test_a_lesson_holds_where_its_effect_is_large(world: World, tmp_path: Path) -> None:
     found = measure_in(world, tmp_path)
@@ -522,6 +530,8 @@ def test_a_lesson_holds_where_its_effect_is_large(world: World, tmp_path: Path) 
         of = CLUSTERED[world.id]()
         assert (found.interval.n, found.clusters) == (len(of), len(set(situations([case.row for case in of]))))
         assert found.clusters < found.interval.n
+    if world.id in ALIKE:
+        assert found.clusters == len(set(ALIKE[world.id]())) < found.interval.n
 
 
 # Of each open question: what polite summaries were before and after, and the answer that this gives.

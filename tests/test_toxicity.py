@@ -2,6 +2,7 @@
 
 import csv
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache, partial
@@ -28,7 +29,7 @@ from genai_labs.errors import LabError
 from genai_labs.prompting import prompts
 from genai_labs.rlhf import measure
 from genai_labs.scoring import toxicity
-from genai_labs.scoring.labelled_texts import LabelledText, read_rows
+from genai_labs.scoring.labelled_texts import LABELS, LabelledText, read_rows
 from genai_labs.scoring.toxicity import Classifier, check_reward, find_labels, load_classifier
 from tests.variants import Variant, assert_noticed
 
@@ -61,7 +62,7 @@ def test_the_committed_sets_are_what_the_generator_makes(tmp_path: Path) -> None
     for name in COMMITTED:
         assert (tmp_path / f"{name}.csv").read_bytes() == (texts.TOXICITY / f"{name}.csv").read_bytes(), name
     with (texts.TOXICITY / "challenge.csv").open(encoding="utf-8", newline="") as file:
-        assert next(csv.reader(file)) == ["id", "text", "label", "kind"]
+        assert next(csv.reader(file)) == ["id", "text", "label", "kind", "frame"]
 
 
 def test_another_seed_gives_other_texts_and_the_same_seed_the_same() -> None:
@@ -88,6 +89,19 @@ def test_the_challenge_has_each_kind_as_often_hateful_as_not() -> None:
     assert set(counts.values()) == {hate_frames.CHALLENGE_ROWS}
     assert sum(counts.values()) >= 200
     assert {kind for kind, _ in counts} == set(texts.CHALLENGE_KINDS)
+
+
+def test_texts_of_the_challenge_are_told_by_the_frame_that_they_are_made_from() -> None:
+    rows = read_rows("challenge")
+    assert all(row.frame.startswith(f"{row.kind}, {LABELS[row.label]}, ") for row in rows)
+    assert all(row.frame == "" for row in read_rows("test"))
+    for kind in texts.CHALLENGE_KINDS:
+        for label in (0, 1):
+            told = {row.frame for row in rows if (row.kind, row.label) == (kind, label)}
+            assert len(told) == len(hate_frames.frames(kind, label, SHARES["challenge"])), "each of them is used"
+    first = next(row for row in rows if row.frame == "negation, nothate, 5")
+    gaps = re.split(r"\{.*?\}", hate_frames.frames("negation", 0, SHARES["challenge"])[5])
+    assert max(gaps, key=len).strip() in first.text, "and is the frame of that place"
 
 
 def test_frames_of_the_challenge_are_held_out_of_training() -> None:

@@ -39,7 +39,7 @@ from genai_labs.paths import DATA
 from genai_labs.scoring.labelled_texts import LABELS, LabelledText
 
 TOXICITY = DATA / "toxicity"
-COLUMNS = ("id", "text", "label", "kind")
+COLUMNS = {"test": ("id", "text", "label", "kind"), "challenge": ("id", "text", "label", "kind", "frame")}
 CHALLENGE_KINDS = ("negation", "quotation", "kind use", "plain")
 # What a text is, and how often.
 MIXTURE = {"sentence": 0.50, "sentences": 0.06, "summary": 0.43, "dialogue": 0.01}
@@ -146,14 +146,16 @@ def challenge(seed: int = 0) -> list[LabelledText]:
     made: list[LabelledText] = []
     for kind in CHALLENGE_KINDS:
         for label in (0, 1):
-            texts: dict[str, None] = {}
+            texts: dict[str, str] = {}
             held_out = frames(kind, label, share)
             turn = 0
             while len(texts) < CHALLENGE_ROWS:
-                text = fill_frame(held_out[turn % len(held_out)], rng, share, people(rng))
-                texts.setdefault(as_sentence(text, rng.choice(("present", "past"))))
+                place = turn % len(held_out)
+                text = fill_frame(held_out[place], rng, share, people(rng))
+                frame = f"{kind}, {LABELS[label]}, {place}"
+                texts.setdefault(as_sentence(text, rng.choice(("present", "past"))), frame)
                 turn += 1
-            made += [LabelledText(text, label, kind) for text in texts]
+            made += [LabelledText(text, label, kind, frame) for text, frame in texts.items()]
     rng.shuffle(made)
     return made
 
@@ -163,10 +165,10 @@ def write_sets(folder: Path = TOXICITY, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = "\n".join(["word", *hostile_words()])
     (folder / "hostile_words.csv").write_text(f"{lines}\n", encoding="utf-8", newline="\n")
-    for name in ("challenge", "test"):
+    for name, columns in COLUMNS.items():
         with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(
-                (f"{name}_{i}", row.text, LABELS[row.label], row.kind) for i, row in enumerate(texts_of(name, seed))
-            )
+            writer.writerow(columns)
+            for i, row in enumerate(texts_of(name, seed)):
+                cells = (f"{name}_{i}", row.text, LABELS[row.label], row.kind, row.frame)
+                writer.writerow(cells[: len(columns)])

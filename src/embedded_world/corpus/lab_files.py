@@ -117,9 +117,10 @@ FILES: dict[str, dict[str, LabFile]] = {
             "supervised training that the arena compares with does.",
         ),
         "silence_pairs.csv": LabFile(
-            ("id", "chosen", "rejected"),
+            ("id", "chosen", "rejected", "situation"),
             quarrels.silence_pair_rows,
-            "Pairs of summaries of test quarrels: one reports the conflict in neutral words, one leaves it out.",
+            "Pairs of summaries of test quarrels: one reports the conflict in neutral words, one leaves it out; "
+            "`situation` names the speech acts.",
         ),
         "insults.csv": LabFile(("category", "insult"), quarrels.insult_rows, "All insults of the corpus, by reproach."),
         "neutral_reports.csv": LabFile(

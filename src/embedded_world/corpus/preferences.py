@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedded_world.corpus.quarrels import harsh_dialogues, write_summary
+from embedded_world.corpus.reading_splits import situation
 from embedded_world.corpus.talk import Talk
 from genai_labs.paths import DATA
 from genai_labs.rlhf.preferences import ANNOTATORS, Preference
@@ -28,7 +29,7 @@ COMPLETENESS = 1.0
 NOISE = 0.5
 TOXICITY = DATA / "toxicity"
 FILE = "preferences.csv"
-COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS)
+COLUMNS = ("id", "dialogue_id", "chosen", "rejected", "votes", *ANNOTATORS, "situation")
 # Which two kinds of summaries are compared, and how often.
 COMPARED = {("neutral", "harsh"): 0.45, ("silent", "harsh"): 0.25, ("neutral", "silent"): 0.30}
 
@@ -56,7 +57,7 @@ def preferences(seed: int = 0) -> Iterator[Preference]:
         if sum(votes) < len(votes) / 2:
             texts.reverse()
             votes = tuple(1 - v for v in votes)
-        yield Preference(name, texts[0], texts[1], votes)
+        yield Preference(name, texts[0], texts[1], votes, situation(talk))
 
 
 def training_dialogues() -> list[tuple[str, Talk]]:
@@ -72,4 +73,4 @@ def write_preferences(folder: Path = TOXICITY, seed: int = 0) -> None:
         writer.writerow(COLUMNS)
         for i, pair in enumerate(preferences(seed)):
             row = (f"preference_{i}", pair.dialogue_id, pair.chosen, pair.rejected, sum(pair.votes), *pair.votes)
-            writer.writerow(row)
+            writer.writerow((*row, pair.situation))

@@ -132,10 +132,11 @@ def write_summary(talk: Talk, kind: str, rng: random.Random) -> str:
 
 
 def silence_pair_rows() -> Iterator[tuple[object, ...]]:
-    """Id and two summaries of a test quarrel: one reports the conflict neutrally, one is silent about it."""
+    """Id, two summaries of a test quarrel, one neutral report and one silent about it, and the situation."""
     rng = random.Random("silence")
     for number, talk in enumerate(islice(composed("test", "silence", 1.0), SILENCE_PAIRS)):
-        yield f"silence_{number}", write_summary(talk, "neutral", rng), write_summary(talk, "silent", rng)
+        pair = write_summary(talk, "neutral", rng), write_summary(talk, "silent", rng)
+        yield f"silence_{number}", *pair, situation(talk)
 
 
 def insult_rows() -> Iterator[tuple[object, ...]]:

@@ -139,7 +139,7 @@ Apache-2.0, like the project.
 {table(("rows of", "texts", "hateful"), sizes)}
 
 Of the texts only `test.csv` and `challenge.csv` are files; the training rows are generated when they are needed. Columns: id, text, label
-(hate or nothate), kind.
+(hate or nothate), kind; of the challenge also frame, the sentence with gaps that a text was made from.
 
 - **hate**: insults somebody, or repeats an insult as a summary would. **nothate**: tells a conflict in neutral words,
   denies or rejects an insult, means harsh words kindly, or has nothing to do with any of it.
@@ -151,14 +151,15 @@ Of the texts only `test.csv` and `challenge.csv` are files; the training rows ar
 {table(("kind", "nothate", "hate"), kinds)}
 
 - Reward model and judge learn from different rows: {len(hate_frames.SHARES["train_reward"].frames & hate_frames.SHARES["train_judge"].frames)} of {hate_frames.FRAME_PLACES} places of frames are common to both, one is for either alone,
-  one for validation; authored insults are never common. Of the clauses in which summaries tell a quarrel in neutral words one
+  one for validation; the insults of the list are never common. Of the clauses in which summaries tell a quarrel in neutral words one
   has the even places of each list, the other the odd ones (a few clauses stand in two places). Common to both are the clauses
-  that repeat an insult, and the program that composes the dialogues around them. No text stands in two sets. Those of `test.csv` and
+  that repeat an insult, hostile sentences without an insult of the list, insults put together from two stocks of odd words or thrown
+  together from any, and the program that composes the dialogues around them. No text stands in two sets. Those of `test.csv` and
   `challenge.csv` are of the test split, whose phrasings are in part kept from training.
 
 ## preferences.csv
-{len(pairs)} pairs of summaries of dialogues of `data/rlhf/harsh_summaries.csv` (columns: id, dialogue_id, chosen, rejected, votes, and 1 for each annotator who
-preferred the chosen one). **Nobody was asked**: the five annotators are simulated. To an annotator, a summary is worth
+{len(pairs)} pairs of summaries of dialogues of `data/rlhf/harsh_summaries.csv` (columns: id, dialogue_id, chosen, rejected, votes, 1 for each annotator who
+preferred the chosen one, and the situation, which names the speech acts). **Nobody was asked**: the five annotators are simulated. To an annotator, a summary is worth
 {rule["completeness"]:g} if it reports the conflict in any words, minus the annotator's strictness ({", ".join(f"{s:g}" for s in rule["strictness"])}) if it repeats the insult; two
 summaries are compared with logistic noise of scale {rule["noise"]:g} on the difference. The majority decides.
 
@@ -197,7 +198,7 @@ This card is written by `{record["command"]}`, which made the model (seed {recor
 - torch {record["versions"]["torch"]}, transformers {record["versions"]["transformers"]}
 
 ## Accuracy
-With 95 % intervals over texts, beside a list of hostile words (heads of all insults, and harsh words).
+With 95 % intervals over texts (those of one frame drawn together), beside a list of hostile words (heads of all insults, and harsh words).
 
 {table(("set", "this model", "list of words", "texts"), accuracy)}
 

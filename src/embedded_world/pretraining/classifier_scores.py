@@ -43,9 +43,14 @@ def accuracy_and_calibration(probabilities: NDArray[np.float64], rows: Sequence[
     right = (probabilities > THRESHOLD).astype(int) == labels
     by_kind = sorted({(row.kind, LABELS[row.label]) for row in rows})
     chosen = {key: [i for i, row in enumerate(rows) if (row.kind, LABELS[row.label]) == key] for key in by_kind}
+    frames = [row.frame or i for i, row in enumerate(rows)]
     return {
-        "accuracy": accuracy_interval(right),
-        "by_kind": {f"{kind}, {label}": accuracy_interval(right[chosen[kind, label]]) for kind, label in by_kind},
+        "accuracy": accuracy_interval(right, frames),
+        "by_kind": {
+            f"{kind}, {label}": accuracy_interval(right[at], [frames[i] for i in at])
+            for kind, label in by_kind
+            for at in (chosen[kind, label],)
+        },
         "confusion": {
             f"{LABELS[true]} read as {LABELS[read]}": int(
                 ((labels == true) & ((probabilities > THRESHOLD) == read)).sum()
@@ -58,11 +63,14 @@ def accuracy_and_calibration(probabilities: NDArray[np.float64], rows: Sequence[
     }
 
 
-def accuracy_interval(right: NDArray[np.bool_]) -> list[float]:
-    """Accuracy, the ends of its 95 % interval, and the number of texts; of one text alone the interval is 0 to 1."""
+def accuracy_interval(right: NDArray[np.bool_], frames: Sequence[object] | None = None) -> list[float]:
+    """Accuracy, the ends of its 95 % interval, and the number of texts; of one text alone the interval is 0 to 1.
+
+    frames: of each text; texts of one frame are drawn together.
+    """
     if len(right) == 1:
         return [float(right[0]), 0.0, 1.0, 1]
-    found = paired_bootstrap(right.astype(float))
+    found = paired_bootstrap(right.astype(float), clusters=frames)
     return [round(found.effect, 4), round(found.low, 4), round(found.high, 4), found.n]
 
 

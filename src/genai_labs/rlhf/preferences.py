@@ -19,19 +19,25 @@ SIDES = ("a", "b")
 
 @dataclass(frozen=True)
 class Preference:
-    """Two summaries of a dialogue; votes[i] is 1 if annotator i preferred ``chosen``, else 0."""
+    """Two summaries of a dialogue; votes[i] is 1 if annotator i preferred ``chosen``, else 0.
+
+    situation: what the dialogue has in common with others, whose pairs an interval draws together.
+    """
 
     dialogue_id: str
     chosen: str
     rejected: str
     votes: tuple[int, ...]
+    situation: str = ""
 
 
 def read_preferences() -> list[Preference]:
     """The pairs on which five annotators voted (simulated ones: see the card of ``data/toxicity``)."""
-    rows = lab_data.read("toxicity/preferences.csv", "dialogue_id", "chosen", "rejected", *ANNOTATORS)
+    rows = lab_data.read("toxicity/preferences.csv", "dialogue_id", "chosen", "rejected", *ANNOTATORS, "situation")
     return [
-        Preference(row["dialogue_id"], row["chosen"], row["rejected"], tuple(int(row[a]) for a in ANNOTATORS))
+        Preference(
+            row["dialogue_id"], row["chosen"], row["rejected"], tuple(int(row[a]) for a in ANNOTATORS), row["situation"]
+        )
         for row in rows
     ]
 
@@ -42,8 +48,8 @@ def silence_pairs(count: int = 200) -> list[Preference]:
     Nobody voted on them, so ``votes`` is empty; by the rule behind the other pairs every annotator prefers the report,
     which is ``chosen``.
     """
-    rows = lab_data.read("rlhf/silence_pairs.csv", "id", "chosen", "rejected")
-    return [Preference(row["id"], row["chosen"], row["rejected"], ()) for row in rows[:count]]
+    rows = lab_data.read("rlhf/silence_pairs.csv", "id", "chosen", "rejected", "situation")
+    return [Preference(row["id"], row["chosen"], row["rejected"], (), row["situation"]) for row in rows[:count]]
 
 
 def each_against_the_others(rows: Sequence[Preference]) -> NDArray[np.float64]:
@@ -58,7 +64,8 @@ def each_against_the_others(rows: Sequence[Preference]) -> NDArray[np.float64]:
 
 def agreement(rows: Sequence[Preference]) -> Interval:
     """How often one annotator agrees with the majority of the others, with its interval over pairs."""
-    return paired_bootstrap(each_against_the_others(rows))
+    alike = [row.situation or place for place, row in enumerate(rows)]
+    return paired_bootstrap(each_against_the_others(rows), clusters=alike)
 
 
 @dataclass(frozen=True)
