@@ -76,25 +76,23 @@ _met: dict[str, dict[str, Any]] = {}  # rows of the lessons measured since, whos
 
 
 def predict(
-    id: str,
-    guess: float | str | None = None,
-    *,
-    naive: float | str,
-    choices: Sequence[str] = (),
-    level: float = 0.0,
+    id: str, guess: float | str | None = None, *, naive: float | str, choices: Sequence[str] = (), level: float = 0.0
 ) -> None:
     """Notes a guess of the effect of a lesson, to be shown on its card and counted at the end of the lab.
 
     id: of the lesson, such as "1.4". guess: in the unit of the card; None: the naive reader's stands in.
     naive: what somebody would guess who has not thought about it.
     choices: texts to choose from instead of a number: the first is right where the whole interval lies above `level`,
-    the second where it lies below, a third where it holds `level`. guess and naive are then one of them.
+    the second where it lies below, a third where it holds `level`. guess and naive are then one of them; capitals
+    of guess, and blanks at its ends, do not matter.
     A guess that comes after the result was shown is not counted; the first one stays.
     Raises LabError where the guess is no finite number, or none of the choices.
     """
     if not isinstance(id, str) or not re.fullmatch(ID, id, re.ASCII):
         raise LabError(f"{str(id)[:40]!r} is no lesson. A lesson's id is lab and number, such as 1.4.")
     choices = _as_choices(id, choices)
+    if isinstance(guess, str) and guess not in choices:
+        guess = {each.strip().lower(): each for each in choices}.get(guess.strip().lower(), guess)
     for given in (naive,) if guess is None else (naive, guess):
         _check_guess(id, given, choices)
     if guess is None and id not in _met and can_answer():
@@ -151,8 +149,8 @@ def _check_guess(id: str, guess: object, choices: tuple[str, ...]) -> None:
         )
     if not choices and (isinstance(guess, bool) or not isinstance(guess, Real) or not math.isfinite(guess)):
         raise LabError(
-            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one, such as 0.1 or -2, "
-            "or None."
+            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one without "
+            "quotation marks, such as 0.1 or -2, or None."
         )
 
 
