@@ -83,16 +83,14 @@ def predict(
     id: of the lesson, such as "1.4". guess: in the unit of the card; None: the naive reader's stands in.
     naive: what somebody would guess who has not thought about it.
     choices: texts to choose from instead of a number: the first is right where the whole interval lies above `level`,
-    the second where it lies below, a third where it holds `level`. guess and naive are then one of them; capitals
-    of guess, and blanks at its ends, do not matter.
+    the second where it lies below, a third where it holds `level`. guess and naive are then one of them.
     A guess that comes after the result was shown is not counted; the first one stays.
     Raises LabError where the guess is no finite number, or none of the choices.
     """
     if not isinstance(id, str) or not re.fullmatch(ID, id, re.ASCII):
         raise LabError(f"{str(id)[:40]!r} is no lesson. A lesson's id is lab and number, such as 1.4.")
     choices = _as_choices(id, choices)
-    if isinstance(guess, str) and guess not in choices:
-        guess = {each.strip().lower(): each for each in choices}.get(guess.strip().lower(), guess)
+    guess = as_chosen(guess, choices)
     for given in (naive,) if guess is None else (naive, guess):
         _check_guess(id, given, choices)
     if guess is None and id not in _met and can_answer():
@@ -139,6 +137,12 @@ def _as_choices(id: str, choices: Sequence[str]) -> tuple[str, ...]:
         f"The choices for lesson {id} are {str(choices)[:60]!r}. Write two or three different texts: what is right "
         'above the level, below it, and where the interval holds it, such as ("higher", "lower", "no change").'
     )
+
+
+def as_chosen(guess: Any, choices: Sequence[Any]) -> Any:
+    """The choice that a guess means, whatever its capitals and the blanks at its ends; without one, the guess."""
+    meant = {str(each).strip().lower(): each for each in choices}
+    return meant.get(guess.strip().lower(), guess) if isinstance(guess, str) and guess not in choices else guess
 
 
 def _check_guess(id: str, guess: object, choices: tuple[str, ...]) -> None:
