@@ -21,7 +21,7 @@ from genai_labs.show import predictions
 from genai_labs.show.lessons import lesson
 from genai_labs.show.predictions import predict, predictions_table
 from genai_labs.teaching import calibration as command
-from genai_labs.teaching.class_files import OWN, STORED, ClassGuess, learner_of, read_class, read_file
+from genai_labs.teaching.class_files import OWN, STORED, ClassGuess, _typed, learner_of, read_class, read_file
 
 
 @pytest.fixture(autouse=True)
@@ -159,7 +159,7 @@ def test_a_lesson_of_a_learner_counts_once_and_bad_files_are_named(tmp_path: Pat
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40), st.text(max_size=80))
 def test_odd_cells_and_outputs_are_passed_over(code: str, shown: str) -> None:
-    from genai_labs.teaching.class_files import _table, _typed
+    from genai_labs.teaching.class_files import _table
 
     assert isinstance(_typed(f"predict({code}, 1, naive=0)"), list)
     for output in ({"data": {"text/plain": shown}}, {"data": shown}, shown, {"data": {"text/plain": [shown, 1]}}):
@@ -192,6 +192,12 @@ def chosen(path: Path, run: bool) -> Path:
         )
     nbformat.write(new_notebook(cells=cells), path)
     return path
+
+
+def test_a_choice_is_read_whatever_its_capitals() -> None:
+    ((_, guess),) = _typed(CHOOSE.replace("They help", " they HELP", 1))
+    assert guess.value == "They help"
+    assert _typed(CHOOSE.replace("They help", "perhaps", 1)) == []
 
 
 @pytest.mark.parametrize("run", [True, False])

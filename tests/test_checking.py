@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from genai_labs.show.checking import Empty, Unanswered, answered, numbers, tell, wrong
+from genai_labs.show.checking import Empty, Unanswered, answered, numbers, tell, what_it_changes, wrong
 
 
 @tell("a double", "Return twice the number.")
@@ -138,6 +138,20 @@ def test_arguments_are_copied() -> None:
 
     assert answered(spoils, given) == 1
     assert str(given) == str({"list": [[1], [2]], "array": np.ones(2), "tensor": torch.ones(2), "tuple": ([1],)})
+
+
+def test_what_is_changed_in_place_is_named() -> None:
+    given = {"list": [1], "tensor": torch.ones(2)}
+
+    def spoils(x: dict[str, Any], y: Any, z: Any) -> None:
+        x["tensor"][0] = 9
+        z[0] = 9
+
+    both = what_it_changes(spoils, "x y z", given, [1], np.ones(2))
+    assert both.startswith("; but your function changes x and z in place")
+    one = what_it_changes(spoils, "x y", given, [1], np.ones(2))
+    assert one.startswith("; but your function changes x in place")
+    assert what_it_changes(lambda x, y: x, "x y", given, 3) == ""
 
 
 def test_gradients_flow_through_copied_tensors() -> None:

@@ -114,6 +114,30 @@ def filtered(text: str) -> Any:
     return eval(text)
 
 
+def of_others(text: str, others: Any) -> Any:
+    """Says the same of all nodes of another kind, and raises it where it is an error."""
+    try:
+        return walked(text, {})
+    except ValueError:
+        if isinstance(others, Exception):
+            raise others from None
+        return others
+
+
+def by_method(text: str) -> int:
+    class Calculator:
+        def eval(self, text: str) -> int:
+            return int(walked(text, {}))
+
+    return Calculator().eval(text)
+
+
+def from_builtins(text: str) -> Any:
+    import builtins
+
+    return builtins.eval(text) if re.fullmatch(r"[(]?\d+( [-+*] [(]?\d+[)]?)*", text) else walked("", {})
+
+
 def centred(r: torch.Tensor) -> torch.Tensor:
     return r - r.mean(1, keepdim=True)
 
@@ -127,6 +151,10 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda text: eval(text), "Did something run it?"),
         (filtered, "calls eval or exec"),
         (lambda text: filtered(text), "calls eval or exec"),
+        (from_builtins, "calls eval or exec"),
+        (lambda text: of_others(text, None), "yours gave nothing back. What does it do with a node of another kind?"),
+        (lambda text: of_others(text, "error"), "'error'. What does it do with a node of another kind?"),
+        (lambda text: of_others(text, TypeError()), "TypeError. What does it do with a node of another kind?"),
         (lambda text: float(walked(text, {})), "an int was asked for"),
         (lambda text: walked(text, {}, whole=(int, str, type(None))), "What is the type of node.value?"),
         (lambda text: walked(text, {ast.Div: operator.truediv}), "'7 / 2' has to be refused"),
@@ -161,6 +189,12 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda f, p, k: sum(x in few[:k] for few, x in zip(f, p, strict=True)) / len(p) / k, "divided by k"),
         (lambda f, p, k: np.mean([x in few for few, x in zip(f, p, strict=True)]), "not at the first k"),
         (lambda f, p, k: sum(x in few[:k] for few, x in zip(f, p, strict=True)), "not their share"),
+        (lambda f, p, k: sum(x in few[:k] for few, x in zip(f, p, strict=True)) / k, "not by the number of questions"),
+        (lambda f, p, k: np.mean([x == few[k - 1] for few, x in zip(f, p, strict=True)]), "the k-th place alone"),
+        (
+            lambda f, p, k: np.mean([x in few[:k] for few, x in zip(f, p, strict=True)]) + 0.1 * (k == 2),
+            "3, ...], places = [4, 5, 2, 0, 4], k = 2 a number is 0.5 and should be 0.4. Which of the places that",
+        ),
         (lambda f, p, k: 1 - np.mean([x in few[:k] for few, x in zip(f, p, strict=True)]), "that fail"),
     ],
     "int8": [
@@ -168,6 +202,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda w: scaled(w, 255), "divided by 255"),
         (lambda w: (scaled(w, 127)[0], 127 / w.abs().max()), "turned over"),
         (lambda w: (scaled(w, 127)[0] * w.abs().max() / 127, w.abs().max() / 127), "not the whole numbers"),
+        (lambda w: scaled(w, 127)[::-1], "the two are exchanged"),
         (lambda w: scaled(w, 127)[0], "two results are needed"),
     ],
 }
@@ -194,6 +229,10 @@ def test_the_folded_solution_is_right(name: str) -> None:
     with redirect_stdout(StringIO()):
         exec(cells()[f"comp-ex-{name}-code"], stub)
     assert signature(solved(name)) == signature(stub[function])
+
+
+def test_a_method_may_be_called_eval() -> None:
+    assert told(exercises.check_calculator, by_method).startswith("Right: ")
 
 
 @pytest.mark.parametrize(("name", "answer", "said"), [(n, a, s) for n, each in WRONG.items() for a, s in each])

@@ -97,6 +97,12 @@ def shifted(labels: Any, start: int, pad: int) -> Any:
     return torch.cat([torch.full((len(labels), 1), start), labels], 1)
 
 
+def own_labels(numbers: Any, labels: Any) -> Any:
+    """Of each place that counts the number of its label."""
+    counts = labels != -100
+    return numbers[counts].gather(1, labels[counts][:, None])
+
+
 def loss_by_softmax(logits: Any, labels: Any) -> Any:
     p = logits.softmax(-1)
     counts = labels != -100
@@ -174,7 +180,7 @@ def layer(
     b: Any = torch.zeros,
     scale: Callable[[int, float], float] = lambda rank, alpha: alpha / rank,
     frozen: bool = True,
-    base: bool = True,
+    base: float = 1,
     cut: bool = False,
     seen: Callable[[Any], Any] = lambda x: x,
     wrap: Any = nn.Parameter,
@@ -233,6 +239,31 @@ class OfLinears(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return nn.functional.linear(x, self.w, self.c) + self.second(self.first(x)) * self.scale  # type: ignore[arg-type]
+
+
+def with_biases(first: bool, second: bool) -> Any:
+    """Right, but for linear layers with biases in the place of A and B."""
+
+    class Layer(OfLinears):
+        def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+            super().__init__(linear, rank, alpha)
+            self.first = nn.Linear(linear.in_features, rank, bias=first)
+            self.second = nn.Linear(rank, linear.out_features, bias=second)
+
+    return Layer
+
+
+class WideB(nn.Module):
+    """With a B of the layer's own shape."""
+
+    def __init__(self, linear: nn.Linear, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.linear, self.scale = linear.requires_grad_(False), alpha / rank
+        self.a = nn.Parameter(torch.randn(rank, linear.in_features))
+        self.b = nn.Parameter(torch.zeros(linear.out_features, linear.in_features))
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x) + self.scale * x @ self.b.T
 
 
 class TurnedOver(nn.Module):
@@ -301,6 +332,13 @@ def mixed(
         return rows
 
     return mixture
+
+
+def mixed_in_place(new: list[str], old: list[str], share: float, seed: int) -> list[str]:
+    rng = random.Random(seed)
+    new += rng.sample(old, round(len(new) * share / (1 - share)))
+    rng.shuffle(new)
+    return new
 
 
 def mixed_in_numpy(new: list[str], old: list[str], share: float, seed: int) -> Any:
@@ -375,6 +413,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (lambda a, b: flat_loss(a, b, reduction="none"), "24 losses, one a place"),
         (loss_by_softmax, "rounds to 0"),
         (lambda a, b: flat_loss(a, b) + 1, "torch says"),
+        (lambda a, b: -own_labels(a.log_softmax(1), b).mean(), "a softmax over the places"),
+        (lambda a, b: -a.log_softmax(-1)[b != -100][:, b[b != -100]].mean(), "the mean over 13 times 13 pairs"),
+        (lambda a, b: -(own_labels(a.softmax(-1), b) + 1e-9).log().mean(), "what 1e-09, added to each probability"),
     ],
     "step": [
         (step_with(sign=1), "up the gradient"),
@@ -396,7 +437,11 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (layer(a=lambda r, i: torch.arange(float(i)).repeat(r, 1)), "the rows of A are multiples of one another"),
         (Hidden, "the layer that was given gets a gradient, too"),
         (layer(scale=lambda rank, alpha: alpha), "2 times too large .rank 2, alpha 8"),
-        (layer(frozen=False), r"are trained, too: 28 numbers"),
+        (layer(frozen=False), r"are trained, too: 28 numbers that should be frozen"),
+        (with_biases(False, True), r"second\.bias is trained, too: 4 numbers of a bias"),
+        (with_biases(True, True), r"first\.bias, second\.bias are trained, too: 6 numbers of a bias"),
+        (WideB, r"of the shapes \(2, 6\), \(4, 6\) are trained"),
+        (layer(base=7), "in the sum, and unscaled"),
         (layer(a=torch.zeros, b=torch.randn), "A and B are exchanged"),
         (layer(a=torch.zeros), "both matrices start at zero"),
         (layer(scale=lambda rank, alpha: 1), "not scaled"),
@@ -435,6 +480,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (adapted(modules_to_save=["final_layer_norm"]), "numbers are trained; the adapter has 110,592"),
         (lambda model: peft.LoraConfig(r=16), "this is the configuration"),
         (lambda model: model, "a peft model is needed"),
+        (adapted(target_modules=r"decoder.*DenseReluDense.*"), "fits a T5DenseGatedActDense, too"),
         (adapted(target_modules=["wi"]), "stopped.*NoMatching.*Target modules"),
     ],
     "mixture": [
@@ -448,6 +494,9 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (mixed(draw=lambda rng, old, k: old[-k:]), "all 20 old ones are of the last half"),
         (mixed(order=lambda rng, rows: random.SystemRandom().shuffle(rows)), "it gives two mixtures"),
         (mixed(order=lambda rng, rows: random.Random(0).shuffle(rows)), "the old ones stand in the same places"),
+        (mixed(draw=lambda rng, old, k: random.Random(42).sample(old, k)), "the same old ones come in"),
+        (mixed(draw=lambda rng, old, k: old[:: len(old) // k][:k] if k else []), "the same old ones come in"),
+        (mixed_in_place, "the mixture is right; but your function changes new in place"),
         (mixed(count=lambda n, s: 0), "0 old ones on 80 new ones are 0.000"),
         (mixed(draw=lambda rng, old, k: [old[:k]]), "holds a list"),
         (mixed(order=lambda rng, rows: rows.append(rows[0])), "holds 81 new examples"),
@@ -510,6 +559,17 @@ def test_a_usual_mistake_is_named(name: str, number: int, told: Told) -> None:
     said = told(name, answer)
     assert said.startswith("Not yet: ")
     assert re.search(words, said), said
+
+
+def test_a_right_answer_that_changes_what_it_is_given_is_told_so(told: Told) -> None:
+    assert "but your function changes batch in place" in told("labels", labels_in_place)
+    assert "but your function" not in told("labels", labels_in_lists)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_loss_of_many_nats_is_compared_without_a_warning(told: Told) -> None:
+    said = told("loss", lambda logits, labels: flat_loss(logits, labels) + (logits.abs().max() > 300))
+    assert "torch says" in said
 
 
 def test_a_product_turned_over_is_named_where_the_shapes_do_not_tell(told: Told) -> None:

@@ -90,6 +90,12 @@ def test_greedy_texts_are_those_of_the_package_too(
     assert "and 0 of 3 texts the package's" in told("greedy", solution("greedy"), capsys)
 
 
+def test_what_a_right_answer_leaves_open_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "only their ends are looked at" in told("interval", lambda a, b: metrics.paired_bootstrap(a, b)[1:3], capsys)
+    assert "but your function calls generate" in told("greedy", by_transformers, capsys)
+    assert "but your function" not in told("greedy", cached_loop, capsys)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_absurd_is_told_and_not_raised(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     class Odd:
@@ -268,6 +274,14 @@ def loop(
     return made
 
 
+def any_place(model: Any, ids: torch.Tensor, most: int) -> list[int]:
+    """Takes the largest of all logits, of whatever place."""
+    made = [0]
+    while len(made) <= most:
+        made.append(int(model(input_ids=ids, decoder_input_ids=torch.tensor([made])).logits.argmax()))
+    return made[1:]
+
+
 def cut_off(kept: Answer, renormalised: bool = True) -> Answer:
     """Top-p with another rule of what is kept: of sorted values and what they sum to."""
 
@@ -281,12 +295,18 @@ def cut_off(kept: Answer, renormalised: bool = True) -> Answer:
     return answer
 
 
-def percentiles(of: Answer, low: float = 2.5) -> Answer:
+def unsorted(q: torch.Tensor, values: torch.Tensor, p: float) -> torch.Tensor:
+    """Marks what stays among sorted values, and takes it from the others."""
+    kept = q * (values.cumsum(0) - values < p)
+    return kept / kept.sum()
+
+
+def percentiles(of: Answer, low: float = 2.5, high: float | None = None) -> Answer:
     """An interval from what `of` draws 2,000 times."""
 
     def answer(a: Any, b: Any) -> Any:
         rng = np.random.default_rng(0)
-        return np.percentile([of(a, b, rng) for _ in range(2000)], [low, 100 - low])
+        return np.percentile([of(a, b, rng) for _ in range(2000)], [low, 100 - low if high is None else high])
 
     return answer
 
@@ -310,6 +330,8 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda n, t: 16 * t, "left the frozen numbers out"),
         (lambda n, t: 4 * (n - t) + 12 * t, "one of Adam's"),
         (lambda n, t: (4 * n + 12 * t) / 1e6, "megabytes"),
+        (lambda n, t: n + 3 * t, "without the 4 bytes that each takes"),
+        (lambda n, t: 2 * n + 6 * t, "all of them with 2 bytes, as in fp16"),
         (lambda n, t: 17 * n, "Which of the four".lower()),
     ],
     "rouge": [
@@ -350,6 +372,9 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda d, t: "Please. " + zero(d, t), "is not the template"),
         (lambda d, t: t.format(dialogue=d), "str.format reads all braces"),
         (lambda d, t: re.sub(r"\{.*?\}", lambda _: d, t), "only {dialogue} is to be replaced"),
+        (lambda d, t: re.sub(r"\{dialogue\}", d, t), r"C:\\new.\n\nSummary:' is right"),
+        (lambda d, t: zero(d.strip(), t), "those at the ends stay"),
+        (lambda d, t: zero(d, t).strip(), "those at the ends stay"),
     ],
     "few-shot": [
         (
@@ -375,6 +400,13 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         ),
         (lambda d, e, t: few(d, e, t).replace("\n\n\n", "\n\n"), "blanks are not"),
         (lambda d, e, t: "Examples: " + few(d, e, t), "others too"),
+        (
+            lambda d, e, t: "\n\n\n".join(
+                [*(f"{t.format(dialogue=x.dialogue)} {x.summary}" for x in e), t.format(dialogue=d)]
+            ),
+            "str.format reads all braces",
+        ),
+        (lambda d, e, t: few(d, e, t).replace('{"summary": "..."}', ""), "only {dialogue} is to be replaced"),
     ],
     "greedy": [
         (partial(loop, position=-2), "last position but one"),
@@ -384,6 +416,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (partial(loop, begin="prompt"), "start token is missing"),
         (partial(loop, ends=False), "goes on after </s>"),
         (partial(loop, sampled=True), "that is sampling"),
+        (any_place, "a number was no token's".capitalize()),
         (lambda model, ids, most: loop(model, ids, 20), "at most 5 were asked for"),
         (lambda model, ids, most: loop(model, ids, most - 1), "4 tokens are right, and 5 are needed"),
         (lambda model, ids, most: [7], "the first 0 tokens are right"),
@@ -398,6 +431,7 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (lambda z, t: z / t, "still logits"),
         (lambda z, t: (z / t).log_softmax(0), "logarithms"),
         (lambda z, t: (z / t).exp() / (z / t).exp().sum(), "infinite in fp32"),
+        (lambda z, t: (z.double() / t).exp() / (z.double() / t).exp().sum(), "exp(1000) in float64"),
         (lambda z, t: (z - t).softmax(0) + 0.1, "where does the temperature belong"),
     ],
     "top-p": [
@@ -408,6 +442,8 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (cut_off(lambda v, total, p: torch.arange(len(v)) < 3), "you keep 3 tokens each time"),
         (lambda q, p: cut_off(lambda v, total, p: v.flip(0).cumsum(0).flip(0) - v < p)(q, p), "keep the unlikely"),
         (lambda q, p: warped(q, p).sort(descending=True)[0], "sorted order"),
+        (lambda q, p: unsorted(q, q.sort(descending=True)[0], p), "you mark what stays in sorted order"),
+        (lambda q, p: warped(q, p).sort(descending=True)[0][q.argsort(descending=True)], "that they are to be written"),
         (lambda q, p: q, "nothing is cut off"),
         (cut_off(lambda v, total, p: total.flip(0) <= 1 - p), "fewest tokens"),
         (lambda q, p: warped(q, p)[warped(q, p) > 0], "the shape of the probabilities"),
@@ -418,6 +454,9 @@ WRONG: dict[str, list[tuple[Answer, str]]] = {
         (percentiles(mean_difference, 5), "a 90 % interval"),
         (percentiles(mean_difference, 0.5), "a 99 % interval"),
         (percentiles(mean_difference, 16), "one standard error"),
+        (percentiles(mean_difference, 0, 95), "and their middles too low"),
+        (percentiles(mean_difference, 5, 100), "and their middles too high"),
+        (percentiles(lambda a, b, rng: rng.choice(a - b, 100).mean()), "dialogues, whatever n is"),
         (lambda a, b: np.percentile(a - b, [2.5, 97.5]), "where single dialogues lie"),
         (lambda a, b: percentiles(mean_difference)(b, a), "you take b - a"),
         (lambda a, b: percentiles(mean_difference)(a, b)[::-1], "lower end is above"),

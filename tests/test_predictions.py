@@ -123,6 +123,8 @@ def test_a_guess_that_is_no_number_is_told_in_words() -> None:
     for bad in ("a lot", float("nan"), float("inf"), True, [0.1]):
         with pytest.raises(LabError, match=r"The guess for lesson 1\.4 is .* no number"):
             predict("1.4", bad, naive=0.1)  # type: ignore[arg-type]
+    with pytest.raises(LabError, match="is '0.5', which is no number. Write one without quotation marks, such as"):
+        predict("1.4", "0.5", naive=0.1)
     with pytest.raises(LabError, match="lab and number"):
         predict("one", 0.1, naive=0.1)
 
@@ -180,8 +182,16 @@ def test_a_naive_choice_stands_in_and_is_named(capsys: pytest.CaptureFixture[str
     assert "not counted" in capsys.readouterr().out
 
 
+def test_capitals_and_blanks_of_a_choice_do_not_matter(capsys: pytest.CaptureFixture[str]) -> None:
+    for guess in ("Higher", " higher\n", "higher"):
+        predict("1.4", guess, naive="lower", choices=CHOICES)
+        assert "Your guess of higher is noted." in capsys.readouterr().out
+    predict("1.4", "b", naive="B", choices=("B", "b"))
+    assert "Your guess of b is noted." in capsys.readouterr().out
+
+
 def test_a_guess_that_is_none_of_the_choices_is_told_in_words() -> None:
-    for bad in ("Higher", 0.1, True, ["higher"]):
+    for bad in ("more", 0.1, True, ["higher"]):
         with pytest.raises(LabError, match=r"none of the choices.*higher, lower, no change"):
             predict("1.4", bad, naive="lower", choices=CHOICES)  # type: ignore[arg-type]
     with pytest.raises(LabError, match="no number"):

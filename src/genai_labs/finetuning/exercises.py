@@ -22,7 +22,7 @@ from genai_labs.finetuning.lora_exercises import (
     recognise,
 )
 from genai_labs.finetuning.training_exercises import check_mixture, check_step
-from genai_labs.show.checking import answered, numbers, tell, wrong
+from genai_labs.show.checking import answered, numbers, tell, what_it_changes, wrong
 
 END = 1  # the id of </s> in T5's vocabulary
 LENGTHS = ((12, 7, 4, 9, 2), (3, 5, 3, 6, 6))  # of the summaries in two batches, </s> included
@@ -48,7 +48,8 @@ def check_labels(answer: Any) -> str:
         if not np.array_equal(got, right):
             recognise(got, _mistaken_labels(batch, padding, pad))
             _first_difference(got, right, "labels", f"Compare that place with the summary's tokens; padding is {pad}.")
-    return f"{total} labels in 2 batches, {left_out} of them left out"
+    note = what_it_changes(answer, "batch", batch, pad)
+    return f"{total} labels in 2 batches, {left_out} of them left out{note}"
 
 
 def _padded_batch(number: int, pad: int) -> dict[str, torch.Tensor]:
@@ -187,6 +188,7 @@ def _logits_and_labels(number: int, size: float) -> tuple[torch.Tensor, torch.Te
     return size * torch.randn(4, 6, 130, generator=draw), labels
 
 
+@np.errstate(all="ignore")  # a row may have no label at all, and a perplexity be too large for fp32
 def _mistaken_losses(logits: torch.Tensor, labels: torch.Tensor, loss: float) -> dict[str, Any]:
     def mean(logits: torch.Tensor, labels: torch.Tensor, reduction: str = "mean") -> Any:
         return cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction).numpy()
@@ -194,9 +196,14 @@ def _mistaken_losses(logits: torch.Tensor, labels: torch.Tensor, loss: float) ->
     count, size, right = int((labels != MASKED).sum()), labels.numel(), mean(logits, labels)
     each = mean(logits, labels, "none").reshape(labels.shape)
     here = f"{loss:.3f} is"
-    with np.errstate(all="ignore"):  # a row may have no label at all
-        rows = np.array([row.sum() / (there != MASKED).sum() for row, there in zip(each, labels.numpy(), strict=True)])
-    return {
+    rows = np.array([row.sum() / (there != MASKED).sum() for row, there in zip(each, labels.numpy(), strict=True)])
+    counts, chances = labels != MASKED, np.exp(-each[labels.numpy() != MASKED].astype(float))
+    look = "Is there a function for softmax and logarithm?"
+    floors = {
+        f"{here} what {floor:g}, added to each probability, makes of it. {look}": -np.log(chances + floor).mean()
+        for floor in 10.0 ** -np.arange(4, 21)
+    }
+    return floors | {
         f"{here} the sum over the {count} labels that count. A loss per token is a mean.": right * count,
         f"{here} the mean over all {size} places; only {count} of them count. By what is the sum divided?": right
         * (count / size),
@@ -204,6 +211,12 @@ def _mistaken_losses(logits: torch.Tensor, labels: torch.Tensor, loss: float) ->
             rows
         ),
         f"{here} the mean over {len(rows)} rows, not over the {count} tokens.": right * count / len(rows),
+        f"{here} what a softmax over the places gives. Which dimension is the vocabulary?": (
+            -logits.log_softmax(1)[counts].gather(1, labels[counts][:, None]).mean().numpy()
+        ),
+        f"{here} the mean over {count} times {count} pairs of a place and a label. Which label has each place?": (
+            -logits[counts].log_softmax(-1)[:, labels[counts]].mean().numpy()
+        ),
         f"{here} in bits (log2). Which logarithm makes nats?": right / IN_BITS,
         f"{here} what a softmax of a softmax gives. Does the function that you use take logits or probabilities?": mean(
             logits.softmax(-1), labels

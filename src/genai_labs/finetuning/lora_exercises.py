@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from genai_labs.finetuning.lora import lora_config
 from genai_labs.paths import MODELS
-from genai_labs.show.checking import answered, numbers, tell, wrong
+from genai_labs.show.checking import Unanswered, answered, numbers, tell, wrong
 
 # The adapter of Lab 2 on the embedded model: its rank, what it is scaled by, and the matrices of the decoder.
 RANK, ALPHA, MATRICES = 16, 32, ("wi_0", "wi_1", "wo")
@@ -93,10 +93,11 @@ def _two_matrices(layer: nn.Module, case: AdapterCase, linear: nn.Linear) -> tup
     trained = {name: p for name, p in layer.named_parameters() if p.requires_grad}
     if not trained:
         wrong("nothing is trained: the module has no parameter that wants a gradient. What is an nn.Parameter?")
-    base = [name for name, p in trained.items() if p.shape in (linear.weight.shape, (case.outputs,))]
-    if base:
-        count = sum(trained[name].numel() for name in base)
-        wrong(f"{', '.join(base)} are trained, too: {count} numbers that should be frozen. What freezes a layer?")
+    base = [name for name, p in trained.items() if any(torch.equal(p, own) for own in linear.parameters())]
+    if names := base or [name for name, p in trained.items() if p.ndim == 1]:
+        look = "that should be frozen. What freezes a layer?" if base else "of a bias, which adapters do not have."
+        count = sum(trained[name].numel() for name in names)
+        wrong(f"{', '.join(names)} {'are' if len(names) > 1 else 'is'} trained, too: {count} numbers {look}")
     sizes = [tuple(p.shape) for p in trained.values()]
     both = {frozenset((case.rank, case.inputs)): None, frozenset((case.outputs, case.rank)): None}
     found = [next((p for p in trained.values() if frozenset(p.shape) == size), None) for size in both]
@@ -120,7 +121,8 @@ def _check_start(change: Any, down: nn.Parameter, up: nn.Parameter) -> None:
     if int(torch.linalg.matrix_rank(down.detach())) < min(down.shape):
         wrong("the rows of A are multiples of one another, and would stay so: the rank is lost. How does A start?")
     if np.abs(change).max() > CLOSE:
-        wrong(f"a fresh layer is off by up to {np.abs(change).max():.3f}. Is the frozen layer's output in the sum?")
+        look = "Is the frozen layer's output in the sum, and unscaled?"
+        wrong(f"a fresh layer is off by up to {np.abs(change).max():.3f}. {look}")
 
 
 def _check_output(
@@ -232,7 +234,13 @@ def check_adapter(answer: Any) -> str:
     wanted = {name: part for name, part in _linear_parts(given) if _is_wanted(name)}
     with warnings.catch_warnings():  # peft asks for a property that transformers has renamed
         warnings.simplefilter("ignore")
-        model = answered(answer, given)
+        try:
+            model = answered(answer, given)
+        except Unanswered as why:
+            if found := re.search(r"Target module (\w+)\(", str(why)):
+                look = "is no linear layer but a block with some in it. Which names end in wi_0, wi_1 or wo?"
+                wrong(f"what you give as target_modules fits a {found[1]}, too, which {look}")
+            raise
     if isinstance(model, LoraConfig):
         wrong("this is the configuration. What puts it into the model?")
     if not isinstance(model, PeftModel):

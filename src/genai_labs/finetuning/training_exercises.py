@@ -10,7 +10,7 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from genai_labs.finetuning.lora_exercises import fixed_draws
-from genai_labs.show.checking import Empty, answered, numbers, tell, wrong
+from genai_labs.show.checking import Empty, answered, numbers, tell, what_it_changes, wrong
 
 RATE = 0.25  # the learning rate
 
@@ -149,6 +149,10 @@ def check_mixture(answer: Any) -> str:
         other = _mixture_rows(answered(answer, new, old, share, number + 10))
         if share and [row in old for row in mixture] == [row in old for row in other]:
             wrong(f"with seeds {number} and {number + 10} the old ones stand in the same places. Where is the seed?")
+        if share and {*mixture} == {*other}:
+            wrong(f"with seeds {number} and {number + 10} the same old ones come in. Which ones is up to chance, too.")
+        if note := what_it_changes(answer, "new old", new, old, share, number):
+            wrong(f"the mixture is right{note}.")
         told.append(f"{sum(row.startswith('old') for row in mixture)} of {len(mixture)}")
     return f"old examples are {', '.join(told)}; all new ones are there, and the order is drawn by the seed"
 

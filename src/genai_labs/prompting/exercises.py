@@ -50,19 +50,26 @@ def _written(value: Any) -> str:
 @tell("a zero-shot prompt", "Print the template: what has to stand in the place of {dialogue}?")
 def check_zero_shot_prompt(answer: Any) -> str:
     """answer(dialogue, template): the template with the dialogue in the place of {dialogue}."""
-    for template in (PLAIN, GOING_ON):
-        got, want = _written(answered(answer, TALK, template)), template.replace("{dialogue}", TALK)
+    for dialogue, template in ((TALK, PLAIN), (TALK, GOING_ON), (f" {TALK}\n", PLAIN), (TALK, f"{PLAIN}\n")):
+        got, want = _written(answered(answer, dialogue, template)), template.replace("{dialogue}", dialogue)
         if got != want:
             _say_zero_shot(got, want, template)
     odd = r"#Person1#: I typed {name} in C:\new."
     for dialogue, template in ((odd, PLAIN), (TALK, BRACES)):
-        try:
-            got = _written(answered(answer, dialogue, template))
-        except Unanswered as why:
-            wrong(f"{why} These texts hold braces of their own, and str.format reads all braces.")
-        if got != template.replace("{dialogue}", dialogue):
-            wrong(f"only {{dialogue}} is to be replaced; other braces, and backslashes, stay. Yours gives {got!r}.")
-    return "4 prompts from 3 templates, with braces in a dialogue and in a template"
+        _check_braces(template.replace("{dialogue}", dialogue), answer, dialogue, template)
+    return "6 prompts from 4 templates, with braces in a dialogue and in a template, and with blanks at the ends"
+
+
+def _check_braces(want: str, answer: Any, *case: Any) -> None:
+    try:
+        got = _written(answered(answer, *case))
+    except Unanswered as why:
+        wrong(f"{why} These texts hold braces of their own, and str.format reads all braces.")
+    if got != want:
+        wrong(
+            "only {dialogue} is to be replaced; other braces, and backslashes, stay. As Python writes texts, yours is "
+            f"{got!r}, and {want!r} is right."
+        )
 
 
 def _say_zero_shot(got: str, want: str, template: str) -> None:
@@ -81,7 +88,9 @@ def _say_zero_shot(got: str, want: str, template: str) -> None:
     if template == GOING_ON and got == PLAIN.replace("{dialogue}", TALK):
         wrong("the wording is fixed: a second template gives the prompt of the first. Use what `template` holds.")
     if got.split() == want.split():
-        wrong(f"the words are right, the blanks are not: {len(got)} characters, and {len(want)} are right.")
+        wrong(
+            f"the words are right, the blanks are not (those at the ends stay): {len(got)} characters, not {len(want)}."
+        )
     if not got.rstrip().endswith(behind.strip()):
         wrong(f"your prompt ends in {got[-20:]!r}, and the template in {behind!r}: that is the cue to write a summary.")
     wrong(
@@ -99,7 +108,8 @@ def check_few_shot_prompt(answer: Any) -> str:
             _say_missing(got, SHOWN[:count])
             _say_order(got, SHOWN[:count])
             _say_frame(got, want, count + 1, template)
-    return "4 prompts with 3, 1, 0 and 2 exemplars and two templates"
+    _check_braces(prompts.few_shot(TALK, SHOWN[:1], BRACES), answer, TALK, SHOWN[:1], BRACES)
+    return "5 prompts with 3, 1, 0, 2 and 1 exemplars and three templates, one with braces of its own"
 
 
 def _say_missing(got: str, shown: Sequence[prompts.Exemplar]) -> None:
@@ -206,7 +216,12 @@ def check_greedy(answer: Any, model: PreTrainedModel, tokenizer: PreTrainedToken
     for talk, most in ((SHOWN[0].dialogue, MOST_TOKENS), (SHOWN[2].dialogue, MOST_TOKENS), (TALK, 5)):
         prompt = prompts.zero_shot(talk)
         ids = tokenizer(prompt, return_tensors="pt")["input_ids"].to(model.device)
-        got = _token_ids(answered(answer, model, ids, most), model)
+        try:
+            got = _token_ids(answered(answer, model, ids, most), model)
+        except Unanswered as why:
+            if "IndexError: index out of range in self" in str(why):
+                wrong(f"{why} A number was no token's: at which place, and over which dimension, is the argmax taken?")
+            raise
         config = generation.complete(generation.greedy(most), model)
         written = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
         want = written[0].tolist()[1:]
@@ -217,7 +232,9 @@ def check_greedy(answer: Any, model: PreTrainedModel, tokenizer: PreTrainedToken
         count += len(want)
         ours = generation.generate(model, tokenizer, [prompt], generation.greedy(most), progress=False)
         same += ours == [tokenizer.decode(want, skip_special_tokens=True).strip()]
-    return f"{count} tokens about 3 prompts are those that model.generate writes, and {same} of 3 texts the package's"
+    right = f"{count} tokens about 3 prompts are those that model.generate writes, and {same} of 3 texts the package's"
+    lent = "generate" in getattr(getattr(answer, "__code__", None), "co_names", ())
+    return f"{right}; but your function calls generate, and the loop is what was asked for" if lent else right
 
 
 def _token_ids(value: Any, model: PreTrainedModel) -> list[int]:

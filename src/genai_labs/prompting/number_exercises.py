@@ -23,7 +23,7 @@ from genai_labs.scoring import metrics
 from genai_labs.show.checking import Empty, Unanswered, answered, numbers, tell, wrong
 
 TOLERANCE = 1e-4  # absolute and relative: large logits in fp32 are no more exact
-DATA_SETS, PAIRS = 6, 100  # of scores, for intervals
+SIZES = (60, 75, 100, 130, 170, 220)  # pairs of scores in each data set, for intervals
 WIDTHS = (0.9, 1.09)  # as a share of the package's; a percentile interval gets 0.96, one of 90 % gets 0.80
 
 
@@ -87,9 +87,11 @@ def _difference(case: tuple[Any, ...], got: NDArray[np.float64], want: NDArray[n
 def check_training_bytes(answer: Any) -> str:
     """answer(parameters, trained): bytes to train ``trained`` of ``parameters`` numbers in fp32 with Adam."""
     mistakes: dict[str, Callable[..., Any]] = {
-        "These are the weights alone. What else does a number need while it is trained?": lambda n, t: 4 * n,
+        "These are the weights alone, or all four things without the 4 bytes that each takes. What else does a number "
+        "need while it is trained, and how long is it in fp32?": lambda n, t: 4 * n,
         "4 bytes a number are missing: its weight, its gradient, or one of Adam's two moments.": lambda n, t: 12 * n,
-        "Of four things for each number you count two: weight, gradient, two moments.": lambda n, t: 8 * n,
+        "Of four things for each number (weight, gradient, two moments) you count two, or you count all of them with 2 "
+        "bytes, as in fp16: in fp32 it is 4.": lambda n, t: 8 * n,
         "These are megabytes, and bytes are asked for.": lambda n, t: 16 * n / 1e6,
     }
     with_frozen: dict[str, Callable[..., Any]] = {
@@ -199,14 +201,14 @@ def check_temperature(answer: Any) -> str:
     """answer(logits, temperature): probabilities [vocabulary] of logits [vocabulary]."""
     rows = torch.randn(3, 9, generator=torch.Generator().manual_seed(0)) * 2
     large = torch.tensor([100.0, 99.0, 0.0, -100.0])
-    overflow = "These logits go up to 100, and exp(100) is infinite in fp32. Does torch have a function for all of it?"
+    overflow = "exp(100) is infinite in fp32, and exp(1000) in float64. Does torch have a function for all of it?"
     parts = [
         Cases(
             [(x, t) for x in rows for t in (0.5, 2.0, 1.0, 1.3)],
             TEMPERATURE_MISTAKES,
             "Where does the temperature belong?",
         ),
-        Cases([(large, 1.0), (large, 0.5)], {}, overflow),
+        Cases([(large, 1.0), (large, 0.5), (10 * large, 1.0)], {}, overflow),
     ]
     count = settle(answer, parts, lambda x, t: torch.softmax(x.double() / t, -1), "the probabilities")
     return f"{count} distributions at temperatures from 0.5 to 2, large logits too, as torch's softmax gives them"
@@ -270,6 +272,12 @@ def _top_p_mistakes() -> dict[str, Callable[..., Any]]:
         "They are in sorted order. Each has to go back to its token's place.": lambda q, p: nucleus(q, p).sort(
             -1, True
         )[0],
+        "You mark what stays in sorted order, and the probabilities are not sorted: `order` says whose mark it is.": (
+            lambda q, p: _rest(q, nucleus(q, p).sort(-1, True)[0] > 0)
+        ),
+        "You read sorted values at the places in `order`, and these are the places that they are to be written to.": (
+            lambda q, p: nucleus(q, p).sort(-1, True)[0][q.argsort(descending=True)]
+        ),
     }
     for k in range(1, 11):
         sentence = (
@@ -305,29 +313,34 @@ def check_interval(answer: Any) -> str:
     if any(low > high for low, high in ends):
         wrong(f"the lower end is above the upper one: {ends[0].round(3).tolist()}. In which order do you return them?")
     effects, middles = [float((a - b).mean()) for a, b in pairs], [float(each.mean()) for each in ends]
-    off = np.mean([_off(middle, effect, a - b) for middle, effect, (a, b) in zip(middles, effects, pairs, strict=True)])
-    if off > 1:
+    offs = [_off(middle, effect, a - b) for middle, effect, (a, b) in zip(middles, effects, pairs, strict=True)]
+    if np.abs(offs).mean() > 1:
         _say_middle(middles, effects, pairs)
-    share = float(np.mean([np.ptp(each) / _width(a, b) for each, (a, b) in zip(ends, pairs, strict=True)]))
+    shares = np.array([np.ptp(each) / _width(a, b) for each, (a, b) in zip(ends, pairs, strict=True)])
+    share = float(shares.mean())
+    _check_drawn(shares)
     if not WIDTHS[0] < share < WIDTHS[1]:
-        _say_width(share, pairs)
+        _say_width(share, float(np.mean(offs)), pairs)
     same = numbers(answered(answer, a, a - 0.25), (2,), "the two ends")
     if not _alike(same, _floats([0.25, 0.25])):
         wrong(f"where a is 0.25 above b on every dialogue there is no doubt left, and yours says {same.tolist()}.")
-    return f"{len(pairs)} pairs of {PAIRS} scores; your intervals are {share:.2f} times as wide as the package's"
+    return (
+        f"{len(pairs)} pairs of {min(SIZES)} to {max(SIZES)} scores; your intervals are {share:.2f} times as wide as "
+        "the package's (only their ends are looked at, and not how many resamples, if any, they are made of)"
+    )
 
 
 def _paired_scores() -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Scores of dialogues that differ much from one another, under two conditions that differ little."""
     rng = np.random.default_rng(0)
-    hard = rng.normal(0.5, 0.2, (DATA_SETS, PAIRS))
-    shifted = hard + rng.normal(np.linspace(0.03, 0.1, DATA_SETS)[:, None], 0.07, hard.shape)
-    return list(zip(shifted, hard, strict=True))
+    hard = [rng.normal(0.5, 0.2, size) for size in SIZES]
+    gains = np.linspace(0.03, 0.1, len(SIZES))
+    return [(each + rng.normal(gain, 0.07, len(each)), each) for each, gain in zip(hard, gains, strict=True)]
 
 
 def _off(middle: float, effect: float, differences: NDArray[np.float64]) -> float:
-    """By how many standard errors of the mean the middle of an interval is off."""
-    return float(abs(middle - effect) / differences.std() * len(differences) ** 0.5)
+    """By how many standard errors of the mean the middle of an interval is too high."""
+    return float((middle - effect) / differences.std() * len(differences) ** 0.5)
 
 
 def _width(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -346,18 +359,29 @@ def _say_middle(middles: Sequence[float], effects: Sequence[float], pairs: Seque
     wrong(f"{said}. Of which number do you take the mean in each resample?")
 
 
-def _say_width(share: float, pairs: Sequence[Any]) -> None:
+def _check_drawn(shares: NDArray[np.float64]) -> None:
+    """Widths as if each resample had the same number of dialogues grow with n, beside the package's, as its root."""
+    drawn = np.median(np.array(SIZES) / np.maximum(shares, 1e-9) ** 2)
+    if 2 < drawn < 1e9 and np.polyfit(np.log(SIZES), np.log(shares), 1)[0] > 0.25:
+        said = f"your intervals are as wide as if each resample had about {drawn:.0f} dialogues, whatever n is"
+        wrong(f"{said}, and n goes from {min(SIZES)} to {max(SIZES)} here. How many are to be drawn of n?")
+
+
+def _say_width(share: float, off: float, pairs: Sequence[Any]) -> None:
     sides = float(np.mean([(a.var() + b.var()) ** 0.5 / (a - b).std() for a, b in pairs]))
+    single = float(np.mean(np.sqrt(SIZES)))
     named = {
         0.80: "that is a 90 % interval. Which shares are cut off below and above for 95 %?",
         0.50: "that is one standard error on either side, and about two make 95 %.",
         1.27: "that is a 99 % interval. Which shares are cut off below and above for 95 %?",
         sides: "you draw a and b apart, so that easy dialogues meet hard ones. Draw dialogues, each with both scores.",
-        float(PAIRS**0.5): "that is where single dialogues lie, and not where their mean may lie. What is drawn again?",
+        single: "that is where single dialogues lie, and not where their mean may lie. What is drawn again?",
     }
     said = f"your intervals are {share:.2f} times as wide as they should be"
     if share < 0.02:
         wrong(f"{said}: no dialogue is drawn twice, so every resample has the same mean. Draw with replacement.")
+    if abs(off) > 0.25:
+        wrong(f"{said}, and their middles too {'high' if off > 0 else 'low'}: what is cut off at either end for 95 %?")
     for width, sentence in named.items():
         if abs(share / width - 1) < 0.07:
             wrong(f"{said}: {sentence}")

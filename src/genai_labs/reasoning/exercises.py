@@ -6,7 +6,11 @@ back nothing. A usual mistake is named where it explains every number of every i
 
 from __future__ import annotations
 
+import dis
+import os
 from collections.abc import Callable, Sequence
+from inspect import signature
+from textwrap import shorten
 from types import CodeType
 from typing import Any
 
@@ -23,8 +27,9 @@ from genai_labs.show.checking import Unanswered, answered, numbers, tell, wrong
 
 Cases = Sequence[tuple[Any, ...]]
 NEAR = 1e-4
+RAN, TAKEN = "Did something run it?", "What does it do with a node of another kind?"
 REFUSED = {  # what a calculator of whole numbers, +, - and * does not take, by a question for whoever takes it
-    "Did something run it?": ("__import__('os').getcwd()", "abs(5)", "x + 1"),
+    RAN: ("__import__('os').getcwd()", "abs(5)", "x + 1"),
     "What is the type of node.value?": ("'a' * 3", "1.5 + 1", "True + 1", "2j", "b'a' * 2", "'a'", "None"),
     "Which types of node.op are asked for?": ("2 ** 9", "7 / 2", "7 // 2", "7 % 2", "1 << 3", "6 ^ 3"),
     "Which kinds of node are asked for?": ("1 < 2", "[1]", "1 if 2 else 3"),
@@ -76,9 +81,9 @@ def check_recall(answer: Any) -> str:
     _compare_all(
         answer,
         cases,
-        lambda f, p, k: recall_at(f, p, k).mean(),
+        lambda found, places, k: recall_at(found, places, k).mean(),
         mistakes.recall_mistakes,
-        "Which places count at k = 1?",
+        "Which of the places that were found count at this k?",
     )
     return f"{len(cases)} shares of questions are right, for k from 1 to 4"
 
@@ -126,6 +131,8 @@ def check_int8(answer: Any) -> str:
         result = answered(answer, weights)
         if not isinstance(result, (tuple, list)) or len(result) != 2:
             wrong("two results are needed, the whole numbers and the scale. Write: return numbers, scale.")
+        if numbers(result[0], None).size == 1 and numbers(result[1], None).shape == tuple(weights.shape):
+            wrong("the two are exchanged: the whole numbers come first, and then the scale.")
         whole, scale = (
             numbers(result[0], tuple(weights.shape), "the whole numbers"),
             numbers(result[1], None, "the scale"),
@@ -163,14 +170,19 @@ def _compare_all(
     for case, mine, want in zip(cases, got, wanted, strict=True):
         if not np.allclose(mine, want, atol=NEAR):
             place = np.unravel_index(np.abs(mine - want).argmax(), want.shape)
-            wrong(f"for {_shown(case)} a number is {mine[place]:.6g} and should be {want[place]:.6g}. {look}")
+            wrong(f"for {_shown(right, case)} a number is {mine[place]:.6g} and should be {want[place]:.6g}. {look}")
 
 
-def _shown(case: tuple[Any, ...]) -> str:
-    return ", ".join("a tensor" if isinstance(each, torch.Tensor) else str(each)[:60] for each in case)
+def _shown(right: Callable[..., Any], case: tuple[Any, ...]) -> str:
+    """The arguments by name; of a long list, its beginning."""
+    said = [
+        "a tensor" if isinstance(each, torch.Tensor) else shorten(str(each), 60, placeholder=" ...]") for each in case
+    ]
+    return ", ".join(f"{name} = {each}" for name, each in zip(signature(right).parameters, said, strict=True))
 
 
 def _must_refuse(answer: Any, text: str, look: str) -> None:
+    ran = False
     try:
         value = answer(text)
     except (ValueError, LabError, Unanswered):
@@ -178,12 +190,19 @@ def _must_refuse(answer: Any, text: str, look: str) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # exit() is none that a caller can answer
-        wrong(f"{text!r} has to be refused with a ValueError, and yours stopped with {type(error).__name__}. {look}")
-    wrong(f"{text!r} has to be refused with a ValueError, and yours gave {str(value)[:40]!r}. {look}")
+        came = f"stopped with {type(error).__name__}"
+    else:
+        came = "gave nothing back" if value is None else f"gave {str(value)[:40]!r}"
+        ran = str(value) in (os.getcwd(), "5")  # what these texts give where they are run
+    look = TAKEN if look == RAN and not ran else look
+    wrong(f"{text!r} has to be refused with a ValueError, and yours {came}. {look}")
 
 
 def _runs(function: Any) -> bool:
-    """Whether a function names eval or exec, itself, in a function inside of it, or in one beside it that it names."""
+    """Whether a function calls eval or exec, itself, in a function inside of it, or in one beside it that it names.
+
+    A method of that name, or a function of the learner's own, is another thing.
+    """
     there, home, seen = getattr(function, "__globals__", {}), getattr(function, "__module__", ""), set[CodeType]()
     left = [getattr(function, "__code__", None)]
     while left:
@@ -193,4 +212,11 @@ def _runs(function: Any) -> bool:
             beside = [there.get(name) for name in code.co_names]
             left += [getattr(each, "__code__", None) for each in beside if getattr(each, "__module__", 0) == home]
             left += code.co_consts
-    return any({"eval", "exec"} & set(code.co_names) for code in seen)
+    return any(_calls_by_name(code, set(there)) for code in seen)
+
+
+def _calls_by_name(code: CodeType, own: set[str]) -> bool:
+    """Whether code names eval or exec as global names that are not the learner's own, or takes them from builtins."""
+    named = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    named |= set(code.co_names) if {"builtins", "__builtins__"} & set(code.co_names) else set()
+    return bool({"eval", "exec"} & named - own)

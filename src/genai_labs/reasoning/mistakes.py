@@ -52,10 +52,13 @@ def recall_mistakes(found: list[list[int]], places: list[int], k: int) -> dict[s
     hits = np.array([place in few[:k] for few, place in zip(found, places, strict=True)], float)
     all_hits = np.array([place in few for few, place in zip(found, places, strict=True)], float)
     at = np.array([len(few) > k and few[k] == place for few, place in zip(found, places, strict=True)], float)
+    last = np.array([few[k - 1] == place for few, place in zip(found, places, strict=True)], float)
     return {
         "you divided by k, which is precision. How many right notes are there for a question?": hits.mean() / k,
+        "you divided by k, and not by the number of questions. What can the share be at most?": hits.sum() / k,
         "you looked at all places and not at the first k. What does [:k] give?": all_hits.mean(),
         "you looked at one place, and not at all up to the k-th. Which of them count?": at.mean(),
+        "you looked at the k-th place alone, and not at all up to it. Which of them count?": last.mean(),
         "you gave the number of questions and not their share. How many are there?": hits.sum(),
         "you gave the share of questions that fail. What is asked for?": 1 - hits.mean(),
     }

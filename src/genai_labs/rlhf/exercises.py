@@ -26,7 +26,7 @@ from genai_labs.rlhf import mistakes
 from genai_labs.rlhf.dpo import dpo_loss
 from genai_labs.rlhf.ppo import gae, policy_loss, response_mask, token_rewards, value_loss
 from genai_labs.scoring.toxicity import find_labels
-from genai_labs.show.checking import answered, numbers, tell, wrong
+from genai_labs.show.checking import answered, numbers, tell, what_it_changes, wrong
 
 Numbers = NDArray[np.float64]
 Inputs = Sequence[tuple[Any, ...]]  # the arguments of each call
@@ -124,7 +124,8 @@ def check_gae(answer: Any) -> str:
 
     look = "Work out the last token of a response by hand, then the one before it."
     got = compare(given(answer, inputs), inputs, right, mistakes.gae_mistakes, look)
-    return f"the {sum(each.size for each in got)} advantages of 7 responses are the package's {CLOSE}"
+    note = what_it_changes(answer, "rewards values mask", *inputs[0])
+    return f"the {sum(each.size for each in got)} advantages of 7 responses are the package's {CLOSE}{note}"
 
 
 @tell("the policy loss", start="Begin with the ratio: these are logarithms, so take the exponential of what?")
@@ -295,7 +296,8 @@ def learnable(answer: Any, case: tuple[Any, ...], right: Formula, what: str, pla
 def two_of(value: Any) -> tuple[Any, Any]:
     """k1 and k3 of an answer."""
     if not isinstance(value, (tuple, list, Tensor, np.ndarray)) or len(value) != 2:
-        wrong(f"two results are needed, k1 and k3, and a {type(value).__name__} came back. Write: return k1, k3.")
+        came = f"{len(value)} came" if isinstance(value, (tuple, list)) else f"a {type(value).__name__} came back"
+        wrong(f"two results are needed, k1 and k3, and {came}. Write: return k1, k3.")
     return value[0], value[1]
 
 

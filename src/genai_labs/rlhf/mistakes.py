@@ -196,6 +196,9 @@ def averages(tokens: Tensor, mask: Tensor) -> Mistakes:
     kept = tokens * mask
     return {
         "padding is averaged over, too | By how many tokens is the sum to be divided?": (kept.mean(), tokens.mean()),
+        "the mask holds whole numbers, so that [mask] took rows 0 and 1 | What does mask.bool() select?": (
+            tokens[mask.long()].mean()
+        ),
         "you took the sum over the tokens | What makes a loss the same for batches of any size?": kept.sum(),
         "you took the mean of each response first | Should each token weigh the same, or each response?": (
             (kept.sum(1) / mask.sum(1)).mean()
@@ -231,7 +234,8 @@ def policy_loss_mistakes(
         ),
         "the ratio is old over new | Which probability does training change?": of(inverse, inverse.clamp(*near)),
         "nothing is clipped | What may a ratio beyond 1 + clip still gain?": masked_mean(-gains, mask),
-        "only the clipped term is left | What about a token that moved the wrong way?": masked_mean(-bounded, mask),
+        "only the clipped term is left, or the smaller of two means is taken and not of each token | What about a "
+        "token that moved the wrong way?": masked_mean(-bounded, mask),
         "it is clipped between -clip and clip | Around which number does a ratio lie if nothing has changed?": of(
             ratio, ratio.clamp(-clip, clip)
         ),
@@ -262,9 +266,8 @@ def value_loss_mistakes(values: Tensor, old_values: Tensor, returns: Tensor, mas
         "of the two errors you take the smaller one | Which of them is the careful one?": (
             0.5 * masked_mean(torch.minimum(error, near_error), mask)
         ),
-        "only the clipped error is left | What if the value moved far, in the wrong direction?": (
-            0.5 * masked_mean(near_error, mask)
-        ),
+        "only the clipped error is left, or the larger of two means is taken and not of each token | What if the "
+        "value moved far, in the wrong direction?": 0.5 * masked_mean(near_error, mask),
         "it is clipped between -clip and clip | Around what should a new value stay?": (
             0.5 * masked_mean(torch.maximum(error, to_zero), mask),
             0.5 * masked_mean(to_zero, mask),

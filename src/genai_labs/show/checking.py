@@ -72,6 +72,15 @@ def answered(function: Any, *arguments: Any, **named: Any) -> Any:
     return _not_empty(result)
 
 
+def what_it_changes(function: Any, names: str, *arguments: Any) -> str:
+    """The end of a sentence, if the learner's function changes what it is given: ``names``, of the first arguments."""
+    given = _fresh(arguments)
+    function(*given)
+    spoiled = [name for name, *pair in zip(names.split(), given, arguments, strict=False) if not _unchanged(*pair)]
+    said = f"; but your function changes {' and '.join(spoiled)} in place, and who calls it may need that as it was"
+    return said if spoiled else ""
+
+
 def numbers(value: Any, shape: tuple[int, ...] | None = None, what: str = "the result") -> NDArray[np.float64]:
     """A tensor, array, list or number as an array of floats, of any shape or of the one that is needed.
 
@@ -120,6 +129,12 @@ def _fresh(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     return value.clone() if _is_tensor(value) else value
+
+
+def _unchanged(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_unchanged(one[key], other[key]) for key in one)
+    return np.array_equal(one, other)
 
 
 def _as_arrays(value: Any) -> Any:

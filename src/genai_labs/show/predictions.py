@@ -76,12 +76,7 @@ _met: dict[str, dict[str, Any]] = {}  # rows of the lessons measured since, whos
 
 
 def predict(
-    id: str,
-    guess: float | str | None = None,
-    *,
-    naive: float | str,
-    choices: Sequence[str] = (),
-    level: float = 0.0,
+    id: str, guess: float | str | None = None, *, naive: float | str, choices: Sequence[str] = (), level: float = 0.0
 ) -> None:
     """Notes a guess of the effect of a lesson, to be shown on its card and counted at the end of the lab.
 
@@ -95,6 +90,7 @@ def predict(
     if not isinstance(id, str) or not re.fullmatch(ID, id, re.ASCII):
         raise LabError(f"{str(id)[:40]!r} is no lesson. A lesson's id is lab and number, such as 1.4.")
     choices = _as_choices(id, choices)
+    guess = as_chosen(guess, choices)
     for given in (naive,) if guess is None else (naive, guess):
         _check_guess(id, given, choices)
     if guess is None and id not in _met and can_answer():
@@ -143,6 +139,12 @@ def _as_choices(id: str, choices: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def as_chosen(guess: Any, choices: Sequence[Any]) -> Any:
+    """The choice that a guess means, whatever its capitals and the blanks at its ends; without one, the guess."""
+    meant = {str(each).strip().lower(): each for each in choices}
+    return meant.get(guess.strip().lower(), guess) if isinstance(guess, str) and guess not in choices else guess
+
+
 def _check_guess(id: str, guess: object, choices: tuple[str, ...]) -> None:
     if choices and guess not in choices:
         raise LabError(
@@ -151,8 +153,8 @@ def _check_guess(id: str, guess: object, choices: tuple[str, ...]) -> None:
         )
     if not choices and (isinstance(guess, bool) or not isinstance(guess, Real) or not math.isfinite(guess)):
         raise LabError(
-            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one, such as 0.1 or -2, "
-            "or None."
+            f"The guess for lesson {id} is {str(guess)[:40]!r}, which is no number. Write one without "
+            "quotation marks, such as 0.1 or -2, or None."
         )
 
 

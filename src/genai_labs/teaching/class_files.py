@@ -18,7 +18,7 @@ from typing import Any
 from genai_labs.course.working_copy import read_notebook
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
-from genai_labs.show.predictions import MET, MISSED, NAIVE, YOU, Guess
+from genai_labs.show.predictions import MET, MISSED, NAIVE, YOU, Guess, as_chosen
 from genai_labs.show.record import ID, read_lessons
 
 OWN, STORED = "own run", "stored results"
@@ -147,6 +147,7 @@ def _typed(code: str) -> list[tuple[str, Guess]]:
                 or not isinstance(choices, (tuple, list))
             ):
                 continue
+            guess = as_chosen(guess, choices)
             if isinstance(guess, (int, float)) and abs(guess) < 1e9 and not choices:
                 found.append((lesson, Guess(float(guess), YOU)))
             elif isinstance(guess, str) and guess in choices and len(choices) in (2, 3):
