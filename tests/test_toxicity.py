@@ -24,7 +24,9 @@ from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.hate_frames import SHARES
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.talk import Talk
+from embedded_world.pretraining.build import card_of_toxicity_sets
 from embedded_world.pretraining.classifier_models import roberta_tokenizer
+from embedded_world.pretraining.classifiers import PLANS
 from genai_labs.errors import LabError
 from genai_labs.prompting import prompts
 from genai_labs.rlhf import measure
@@ -77,6 +79,17 @@ def test_another_seed_gives_other_texts_and_the_same_seed_the_same() -> None:
 def test_no_text_is_in_two_splits() -> None:
     all_texts = [row.text for split in SHARES for row in texts.texts_of(split)]
     assert len(all_texts) == len(set(all_texts))
+
+
+def test_reward_model_and_judge_were_trained_on_no_common_text() -> None:
+    reward, judge = ({row.text for row in texts.texts_of(plan.split)} for plan in PLANS)
+    assert reward
+    assert judge
+    assert not reward & judge
+
+
+def test_the_card_of_the_sets_is_what_the_generator_writes() -> None:
+    assert (texts.TOXICITY / "README.md").read_text(encoding="utf-8") == card_of_toxicity_sets()
 
 
 def test_labels_are_balanced() -> None:
