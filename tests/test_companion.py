@@ -348,6 +348,9 @@ def test_an_answer_comes_with_its_note_or_says_that_it_is_not_there(reading: lis
     every = [sorted(index.bm25.get_scores(town.words(question))) for question in questions]
     assert leads.tolist() == pytest.approx([scores[-1] - scores[-2] for scores in every])
     assert leads[0] > leads[1]
+    assert town.leads(index, ["???"]).tolist() == [0]
+    alone = town.Index(NOTES[:1])
+    assert town.leads(alone, [NOTES[0], "???"]).tolist() == [alone.scores(NOTES[0])[0], 0]
     at = float(leads[0])
     answered = [("noon", "Swimming pool"), (town.NOT_THERE, "")]
     assert town.answer_from_notes(*NOBODY, index, questions, at) == answered

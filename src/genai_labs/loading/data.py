@@ -143,21 +143,26 @@ def _word(value: Any, otherwise: str) -> str:
 
 
 def group(records: Sequence[dict[str, Any]]) -> list[Row]:
-    """Rows with the same dialogue brought together, in order of first appearance."""
+    """Rows with the same dialogue brought together, in order of first appearance.
+
+    Of several, test_0_1 and test_0_2, the id is what stands before the last _, unless another dialogue has it, too.
+    """
     grouped: dict[str, list[dict[str, Any]]] = {}
+    named: dict[str, set[str]] = {}  # the dialogues that an id, or the front part of one, belongs to
     for record in records:
         grouped.setdefault(record["dialogue"], []).append(record)
-    return [
-        Row(
-            first["id"].rsplit("_", 1)[0] if len(rows) > 1 else first["id"],
-            text,
-            tuple(r["summary"] for r in rows),
-            first["topic"],
-            first.get("situation", ""),
-        )
-        for text, rows in grouped.items()
-        for first in rows[:1]
-    ]
+        for name in (record["id"], _front(record["id"])):
+            named.setdefault(name, set()).add(record["dialogue"])
+    made = []
+    for text, (first, *others) in grouped.items():
+        name = _front(first["id"]) if others and len(named[_front(first["id"])]) == 1 else first["id"]
+        summaries = tuple(record["summary"] for record in (first, *others))
+        made.append(Row(name, text, summaries, first["topic"], first.get("situation", "")))
+    return made
+
+
+def _front(id: str) -> str:
+    return id.rsplit("_", 1)[0]
 
 
 def situations(rows: Sequence[Row]) -> list[str]:
@@ -172,7 +177,14 @@ def half_by_seed(rows: Sequence[T], seed: int) -> list[T]:
 
 
 def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:
-    """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing."""
+    """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing.
+
+    Raises LabError for a single dialogue.
+    """
+    if len(rows) == 1:
+        raise LabError(
+            "There is only one dialogue, and so no summary of another one to compare with. Pass at least two rows."
+        )
     order = list(range(len(rows)))
     random.Random(as_whole_number(seed, "The seed")).shuffle(order)
     successor = dict(zip(order, order[1:] + order[:1], strict=True))

@@ -29,7 +29,7 @@ def bar(total: float, what: str, done: float = 0, shown: bool = True) -> tqdm[An
     """A bar from ``done`` to ``total``, in whatever unit, with ``what`` in front; use it in a ``with`` statement.
 
     ``update(n)`` moves it on, ``set_postfix`` puts numbers behind it. It shows nothing where ``shown`` is False, where
-    the variable TQDM_DISABLE is set, and inside of another bar.
+    the variable TQDM_DISABLE is set, and in a notebook inside of another bar; a terminal shows that one below it.
     """
     kind = NotebookBar if in_notebook() else tqdm
     hidden = not shown or "TQDM_DISABLE" in os.environ or NotebookBar.inside

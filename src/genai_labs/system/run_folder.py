@@ -153,12 +153,8 @@ CODE = _code()  # at once, because somebody may change a file while this process
 
 
 def _sums(checkpoint: Path) -> dict[str, str]:
-    sums = {}
-    for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and path.name != SUMS_FILE and not path.name.startswith("."):
-            with path.open("rb") as file:
-                sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    found = (path for path in sorted(checkpoint.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return {path.name: files.checksum(path) for path in found if path.name != SUMS_FILE}
 
 
 def _drop_damaged(folder: Path, checkpoints: str) -> list[str]:
