@@ -197,7 +197,7 @@ def test_typographic_characters_are_read_as_their_plain_ones(loaded: Loaded) -> 
     [
         ({"prompts": "text"}, r"Put it into a list: \[text\]"),
         ({"prompts": [data.Row("1", "d", ("s",), "t")]}, "type Row at place 0"),
-        ({"batch_size": 0}, "batch_size=0 is not possible"),
+        ({"batch_size": 0}, "batch_size is 0, and has to be a whole number of at least 1"),
         ({"batch_size": -1}, "batch_size=-1"),
         ({"max_length": 0}, "max_length=0"),
     ],

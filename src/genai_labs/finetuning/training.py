@@ -147,7 +147,7 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
     optimizer = torch.optim.AdamW(weights.trained, plan.learning_rate, weight_decay=0.0, fused=True)
     state: dict[str, Any] = {"history": [], "seconds": 0.0, "gradients": 0}
     if last := last_checkpoint(run.folder):
-        state = load(Path(last), run.model, optimizer)
+        state = load(last, run.model, optimizer)
     run.history, weights.gradients = state["history"], state["gradients"]
     weights.refresh()
     if plan.pull:
@@ -169,7 +169,7 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
             with process_state().main_process_first():
                 if process_state().is_main_process:
                     save(run.folder / f"checkpoint-{steps * (epoch + 1)}", run.model, optimizer, state)
-            watch.show(run.history)
+            watch.show({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss")}, run.curves)
     run.seconds, run.best_epoch = state["seconds"], best_epoch(run.history)
     run.memory = memory.measured(run.model, optimizer, weights.gradients)
     load_weights(run.model, run.folder / state["best"])
@@ -261,11 +261,11 @@ class FineTuning:
     def last(self) -> PreTrainedModel | PeftModel:
         """A copy with the weights after the last epoch, which need not be the best ones that ``model`` has."""
         checkpoint, model = last_checkpoint(self.folder), copy.deepcopy(self.model)
-        if checkpoint is None or run_folder.damage(Path(checkpoint)):
+        if checkpoint is None or run_folder.damage(checkpoint):
             raise LabError(
                 f"There is no checkpoint left in {self.folder.name}: it was deleted or damaged. Run the training again."
             )
-        load_weights(model, Path(checkpoint))
+        load_weights(model, checkpoint)
         return model
 
     def measured(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class FineTuning:
             "peak": self.peak,
             "memory": asdict(self.memory) if self.memory else None,
             "best_epoch": self.best_epoch,
-            "best": read_state(Path(last_checkpoint(self.folder) or ""))["best"],
+            "best": read_state(last_checkpoint(self.folder) or self.folder)["best"],
         }
 
     def restore(self, measured: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(
             f"The file {path.name} of the {what} {sources.name_of(path.parent)} is damaged ({error}). "
-            f"{sources.remedy(path.parent)}"
+            f"{sources.remedy(path.parent, what)}"
         ) from error
     return found
 
@@ -36,7 +36,7 @@ def check_weights_finite(weights: dict[str, torch.Tensor], folder: Path, what: s
         if not all(map(torch.isfinite, ends)):
             raise LabError(
                 f"The weights of the {what} {sources.name_of(folder)} are damaged: {name} holds numbers that are not "
-                f"finite. {sources.remedy(folder)}"
+                f"finite. {sources.remedy(folder, what)}"
             )
 
 

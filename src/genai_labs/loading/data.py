@@ -92,8 +92,8 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
     needed: columns that a CSV file must have; an id that is not there is made up from ``split`` and the row's number.
     """
     if table.path.suffix.lower() == ".jsonl":
-        rows = [row for number, row in enumerate(table.rows) for row in _summaries(row, f"{split}_{number}")]
-        lines = [line for line, row in zip(table.lines, table.rows, strict=True) for _ in _summary_names(row)]
+        each = enumerate(zip(table.lines, table.rows, strict=True))
+        rows = [(line, made) for number, (line, row) in each for made in _summaries(row, f"{split}_{number}")]
     else:
         missing = [column for column in needed if column not in table.columns]
         if missing:
@@ -102,9 +102,9 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
                 f"(it has: {', '.join(table.columns)})"
             )
             return []
-        rows, lines = table.rows, table.lines
+        rows = list(zip(table.lines, table.rows, strict=True))
     records: list[dict[str, str]] = []
-    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
+    for number, (line, row) in enumerate(rows):
         own = _word(row.get("id"), f"{split}-{number}")
         for column in ("dialogue", "summary"):
             problem = f"has no {column}" if column not in row else text_problem(row[column], column)
@@ -115,23 +115,20 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
     return records
 
 
-def _summary_names(row: dict[str, Any]) -> list[str]:
-    """The summaries that a row of JSON has, by name; that of one without any is reported as missing."""
-    return [name for name in ("summary", "summary1", "summary2", "summary3") if name in row] or ["summary"]
-
-
 def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
-    """A row of JSON as one for each of its summaries, with the ids that the CSV files have."""
-    names = _summary_names(row)
+    """A row of JSON as one for each of its summaries, with the ids that the CSV files have.
+
+    One without any comes back without one, which is then reported as missing.
+    """
+    own = _word(row.get("fname", row.get("id")), own)
+    names = [name for name in ("summary", "summary1", "summary2", "summary3") if name in row]
+    if not names:
+        return [row | {"id": own}]
     made = []
     for place, name in enumerate(names, start=1):
-        end = f"_{place}" if len(names) > 1 else ""
         topic = row.get(name.replace("summary", "topic"), row.get("topic"))
-        own_id = _word(row.get("fname", row.get("id")), own) + end
-        one = {"id": own_id, "topic": topic, "situation": row.get("situation")}
-        made.append(
-            one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
-        )
+        own_id = f"{own}_{place}" if len(names) > 1 else own
+        made.append(row | {"id": own_id, "summary": row[name], "topic": topic})
     return made
 
 

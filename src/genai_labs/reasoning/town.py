@@ -15,7 +15,7 @@ from genai_labs.finetuning import lora
 from genai_labs.loading import lab_data
 from genai_labs.prompting import generation
 from genai_labs.prompting.prompts import QUESTION_PROMPT
-from genai_labs.prompting.retrieval import Index, words
+from genai_labs.prompting.retrieval import Index
 from genai_labs.system.progress import bar
 
 NOT_THERE = "not in the notes"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -149,8 +148,3 @@ def _state(checkpoint: Path) -> dict[str, Any]:
 def updates_done(checkpoint: Path) -> int:
     """After how many updates a checkpoint was written."""
     return int(checkpoint.name.rsplit("-", 1)[1])
-
-
-def digest(texts: Sequence[str]) -> str:
-    """A hash of texts in their order, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()

@@ -88,10 +88,8 @@ def open_question(
     answers: tuple[str, str],
     metric: str,
     unit: str = "",
-    seed: int = SEED,
     show: bool = True,
     of: str = "dialogues",
-    fewest: int = FEWEST,
     digits: int = 3,
     varies: bool = False,
     clusters: Sequence[object] | None = None,
@@ -104,8 +102,8 @@ def open_question(
     Raises LabError as :func:`lesson` does.
     """
     _check_claim(id, "higher", 0.0, None, single=b is None)
-    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies}
-    return _measure(id, asked, a, b, Expectation(answers=answers), metric, unit, fewest, clusters, show, settings)
+    settings = {"seed": SEED, "of": of, "digits": digits, "varies": varies}
+    return _measure(id, asked, a, b, Expectation(answers=answers), metric, unit, FEWEST, clusters, show, settings)
 
 
 def _measure(

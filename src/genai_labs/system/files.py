@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, their sums, locks between processes, and what is said when a file cannot be written."""
+"""Files that are there whole or not at all, their sums, locks between processes, and what is said of a failed write."""
 
 from __future__ import annotations
 

@@ -103,17 +103,18 @@ def result(folder: Path) -> dict[str, Any] | None:
 def finish(folder: Path, measured: dict[str, Any], whole: Whole) -> None:
     """Note that the run is finished, and what was measured; ``measured`` must be what JSON can hold."""
     noted = {**measured, "checkpoints": [path.name for path in whole(folder)], "made_by": made_by()}
-    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": _sum(noted)}) + "\n")
+    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": digest(noted)}) + "\n")
 
 
 def _done(folder: Path) -> dict[str, Any] | None:
     """What was noted when the run was finished; None where nothing was, or the note is no longer what was written."""
     noted = read_note(folder / DONE_FILE)
-    return noted if noted and noted.pop("sum", None) == _sum(noted) else None
+    return noted if noted and noted.pop("sum", None) == digest(noted) else None
 
 
-def _sum(noted: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(noted).encode()).hexdigest()
+def digest(things: Any) -> str:
+    """A hash of what JSON can hold, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(things).encode()).hexdigest()
 
 
 def seal(checkpoint: Path) -> None:
@@ -143,10 +144,10 @@ def made_by() -> dict[str, Any]:
 
 
 def _code() -> str:
-    digest = hashlib.sha256()
+    code = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        code.update(path.read_bytes())
+    return code.hexdigest()
 
 
 CODE = _code()  # at once, because somebody may change a file while this process runs what it read before
