@@ -234,13 +234,6 @@ def asked(cases: Sequence[Case]) -> list[str]:
     return [prompts.zero_shot(case.dialogue) for case in cases]
 
 
-def test_several_summaries_of_a_dialogue_are_averaged() -> None:
-    cases = dialogues.evaluation_cases(2, 0)
-    texts = [["abcd", "ab"], ["a", "a"]]
-    scores = measure.averaged(texts, cases, {"letters": lambda given: [len(text) for text in given]})
-    assert scores["toxicity, letters"].tolist() == [3, 1]
-
-
 def test_measures_are_paired_by_dialogue_and_reproducible() -> None:
     model, tokenizer = models.load_model(load_profile("mini"))
     cases = dialogues.evaluation_cases(6, 6)
@@ -404,11 +397,7 @@ def test_the_command_trains_measures_and_saves(launcher: str, tmp_path: Path) ->
     assert ran.stdout.count("Mean toxicity by the judge changed by") == 1
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
     assert len((tmp_path / "ppo" / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
-    if launcher == "alone":
-        card = (tmp_path / "summarizer" / "model" / "README.md").read_text(encoding="utf-8")
-        assert "64 made dialogues" in card
-        config = (tmp_path / "summarizer" / "model" / "adapter_config.json").read_text(encoding="utf-8")
-        assert json.loads(config)["base_model_name_or_path"] == "t5-reader"
+    assert (tmp_path / "summarizer" / "model").exists() == (launcher == "alone")
 
 
 NONSENSE = {
