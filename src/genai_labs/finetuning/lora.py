@@ -127,7 +127,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
     model, which is named.
     """
     folder = _check_base(base, folder)
-    with pretrained.faults_in_words(folder, "adapter"), about_checkpointing_silent():
+    with pretrained.damage_in_words(folder, "adapter"), about_checkpointing_silent():
         model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
     return model
@@ -139,7 +139,7 @@ def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     Raises LabError as :func:`load_adapter` does.
     """
     folder = _check_base(model, folder)
-    with pretrained.faults_in_words(folder, "adapter"):
+    with pretrained.damage_in_words(folder, "adapter"):
         model.load_adapter(folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
 

@@ -48,14 +48,14 @@ def check_folder(folder: Path, what: str) -> None:
 
 def read_config(folder: Path, what: str = "model") -> Any:
     """The configuration in a folder. Raises LabError if it is damaged."""
-    with faults_in_words(folder, what):
+    with damage_in_words(folder, what):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def read_tokenizer(folder: Path, what: str = "model") -> PreTrainedTokenizerBase:
     """The tokenizer in a folder. Raises LabError if a file of it is damaged, or if it cannot read a sentence."""
     checksums.check_sums(folder, weights=False)
-    with faults_in_words(folder, what):
+    with damage_in_words(folder, what):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _try_out(tokenizer)
     return tokenizer
@@ -68,7 +68,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
     new. settings: further arguments of ``from_pretrained``. Raises LabError where memory runs out, where weights are
     missing, left over or not finite, and where a file is damaged.
     """
-    with faults_in_words(folder, what), progress.others_silent():
+    with damage_in_words(folder, what), progress.others_silent():
         model, found = kind.from_pretrained(
             folder,
             trust_remote_code=False,
@@ -82,7 +82,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
 
 def try_writing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Let a model write one token. Raises LabError if it cannot, which is when its settings for writing are damaged."""
-    with faults_in_words(folder, "model"):
+    with damage_in_words(folder, "model"):
         inputs = tokenizer(A_TEXT, return_tensors="pt").to(model.device)
         model.generate(inputs["input_ids"], max_new_tokens=1, do_sample=False)
 
@@ -139,7 +139,7 @@ def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 @contextmanager
-def faults_in_words(folder: Path, what: str) -> Iterator[None]:
+def damage_in_words(folder: Path, what: str) -> Iterator[None]:
     """Whatever a damaged file of a model, an adapter or a classifier (``what``) makes the libraries raise, as LabError.
 
     Memory that runs out is told as such.
