@@ -22,7 +22,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, contents, pretrained, sources
+from genai_labs.loading import checksums, contents, sources
+from genai_labs.loading.contents import damage_in_words
+from genai_labs.loading.shortage import in_words
 
 # The matrices of a T5 v1.1 block.
 ATTENTION = ("q", "k", "v", "o")
@@ -127,7 +129,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
     model, which is named.
     """
     folder = _check_base(base, folder)
-    with pretrained.damage_in_words(folder, "adapter"), about_checkpointing_silent():
+    with damage_in_words(folder, "adapter"), in_words(f"loading {folder.name}"), about_checkpointing_silent():
         model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
     return model
@@ -139,7 +141,7 @@ def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     Raises LabError as :func:`load_adapter` does.
     """
     folder = _check_base(model, folder)
-    with pretrained.damage_in_words(folder, "adapter"):
+    with damage_in_words(folder, "adapter"), in_words(f"loading {folder.name}"):
         model.load_adapter(folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
 
