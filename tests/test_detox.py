@@ -491,16 +491,16 @@ def check_each_measure_is_about_the_summary_and_its_own_dialogue() -> None:
     assert scores["length"].tolist() == [len(text.split()) for text in texts]
 
 
-def check_several_summaries_count_alike_and_kinds_of_dialogues_stay_apart() -> None:
+def test_kinds_of_dialogues_stay_apart() -> None:
     cases = dialogues.evaluation_cases(1, 1)[::-1]
-    texts = [["a", "abc"], ["abcd", "ab"]]
+    texts = [["ab"], ["abc"]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "sample", lambda *_, **__: {"": texts})
         tokenizer = models.load_tokenizer(load_profile("mini"))
         found = measure.measure(None, tokenizer, cases, {"letters": letters})
     assert found.polite["toxicity, letters"].tolist() == [2]
     assert found.hostile["toxicity, letters"].tolist() == [3]
-    assert found.texts == ["a", "abcd"]
+    assert found.texts == ["ab", "abc"]
 
 
 def letters(texts: Sequence[str]) -> list[int]:
@@ -521,10 +521,6 @@ def highest(toxicity: Any, tokenizer: Any, cases: Sequence[Case], seed: int = 0)
         return float(np.max(toxicity(texts)))
 
     return judge
-
-
-def of_the_first(texts: Sequence[Sequence[str]], cases: Sequence[Case], classifiers: Any) -> Any:
-    return measure.scored([several[0] for several in texts], cases, classifiers)
 
 
 def exchanged(before: measure.Outcome, after: measure.Outcome) -> Any:
@@ -562,9 +558,6 @@ WRONG = {
         "judged_by",
         highest,
         test_what_the_judge_says_of_a_policy_is_a_mean_over_one_sample_for_each_case,
-    ),
-    "the first summary alone": Variant(
-        measure, "averaged", of_the_first, check_several_summaries_count_alike_and_kinds_of_dialogues_stay_apart
     ),
     "before minus after": Variant(
         measure,
