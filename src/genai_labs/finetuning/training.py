@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,7 @@ def _set_dropout(model: torch.nn.Module, share: float) -> None:
 def _train(run: FineTuning, pad: int, train: Sequence[Feature], validation: Sequence[Feature]) -> None:
     """Train, from the last checkpoint if there is one, and note in ``run`` what was measured."""
 
-    def kept() -> str:
-        return what_is_kept(run.folder)
-
+    kept = partial(what_is_kept, run.folder)
     with memory.watching() as peak:
         try:
             with processes.endings_in_words(kept), shortage.in_words("training", _less_memory(run.plan), kept):

@@ -228,7 +228,7 @@ def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -
 
 
 def _draws(model: PreTrainedModel, config: GenerationConfig, prompts: int, seed: int | None) -> torch.Tensor | None:
-    """what samples are drawn by, [prompts, samples, tokens]; None where :mod:`decoding` draws none."""
+    """What samples are drawn by, [prompts, samples, tokens]; None where :mod:`decoding` draws none."""
     if not config.do_sample or not decoding.fits(model, config):
         return None
     if seed is not None:
@@ -301,7 +301,7 @@ def next_token_probabilities(
     _check_arguments(model, tokenizer)
     if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
-    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
+    prompt, so_far = _as_read(prompt, so_far, tokenizer)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -328,7 +328,7 @@ def attention_to_prompt(
     decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
     _check_arguments(model, tokenizer, most=most)
-    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
+    prompt, so_far = _as_read(prompt, so_far, tokenizer)
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     written = tokenizer(so_far, add_special_tokens=False)["input_ids"]
     weights = cross_attention(model, read, written, layer)[:, -1].mean(0)
@@ -357,7 +357,8 @@ def cross_attention(model: PreTrainedModel, read: Any, written: Sequence[int], l
     return out.cross_attentions[layer][0]
 
 
-def _asread_prompts(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _as_read(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Both texts, in words that the tokenizer knows."""
     named = {"The prompt": prompt, "What is written so far": so_far}
     return [text.readable(as_text(given, what), tokenizer).text for what, given in named.items()]
 

@@ -78,7 +78,7 @@ class Checkpoints:
         if not found:
             return "There was no checkpoint yet, so nothing is kept: the same cell starts anew."
         return (
-            f"What was trained up to update {updates_done(found[-1])} is kept in the folder {self.folder.name}: run "
+            f"What was trained up to update {len(_state(found[-1])['history'])} is kept in the folder {self.folder.name}: run "
             "the same cell (or command) again, with a fresh Policy, and it goes on from there."
         )
 
@@ -143,8 +143,3 @@ def whole_updates(folder: Path) -> list[Path]:
 
 def _state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-
-
-def updates_done(checkpoint: Path) -> int:
-    """After how many updates a checkpoint was written."""
-    return int(checkpoint.name.rsplit("-", 1)[1])
