@@ -77,9 +77,10 @@ class Checkpoints:
         found = whole_updates(self.folder)
         if not found:
             return "There was no checkpoint yet, so nothing is kept: the same cell starts anew."
+        done = len(_state(found[-1])["history"])
         return (
-            f"What was trained up to update {len(_state(found[-1])['history'])} is kept in the folder {self.folder.name}: run "
-            "the same cell (or command) again, with a fresh Policy, and it goes on from there."
+            f"What was trained up to update {done} is kept in the folder {self.folder.name}: run the same cell (or "
+            "command) again, with a fresh Policy, and it goes on from there."
         )
 
     def last_good(self) -> str:
