@@ -60,14 +60,14 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
             f"The folder {folder.name} holds {foreign[0]}, which no training of this package wrote. It would be "
             "removed, as checkpoints of this training have such names. Name another folder, or move it away."
         )
-    plan, current = json.loads(json.dumps(plan)), library_versions()
+    plan = json.loads(json.dumps(plan)) | {"versions": library_versions()}
     noted = (read_note(folder / PLAN_FILE) or {}) if resume else {}
     if resume and not noted and (folder / PLAN_FILE).exists():
         print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
     damaged = _drop_damaged(folder, checkpoints) if noted else []
     done, left = _done(folder), list(whole(folder)) if noted else []
-    same = bool(noted) and _same(noted, {**plan, "versions": noted.get("versions")})
-    outdated = bool(noted) and noted.get("versions") != current
+    outdated = noted.get("versions") != plan["versions"]
+    same = _same(noted | {"versions": {}}, plan | {"versions": {}})
     interrupted = bool(left) and not (folder / DONE_FILE).exists()
     if interrupted and not same and not outdated:
         raise LabError(
@@ -83,7 +83,7 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     for checkpoint in set(folder.glob(checkpoints)) - set(left):
         shutil.rmtree(checkpoint)
     (folder / DONE_FILE).unlink(missing_ok=True)
-    files.write_whole(folder / PLAN_FILE, json.dumps({**plan, "versions": current}) + "\n")
+    files.write_whole(folder / PLAN_FILE, json.dumps(plan) + "\n")
 
 
 def result(folder: Path) -> dict[str, Any] | None:
