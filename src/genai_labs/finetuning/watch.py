@@ -1,4 +1,4 @@
-"""What is seen of a fine-tuning while it runs: progress, loss curves, and a stop where the loss diverges."""
+"""What is seen of a training while it runs: progress and curves, and a stop where a fine-tuning's loss diverges."""
 
 from __future__ import annotations
 
