@@ -90,6 +90,7 @@ def open_question(
     unit: str = "",
     show: bool = True,
     of: str = "dialogues",
+    fewest: int = FEWEST,
     digits: int = 3,
     varies: bool = False,
     clusters: Sequence[object] | None = None,
@@ -103,7 +104,7 @@ def open_question(
     """
     _check_claim(id, "higher", 0.0, None, single=b is None)
     said = {"claim": asked, "metric": metric, "unit": unit, "of": of, "digits": digits, "varies": varies}
-    return _measure(id, a, b, Expectation(answers=answers), SEED, FEWEST, clusters, show, said)
+    return _measure(id, a, b, Expectation(answers=answers), SEED, fewest, clusters, show, said)
 
 
 def _measure(
