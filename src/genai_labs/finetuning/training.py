@@ -4,7 +4,7 @@ What is set, and why: batches are padded to their own longest row and made of ro
 for nothing); padded labels are masked; the best checkpoint by validation loss is what is kept.
 
 To be read from top to bottom: :func:`finetune`, the model that it prepares, the training, the result. What happens in a
-step stands in ``loop.py``, going on after an interruption in ``checkpoints.py``, what is shown meanwhile in
+step stands in ``loop.py``, going on after an interruption in ``checkpoints.py``, what is said of its loss in
 ``watch.py``.
 """
 
@@ -41,11 +41,11 @@ from genai_labs.finetuning.checkpoints import (
 from genai_labs.finetuning.examples import FEWEST, Feature, check_size
 from genai_labs.finetuning.loop import Weights, mean_loss, rate_factor, train_step
 from genai_labs.finetuning.plan import Plan
-from genai_labs.finetuning.watch import Watch, check_loss, loss_curves
+from genai_labs.finetuning.watch import check_loss, loss_curves
 from genai_labs.inputs import batches
 from genai_labs.loading import shortage
 from genai_labs.show import display
-from genai_labs.system import processes, run_folder
+from genai_labs.system import processes, progress, run_folder
 from genai_labs.system.devices import best_device, release
 from genai_labs.system.processes import process_state
 
@@ -153,7 +153,8 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
         pulled_back(optimizer, start, plan.pull)
     started, done = time.perf_counter() - state["seconds"], len(run.history)
     what = f"training on {run.examples} examples, {plan.epochs} epochs"
-    with closing(Watch(steps * plan.epochs, what, steps * done)) as watch:
+    shown = process_state().is_main_process
+    with closing(progress.Watch(steps * plan.epochs, what, steps * done, shown)) as watch:
         for epoch in range(done, plan.epochs):
             with weights.in_use():
                 train_loss = one_epoch(run, weights, optimizer, train, pad, epoch, watch.bar.update)

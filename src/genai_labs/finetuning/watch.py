@@ -1,37 +1,16 @@
-"""What is seen of a training while it runs: progress and curves, and a stop where a fine-tuning's loss diverges."""
+"""The loss of a fine-tuning while it runs: its curves, and a stop where it diverges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from genai_labs.errors import LabError
 from genai_labs.show import display
-from genai_labs.system import progress
-from genai_labs.system.processes import process_state
 
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
 History = Sequence[dict[str, float]]
-
-
-class Watch:
-    """A progress bar and, in a notebook, curves of what was measured so far; of several processes one shows them."""
-
-    def __init__(self, steps: int, what: str, done: int) -> None:
-        self.bar = progress.bar(steps, what, done=done, shown=process_state().is_main_process)
-        self.curves = progress.Spot()
-
-    def show(self, numbers: dict[str, str], draw: Callable[[], display.Plot]) -> None:
-        """Put numbers behind the bar, and the curves below it."""
-        self.bar.set_postfix(numbers)
-        if not self.bar.disable and progress.in_notebook():
-            self.curves.show_object(draw())
-
-    def close(self) -> None:
-        """Take bar and curves away."""
-        self.bar.close()
-        self.curves.clear()
 
 
 def check_loss(history: History, folder: Path, last: Path | None) -> None:

@@ -13,11 +13,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from genai_labs.finetuning.watch import Watch
 from genai_labs.rlhf.policy import Rollout
 from genai_labs.rlhf.settings import History, Settings
 from genai_labs.show import display
-from genai_labs.system import files
+from genai_labs.system import files, progress
 from genai_labs.system.processes import mean, process_state, total
 
 LOG_FILE = "log.csv"
@@ -100,10 +99,11 @@ class Log:
 
     def __init__(self, folder: Path | None, updates: int, history: History, name: str) -> None:
         self.history = list(history)
-        self.path = folder / LOG_FILE if folder is not None and process_state().is_main_process else None
+        main = process_state().is_main_process
+        self.path = folder / LOG_FILE if folder is not None and main else None
         if self.path is not None:
             self._begin(self.path)
-        self.watch = Watch(updates, f"{name}, {updates} updates", len(history))
+        self.watch = progress.Watch(updates, f"{name}, {updates} updates", len(history), main)
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
