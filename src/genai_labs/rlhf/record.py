@@ -12,13 +12,13 @@ from peft import PeftModel
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import shortage
-from genai_labs.rlhf.checkpoints import Checkpoints, Judge, digest, opened
+from genai_labs.rlhf.checkpoints import Checkpoints, Judge, opened
 from genai_labs.rlhf.checks import Collapse
 from genai_labs.rlhf.log import Log, draw_curves
 from genai_labs.rlhf.policy import Policy, Reward
 from genai_labs.rlhf.settings import History, Settings
 from genai_labs.show import display
-from genai_labs.system import processes
+from genai_labs.system import processes, run_folder
 
 
 class RunRecord:
@@ -115,7 +115,7 @@ def recorded(
 
     Of a finished run no update is left. See :func:`genai_labs.rlhf.ppo.train` for what is the same run.
     """
-    plan = {"settings": asdict(settings), "prompts": digest(prompts)}
+    plan = {"settings": asdict(settings), "prompts": run_folder.digest(list(prompts))}
     with opened(folder, plan, policy, reward, judge, resume) as checkpoints:
         record = RunRecord(policy, optimizer, settings, checkpoints)
         if checkpoints.finished():
@@ -127,4 +127,4 @@ def recorded(
                 yield record
                 checkpoints.finish()
         finally:
-            record.log.close()
+            record.log.watch.close()
