@@ -18,6 +18,7 @@ from genai_labs.loading import models
 from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import DIALOGUES
+from genai_labs.prompting.speakers import with_tags
 from genai_labs.scoring.metrics import Interval
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))
@@ -62,7 +63,11 @@ def test_of_one_file_a_part_is_set_aside_and_no_dialogue_is_in_both(count: int, 
 
 
 def test_dialogues_that_differ_in_spaces_only_stay_together(tmp_path: Path) -> None:
-    rows = [{"dialogue": f"A: {i}\nB: yes" + " " * twice, "summary": "S"} for i in range(10) for twice in range(3)]
+    rows = [
+        {"dialogue": f"#Person1#: {i}\n#Person2#: yes" + " " * twice, "summary": "S"}
+        for i in range(10)
+        for twice in range(3)
+    ]
     random.Random(0).shuffle(rows)
     path = file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl")
     train, validation, _ = own.load_own(path, TOKENIZER)
@@ -233,3 +238,47 @@ def test_a_plain_word_says_whether_something_was_learned() -> None:
     assert command.learned_in_words(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
     assert "It got worse" in command.learned_in_words(Interval(-0.2, -0.3, -0.1, 50))
     assert "do not rely on it" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 5))
+
+
+TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."
+
+
+@pytest.mark.parametrize(
+    ("names", "summary", "tagged"),
+    [
+        (["Sara", "Clara"], "Clara brings wine to Sara's party.", "#Person2# brings wine to #Person1#'s party."),
+        (["Ann", "Anna"], "Anna and Ann ask Annabel, Anna-Lena.", "#Person2# and #Person1# ask Annabel, Anna-Lena."),
+        (["Anna", "Ben"], "Anna tells Ben Anna Lee waits.", "#Person1# tells #Person2# Anna Lee waits."),
+        (["Anna", "Ben"], "ANNA tells Anna Ben comes.", "#Person1# tells #Person1# #Person2# comes."),
+        (["Dr. Lee", "Will"], "Dr. Lee will see Will.", "#Person1# will see #Person2#."),
+        (["O’Neil", "anna"], "O'Neil's aunt, anna, left.", "#Person1#'s aunt, #Person2#, left."),
+        (["Speaker 1", "Speaker 2"], "Speaker 2 thanks Speaker 1.", "#Person2# thanks #Person1#."),
+        (["Anna Lee", "Bob Kim"], "Anna asks Bob and Anna Kim.", "#Person1# asks #Person2# and Anna Kim."),
+        (["a", "b"], "a man greets İris.", "a man greets İris."),
+    ],
+)  # fmt: skip
+def test_names_in_a_summary_become_the_tags_of_those_who_speak(names: list[str], summary: str, tagged: str) -> None:
+    assert own.tag_summary(summary, names) == tagged
+
+
+def test_a_dialogue_with_names_is_learned_as_summarize_reads_it_and_names_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summaries = [f"Anna Lee asks Ben's friend {i}." for i in range(7)] + ["Somebody asks.", "#Person2# asks."]
+    talks = [f"{TALK} {i}" for i in range(8)] + ["#Person1#: Ben?\n#Person2#: No, Anna."]
+    rows = [{"dialogue": talk, "summary": summary} for talk, summary in zip(talks, summaries, strict=True)]
+    train, validation, notes = own.load_own(file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl"), TOKENIZER)
+    made = {row.id: row for row in [*train, *validation]}
+    for number, (talk, summary) in enumerate(zip(talks, summaries, strict=True)):
+        row, tagged = made[f"train_{number}"], with_tags(talk)
+        assert (row.dialogue, list(row.names)) == (tagged.text, tagged.names)
+        assert tagged.with_names(row.summary) == summary
+    assert made["train_0"].summary == "#Person1# asks #Person2#'s friend 0."
+    assert (made["train_8"].dialogue, made["train_8"].summary) == (talks[8], "#Person2# asks."), "as it was"
+    assert "names became #Person1#, #Person2#, ... in 8 dialogues, and in 7 of their summaries; the other 1" in notes[0]
+    run = SimpleNamespace(history=[], best_epoch=1, seconds=1.0, throughput=1.0, folder=tmp_path)
+    two = [made["train_0"], made["train_1"]]
+    command.print_report(cast(Any, run), [["#Person2# asks."] * 2, ["#Person1# goes."] * 2], two, chose=True)
+    said = capsys.readouterr().out
+    for words in ("before:    Ben asks.", "after:     Anna Lee goes.", "reference: Anna Lee asks Ben's friend 1."):
+        assert words in said

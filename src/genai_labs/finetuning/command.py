@@ -25,6 +25,7 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
+from genai_labs.prompting.speakers import TaggedDialogue
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.rouge_metric import Rouge
 from genai_labs.system.processes import process_state
@@ -163,8 +164,9 @@ def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[d
     every, always = math.ceil(len(run.history) / EPOCHS_SHOWN), (1, run.best_epoch, len(run.history))
     for row in (row for row in run.history if row["epoch"] % every == 0 or row["epoch"] in always):
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
-    for row, before, after in list(zip(rows, *outputs, strict=True))[:SHOWN]:
-        print(f"\ndialogue {row.id}\n  before:    {before}\n  after:     {after}\n  reference: {row.summary}")
+    for row, *texts in list(zip(rows, *outputs, strict=True))[:SHOWN]:
+        named = map(TaggedDialogue(row.dialogue, list(row.names)).with_names, [*texts, row.summary])
+        print("\ndialogue {}\n  before:    {}\n  after:     {}\n  reference: {}".format(row.id, *named))
     references = [list(row.references) for row in rows]
     before, after = (
         np.array(Rouge().compute(predictions=texts, references=references, use_aggregator=False)["rouge1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ REMEDY = (
 class Row:
     """One dialogue with all its reference summaries (three in the test split, one elsewhere).
 
-    situation: what is played in it, as in other dialogues; empty where the data name none.
+    situation: what is played in it, as in other dialogues; empty where the data name none. names: whom #Person1# and so
+    on stand for, where a file of one's own had names in their place.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Row:
     references: tuple[str, ...]
     topic: str
     situation: str = ""
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> str:
@@ -154,6 +156,7 @@ def group(records: Sequence[dict[str, Any]]) -> list[Row]:
             tuple(r["summary"] for r in rows),
             first["topic"],
             first.get("situation", ""),
+            tuple(first.get("names", ())),
         )
         for text, rows in grouped.items()
         for first in rows[:1]
