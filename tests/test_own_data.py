@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from peft import PeftModel
 
 from genai_labs.course import summarize
 from genai_labs.errors import LabError
-from genai_labs.finetuning import command, own
+from genai_labs.finetuning import command, lora, own
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.data import Row
@@ -282,3 +283,27 @@ def test_a_dialogue_with_names_is_learned_as_summarize_reads_it_and_names_come_b
     said = capsys.readouterr().out
     for words in ("before:    Ben asks.", "after:     Anna Lee goes.", "reference: Anna Lee asks Ben's friend 1."):
         assert words in said
+
+
+def test_what_is_saved_replaces_what_another_method_left_and_a_failure_leaves_it_as_it_was(tmp_path: Path) -> None:
+    profile = load_profile("mini")
+    base, tokenizer = models.load_model(profile)
+    adapter = lora.attach(base, lora.lora_config(rank=2, alpha=4))
+    for method, model in (("lora", adapter), ("full", base), ("lora", adapter)):
+        command.save_trained(
+            cast(Any, SimpleNamespace(plan=Plan(method=cast(Any, method)), model=model)), tokenizer, tmp_path
+        )
+        names = {path.name for path in (tmp_path / "model").iterdir()}
+        assert ("adapter_config.json" in names, "model.safetensors" in names) == (method == "lora", method == "full")
+        assert isinstance(summarize.model_of(profile, summarize.find_trained(tmp_path))[0], PeftModel) is (
+            method == "lora"
+        )
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(LabError, match="The disk is full"):
+        command.save_trained(
+            cast(Any, SimpleNamespace(plan=Plan(), model=SimpleNamespace(save_pretrained=fail))), tokenizer, tmp_path
+        )
+    assert {path.name for path in (tmp_path / "model").iterdir()} == names

@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from genai_labs.prompting import generation, prompts
 from genai_labs.prompting.speakers import TaggedDialogue
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.rouge_metric import Rouge
+from genai_labs.system import files
 from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of, at most
@@ -59,8 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
     if process_state().is_main_process:
-        save_trained(run, out)
-        tokenizer.save_pretrained(out / "model")
+        save_trained(run, tokenizer, out)
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
     if process_state().is_main_process:
         print_report(run, outputs, scored, scored[0] in choosing)
@@ -137,12 +138,22 @@ def finetune_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def save_trained(run: FineTuning, out: Path) -> None:
-    """Write the trained model, or the adapter, to ``out/model``."""
-    if run.plan.method == "lora":
-        lora.save_adapter(run.model, out / "model")
-    else:
-        run.model.save_pretrained(str(out / "model"))
+def save_trained(run: FineTuning, tokenizer: models.PreTrainedTokenizerBase, out: Path) -> None:
+    """Write the trained model, or the adapter, to ``out/model``, whole and in place of what an earlier run left there.
+
+    Raises LabError where it cannot be written.
+    """
+    model, unfinished = out / "model", out / "model.new"
+    with files.faults_in_words(out):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if run.plan.method == "lora":
+            lora.save_adapter(run.model, unfinished)
+        else:
+            run.model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(unfinished)
+        if model.exists():
+            shutil.rmtree(model)
+        unfinished.rename(model)
 
 
 def generated(

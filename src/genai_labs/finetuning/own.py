@@ -122,9 +122,10 @@ def _make_readable(
             lost += made.lost
     notes = [f"{table.path.name}: {text.note(''.join(dict.fromkeys(lost)))}."] if lost else []
     if tagged:
+        others = f"; the other {tagged - found} name nobody who speaks" * (found < tagged)
         notes.append(
             f"{table.path.name}: names became #Person1#, #Person2#, ... in {counted(tagged, 'dialogue')}, and in "
-            f"{found} of their summaries; the other {tagged - found} name nobody who speaks."
+            f"{found} of their summaries{others}."
         )
     return notes
 
