@@ -89,10 +89,26 @@ def test_an_unfamiliar_dialogue_comes_with_a_warning_and_a_column(
     file.write_text(f'dialogue\n"{TALK}"\n"#Person1#: Hi, there."\n', encoding="utf-8")
     assert run(file, "--out", out) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].startswith("  Unfamiliar (0.00): this dialogue is more surprising")
-    assert "Unfamiliar" not in printed[2]
+    assert [line.split(":")[0] for line in printed[:2]] == ["line 2", "line 5"]
+    assert printed[2].startswith("line 2: unfamiliar (0.00): this dialogue is more surprising")
+    assert printed[3:] == [f"Written to {out}."]
     with out.open(encoding="utf-8", newline="") as table:
         assert [row["familiarity"] for row in csv.DictReader(table)] == ["0.0", "0.75"]
+
+
+def test_summaries_are_shown_and_written_before_their_familiarity_is_known(
+    said: list[str], knows_its_domain: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(familiarity, "dialogue_losses", fail)
+    file, out = tmp_path / "talk.txt", tmp_path / "out.txt"
+    file.write_text(TALK, encoding="utf-8")
+    with pytest.raises(RuntimeError, match="no memory"):
+        run(file, "--out", out)
+    assert capsys.readouterr().out.startswith("Anna asks Bob and #Person9#.\n")
+    assert out.read_text(encoding="utf-8") == "Anna asks Bob and #Person9#.\n"
 
 
 def test_the_familiarity_of_another_model_is_not_held_against_what_the_base_knows(

@@ -56,14 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = generation.greedy(profile.max_new_tokens)
     made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
+    show(table, outputs)
     added: dict[str, list[Any]] = {OUTPUT: outputs}
-    # How much a model that was trained further is surprised cannot be held against what surprises the profile's own.
-    shares = [] if folder else familiarities(profile, model, tokenizer, [each.text for each in dialogues])
-    if shares:
-        added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
-    show(table, outputs, shares)
-    if args.out:
-        write_summaries(table, added, args.out)
+    try:
+        # What surprises a model that was trained further cannot be held against what surprises the profile's own.
+        shares = [] if folder else familiarities(profile, model, tokenizer, [each.text for each in dialogues])
+        if shares:
+            added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
+            warn(table, shares)
+    finally:  # the summaries are there, whatever ends this
+        if args.out:
+            write_summaries(table, added, args.out)
     return 0
 
 
@@ -181,15 +184,18 @@ def familiarities(profile: Profile, model: Any, tokenizer: Any, dialogues: Seque
     return familiarity.familiarity(familiarity.dialogue_losses(model, tokenizer, dialogues), known).tolist()
 
 
-def show(table: Table, outputs: Sequence[str], shares: Sequence[float] = ()) -> None:
-    """Print each summary, and where there are several, the line of the file on which its dialogue begins.
-
-    shares: how familiar each dialogue is; what stands under a summary of one that is not.
-    """
-    for i, (line, output) in enumerate(zip(table.lines, outputs, strict=True)):
+def show(table: Table, outputs: Sequence[str]) -> None:
+    """Print each summary, and where there are several, the line of the file on which its dialogue begins."""
+    for line, output in zip(table.lines, outputs, strict=True):
         print(f"line {line}: {output}" if len(outputs) > 1 else output)
-        if shares and shares[i] < familiarity.UNFAMILIAR:
-            print(f"  Unfamiliar ({shares[i]:.2f}): this dialogue is {familiarity.WARNING}.")
+
+
+def warn(table: Table, shares: Sequence[float]) -> None:
+    """Print a word of warning for each dialogue that is unfamiliar to the model."""
+    for line, share in zip(table.lines, shares, strict=True):
+        if share < familiarity.UNFAMILIAR:
+            which = f"line {line}: u" if len(shares) > 1 else "U"
+            print(f"{which}nfamiliar ({share:.2f}): this dialogue is {familiarity.WARNING}.")
 
 
 def check_out(out: Path, file: Path) -> None:
