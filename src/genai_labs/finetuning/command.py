@@ -18,6 +18,7 @@ import numpy as np
 from accelerate.utils import gather_object
 
 from genai_labs.finetuning import lora, own
+from genai_labs.finetuning.checkpoints import what_is_the_same
 from genai_labs.finetuning.examples import FEWEST, check_size, features
 from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.inputs.helptext import plain
@@ -29,7 +30,7 @@ from genai_labs.prompting import generation, prompts
 from genai_labs.prompting.speakers import TaggedDialogue
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.rouge_metric import Rouge
-from genai_labs.system import files
+from genai_labs.system import files, run_folder
 from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of, at most
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     train_features, held_out = features(train, tokenizer), features(choosing, tokenizer)
     base, tokenizer = models.load_model(profile)  # last, because it takes longest
     out = args.out or BUILD / "finetune" / args.method
+    if not (args.fresh or args.replace):
+        run_folder.spare_finished(out, what_is_the_same(base, plan, train_features, held_out))
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
     if process_state().is_main_process:
@@ -134,7 +137,8 @@ def finetune_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing: more time, less memory")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
-    parser.add_argument("--fresh", action="store_true", help="throw an interrupted run in the folder away")
+    parser.add_argument("--fresh", action="store_true", help="throw what was trained in the folder away")
+    parser.add_argument("--replace", action="store_true", help=argparse.SUPPRESS)  # for the site: what is outdated
     return parser
 
 
