@@ -20,7 +20,7 @@ from genai_labs.paths import BUILD
 from genai_labs.prompting import prompts
 from genai_labs.rlhf import dialogues, ppo
 from genai_labs.rlhf.measure import as_rows, measure, relative_fall
-from genai_labs.rlhf.record import plan_of
+from genai_labs.rlhf.record import plan_of_run
 from genai_labs.rlhf.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.scoring import toxicity
 from genai_labs.show import display
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = prompts.fit_all(prompts.zero_shot, dialogues.ppo_dialogues(args.prompts, settings.seed), tokenizer)
     hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
     if not (args.fresh or args.replace):
-        run_folder.spare_finished(out / "ppo", {**plan_of(settings, asked), "base": policy.fingerprint()})
+        run_folder.spare_finished(out / "ppo", {**plan_of_run(settings, asked), "base": policy.fingerprint()})
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)
     run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)

@@ -101,7 +101,7 @@ class PPORun:
         return draw_curves(self.history)
 
 
-def plan_of(settings: Settings, prompts: Sequence[str]) -> dict[str, Any]:
+def plan_of_run(settings: Settings, prompts: Sequence[str]) -> dict[str, Any]:
     """What of a run, besides the weights that it starts from and the reward, is to be the same for it to go on."""
     return {"settings": asdict(settings), "prompts": digest(prompts)}
 
@@ -121,7 +121,7 @@ def recorded(
 
     Of a finished run no update is left. See :func:`genai_labs.rlhf.ppo.train` for what is the same run.
     """
-    with opened(folder, plan_of(settings, prompts), policy, reward, judge, resume) as checkpoints:
+    with opened(folder, plan_of_run(settings, prompts), policy, reward, judge, resume) as checkpoints:
         record = RunRecord(policy, optimizer, settings, checkpoints)
         if checkpoints.finished():
             yield record
