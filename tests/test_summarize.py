@@ -185,9 +185,55 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     file = tmp_path / "talk.txt"
     file.write_text(whole, encoding="utf-8")
     assert run(file) == 0
-    assert "has no speakers" in capsys.readouterr().out
+    assert "no speakers were found in line 1 of talk.txt: a turn begins with a name" in capsys.readouterr().out
     assert with_tags(whole).text == whole
     assert with_tags(" ") == TaggedDialogue(" ", is_plain=True)
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"),
+    [
+        (f"Chat of 12 May\n{TALK}", "'Anna: Hello.', and what stands before the first one does not. Take"),
+        (TALK.replace("Anna", "- Anna").replace("Bob:", "**Bob:**"), "The model has learned from dialogues alone"),
+        (f"{TALK}\nBob: I need\nMilk: 2 litres", "line 1 as spoken by Anna, Bob, Milk (once only: Milk). If one"),
+        (TALK, ""),
+        (f"{TALK}\nCem: Hi.\nBob: Hi.\nCem: Bye.", ""),
+    ],
+)  # fmt: skip
+def test_it_is_said_who_was_taken_for_a_speaker_where_that_may_be_wrong(
+    whole: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talk.txt").write_text(whole, encoding="utf-8")
+    summarize.understand(summarize.read_dialogues(tmp_path / "talk.txt"), models.load_tokenizer(load_profile("mini")))
+    said = capsys.readouterr().out
+    assert words in said
+    assert said.count("Note") == bool(words)
+
+
+def test_what_is_replaced_is_said_and_a_failure_leaves_it(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out, link = tmp_path / "talks.csv", tmp_path / "out.csv", tmp_path / "link.csv"
+    file.write_text(f'\ufeffdialogue\n"{TALK}"\n', encoding="utf-8")
+    assert run(file, "--out", out) == 0
+    assert f"Written to {out}.\n" in capsys.readouterr().out
+    made = out.read_bytes()
+    assert made.startswith("\ufeffdialogue,output\n".encode()), "as the file began"
+    link.symlink_to(out)
+    assert run(file, "--out", link) == 0
+    assert f"Written to {link} (replaced).\n" in capsys.readouterr().out
+    assert link.is_symlink()
+    assert out.read_bytes() == made
+    assert run(file, "--out", os.devnull) == 0, "what is no file is written to, and not replaced"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LabError, match="No space left .* The summaries are above"):
+        run(file, "--out", out)
+    assert out.read_bytes() == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "out.csv", "talks.csv"]
 
 
 @pytest.mark.usefixtures("no_model")
