@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
@@ -194,7 +195,8 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     assert said.count("  before: ") == said.count("  after: ") == said.count("  reference: ") == 2
     assert "With 2 validation dialogues, do not rely on it." in said
     assert "These dialogues also chose the best epoch, which flatters it a little" in said
-    line = said.split("To use it: python -m genai_labs summarize ")[1].strip()
+    python, line = said.split("To use it: ")[1].strip().split(" -m genai_labs summarize ")
+    assert python == sys.executable
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
@@ -239,6 +241,39 @@ def test_a_plain_word_says_whether_something_was_learned() -> None:
     assert command.learned_in_words(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
     assert "It got worse" in command.learned_in_words(Interval(-0.2, -0.3, -0.1, 50))
     assert "do not rely on it" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 5))
+
+
+def test_the_command_names_this_python_as_it_is_called_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args, profile = command.finetune_parser().parse_args([]), load_profile("mini")
+    monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
+    python, model = Path("venv", "python"), Path("out", "model")
+    line = f"{python} -m genai_labs summarize FILE --adapter {model}"
+    assert command.use_command(args, profile, tmp_path / "out") == line
+
+
+def test_what_of_a_file_is_not_learned_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = table(9).replace("is number 3.", "is number 3, and more." * 40)
+    text = text.replace("#Person1#: Hello, are you number 4", "4").replace("#Person2#: Yes, I am number 4", "Yes")
+    line = ["--data", str(file(tmp_path, text)), "--rows", "2", "--batch-size", "1"]
+    train, _ = command.rows_to_use(command.finetune_parser().parse_args(line), load_profile("mini"), TOKENIZER)
+    said = capsys.readouterr().out
+    assert len(train) == 2
+    assert "own.csv: 1 summary has more than 128 tokens, and what is beyond them is not learned.\n" in said
+    assert "own.csv: no speakers were found in 1 dialogue, whose first line has no name" in said
+    assert "there is no validation file.\nOf those to train on 2 are used (--rows).\n" in said
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_of_a_file_with_other_separators_nothing_else_is_said(mark: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=f"divided by {name}, and commas are wanted. Save it again") as caught:
+        run(file(tmp_path, table(9).replace('","', f'"{mark}"').replace("dialogue,", f"dialogue{mark}")))
+    assert "problems" not in str(caught.value)
+    assert "lacks" not in str(caught.value)
 
 
 TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."

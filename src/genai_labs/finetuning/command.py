@@ -82,6 +82,8 @@ def rows_to_use(
     train, validation, notes = own.load_own(args.data, tokenizer)
     if process_state().is_main_process:
         print(*notes, sep="\n")
+        if args.rows and args.rows < len(train):
+            print(f"Of those to train on {args.rows} are used (--rows).")
     train = train[: args.rows]
     plan = make_plan(args, profile, len(train))
     check_size([{}] * len(train), plan.batch_size, fewest=1)
@@ -215,10 +217,12 @@ def learned_in_words(difference: Interval) -> str:
 
 def use_command(args: argparse.Namespace, profile: Profile, out: Path) -> str:
     """The command that summarizes a file with what was trained."""
-    model = out / "model"
-    if model.is_relative_to(Path.cwd()):
-        model = model.relative_to(Path.cwd())
-    line = ["python", "-m", "genai_labs", "summarize", "FILE", "--adapter", str(model)]
+    here = Path.cwd()
+    python, model = (
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in (Path(sys.executable or "python"), out / "model")
+    )
+    line = [python, "-m", "genai_labs", "summarize", "FILE", "--adapter", model]
     line += ["--profile", profile.name] if profile.name != "mini" or os.environ.get("GENAI_LABS_PROFILE") else []
     line += ["--weights", args.weights] if args.weights else []
     # The command prompt of Windows takes single quotes, which shlex puts around a backslash, for letters of the name.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
+from genai_labs.finetuning.examples import LONGEST_SUMMARY
 from genai_labs.inputs import text
 from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
@@ -105,7 +106,7 @@ def _make_readable(
 
     A dialogue is read as `summarize` reads it, else what was learned from the one would be of no use to the other.
     """
-    lost, tagged, found = "", 0, 0
+    lost, tagged, found, plain, long = "", 0, 0, 0, 0
     for record in records:
         if _tag_names(record):
             tagged, found = tagged + 1, found + bool(text.TAG.search(record["summary"]))
@@ -120,7 +121,21 @@ def _make_readable(
                 )
             record[column] = made.text
             lost += made.lost
+            if column == "dialogue":
+                plain += with_tags(made.text).is_plain
+            else:
+                long += len(tokenizer(made.text, verbose=False)["input_ids"]) > LONGEST_SUMMARY
     notes = [f"{table.path.name}: {text.note(''.join(dict.fromkeys(lost)))}."] if lost else []
+    if plain:
+        notes.append(
+            f"{table.path.name}: no speakers were found in {counted(plain, 'dialogue')}, whose first line has no name "
+            "before a colon, such as 'Anna: Hello.'."
+        )
+    if long:
+        notes.append(
+            f"{table.path.name}: {counted(long, 'summary has', 'summaries have')} more than {LONGEST_SUMMARY} tokens, "
+            "and what is beyond them is not learned."
+        )
     if tagged:
         others = f"; the other {tagged - found} name nobody who speaks" * (found < tagged)
         notes.append(
