@@ -39,9 +39,17 @@ def make_ready(
     """
     with process_state().main_process_first():
         if process_state().is_main_process:
-            digest = run_folder.digest([list(train), list(validation)])
-            same = {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
-            run_folder.prepare(folder, same, "checkpoint-*", whole_checkpoints, resume)
+            run_folder.prepare(
+                folder, what_is_the_same(base, plan, train, validation), "checkpoint-*", whole_checkpoints, resume
+            )
+
+
+def what_is_the_same(
+    base: PreTrainedModel, plan: Plan, train: Sequence[Feature], validation: Sequence[Feature]
+) -> dict[str, Any]:
+    """What two runs have in common that are the same: plan, examples and the weights that they start from."""
+    digest = run_folder.digest([list(train), list(validation)])
+    return {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
 
 
 def save(

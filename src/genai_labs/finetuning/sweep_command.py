@@ -39,7 +39,7 @@ SAMPLES = 3  # summaries that are kept of each training
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=plain(__doc__))
-    parser.add_argument("--profile")
+    parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
     parser.add_argument(

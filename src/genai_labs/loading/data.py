@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ REMEDY = (
 class Row:
     """One dialogue with all its reference summaries (three in the test split, one elsewhere).
 
-    situation: what is played in it, as in other dialogues; empty where the data name none.
+    situation: what is played in it, as in other dialogues; empty where the data name none. names: whom #Person1# and so
+    on stand for, where a file of one's own had names in their place.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Row:
     references: tuple[str, ...]
     topic: str
     situation: str = ""
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> str:
@@ -154,7 +156,9 @@ def group(records: Sequence[dict[str, Any]]) -> list[Row]:
     for text, (first, *others) in grouped.items():
         name = _front(first["id"]) if others and len(named[_front(first["id"])]) == 1 else first["id"]
         summaries = tuple(record["summary"] for record in (first, *others))
-        made.append(Row(name, text, summaries, first["topic"], first.get("situation", "")))
+        made.append(
+            Row(name, text, summaries, first["topic"], first.get("situation", ""), tuple(first.get("names", ())))
+        )
     return made
 
 

@@ -23,9 +23,11 @@ from genai_labs.prompting import prompts
 from genai_labs.rlhf import dialogues, ppo
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 from genai_labs.rlhf.measure import as_rows, measure, relative_fall
+from genai_labs.rlhf.record import plan_of_run
 from genai_labs.rlhf.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.scoring import toxicity
 from genai_labs.show import display
+from genai_labs.system import run_folder
 from genai_labs.system.processes import process_state
 
 
@@ -60,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     policy = ppo.Policy(summarizer, settings)
     asked = prompts.fit_all(prompts.zero_shot, dialogues.ppo_dialogues(args.prompts, settings.seed), tokenizer)
     hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
+    if not (args.fresh or args.replace):
+        run_folder.spare_finished(out / "ppo", {**plan_of_run(settings, asked), "base": policy.fingerprint()})
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)
     run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)
@@ -95,7 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=200,
         help="test dialogues of each kind, at most (default: %(default)s)",
     )
-    parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
+    parser.add_argument("--fresh", action="store_true", help="throw what was trained in the folder away")
+    parser.add_argument("--replace", action="store_true", help=argparse.SUPPRESS)  # for the site: what is outdated
     standard = ppo.Settings()
     for name, kind in TUNABLE.items():
         option = f"--{name.replace('_', '-')}"

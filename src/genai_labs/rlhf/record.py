@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -100,6 +101,11 @@ class PPORun:
         return draw_curves(self.history)
 
 
+def plan_of_run(settings: Settings, prompts: Sequence[str]) -> dict[str, Any]:
+    """What of a run, besides the weights that it starts from and the reward, is to be the same for it to go on."""
+    return {"settings": asdict(settings), "prompts": run_folder.digest(list(prompts))}
+
+
 @contextmanager
 def recorded(
     policy: Policy,
@@ -115,8 +121,7 @@ def recorded(
 
     Of a finished run no update is left. See :func:`genai_labs.rlhf.ppo.train` for what is the same run.
     """
-    plan = {"settings": asdict(settings), "prompts": run_folder.digest(list(prompts))}
-    with opened(folder, plan, policy, reward, judge, resume) as checkpoints:
+    with opened(folder, plan_of_run(settings, prompts), policy, reward, judge, resume) as checkpoints:
         record = RunRecord(policy, optimizer, settings, checkpoints)
         if checkpoints.finished():
             yield record

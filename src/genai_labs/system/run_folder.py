@@ -86,6 +86,19 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     files.write_whole(folder / PLAN_FILE, json.dumps(plan) + "\n")
 
 
+def spare_finished(folder: Path, plan: dict[str, Any]) -> None:
+    """For commands: raise LabError where the folder holds a finished run that differs in what ``plan`` says.
+
+    :func:`prepare` would replace it, as is right in a notebook, where a cell with other settings is run again.
+    """
+    noted = read_note(folder / PLAN_FILE)
+    if noted and _done(folder) and not _same({name: noted.get(name) for name in plan}, json.loads(json.dumps(plan))):
+        raise LabError(
+            f"The folder {folder.name} holds a finished training with another plan, on other examples or from another "
+            "model, which this one would replace. Name another folder with --out, or pass --fresh to replace it."
+        )
+
+
 def result(folder: Path) -> dict[str, Any] | None:
     """What :func:`finish` noted of the finished run in the folder; None if there is none, so that it is to be trained.
 
