@@ -135,6 +135,39 @@ def test_a_learner_is_named_after_the_file_or_its_folder() -> None:
         assert learner_of(Path(text)) == name
 
 
+def test_copies_are_of_the_learner_whose_file_was_copied() -> None:
+    for text, name in {
+        "class/anna/lab1_prompting.nbconvert.ipynb": "anna",
+        "class/ben/lab1_prompting-Copy1.ipynb": "ben",
+        "class/cleo/lab2_fine_tuning - Copy (2).ipynb": "cleo",
+        "class/dora/Copy of lab3_ppo_detox (1).ipynb": "dora",
+        "class/emil-Copy2.ipynb": "emil",
+        "class/fay.nbconvert.ipynb": "fay",
+    }.items():
+        assert learner_of(Path(text)) == name
+
+
+def test_files_of_one_lab_in_one_folder_are_of_those_after_whom_they_are_called() -> None:
+    names = ("lab1_anna", "lab1_anna-Copy1", "lab1_prompting_ben", "lab1_prompting", "lab2_cleo", "week3_dora")
+    paths = [Path("class") / f"{name}.ipynb" for name in names]
+    assert [learner_of(path, paths) for path in paths] == ["anna", "anna", "ben", "class", "class", "class"]
+    own = [Path("emil") / f"lab1_prompting{end}.ipynb" for end in ("", "_student", "_student (1)", "_final", "_v2")]
+    assert {learner_of(path, own) for path in own} == {"emil"}
+
+
+def test_an_anonymous_class_is_named_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [handed_in(tmp_path / "anna" / f"lab1{end}.ipynb", {"1.1": 0.3}) for end in ("", "-Copy1")]
+    made += [tmp_path / "dora" / "lab1.ipynb", handed_in(tmp_path / "cleo" / "lab1.ipynb", {"1.1": None})]
+    made[2].parent.mkdir()
+    made[2].write_text('{"dora"', encoding="utf-8")
+    assert main(["calibration", *map(str, made), "--out", str(tmp_path / "out"), "--anonymous"]) == 0
+    shown = capsys.readouterr().out
+    assert not [name for name in ("anna", "dora", "cleo") if name in shown.replace(str(tmp_path / "out"), "")]
+    assert "File 2 of 4: not counted, as another file of this learner has these lessons: 1.1." in shown
+    assert "File 3 of 4 is left out, because it cannot be read" in shown
+    assert "File 4 of 4 holds no guess" in shown
+
+
 def test_a_lesson_of_a_learner_counts_once_and_bad_files_are_named(tmp_path: Path) -> None:
     good = handed_in(tmp_path / "anna" / "lab1_prompting.ipynb", {"1.1": 0.3})
     again = handed_in(tmp_path / "anna" / "work" / "lab1_prompting.ipynb", {"1.1": 5})
@@ -152,7 +185,8 @@ def test_a_lesson_of_a_learner_counts_once_and_bad_files_are_named(tmp_path: Pat
     ]
     guesses, problems = read_class(files)
     assert [guess.guess for guess in guesses] == [0.3]
-    assert len(problems) == 5
+    assert len(problems) == 6
+    assert problems[0] == f"{again}: not counted, as another file of anna has these lessons: 1.1."
     assert all(name in " ".join(problems) for name in ("bad.ipynb", "bad.json", "gone.ipynb", "gone.json", "empty"))
 
 

@@ -88,6 +88,39 @@ def test_help_is_free_of_markup(command: str, capsys: pytest.CaptureFixture[str]
     assert re.search(r"^[A-Z].*\w", shown, re.MULTILINE)
 
 
+@pytest.mark.parametrize("command", sorted(cli.MODULES))
+def test_usage_is_what_one_types_and_names_what_can_be_chosen(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: python -m genai_labs {command}")
+    assert "[]" not in shown
+    assert "{," not in shown
+
+
+@pytest.mark.parametrize("command", ["build-world", "build-reader", "growth"])
+def test_a_step_that_is_none_is_answered_by_those_that_are(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([command, "nonsense"])
+    step = "train" if command == "growth" else "corpus"
+    assert f"there is no nonsense (choose from {step}, " in capsys.readouterr().err
+
+
+def test_run_takes_the_profile_that_the_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run_labs(labs: list[int], profile: str, out: Path) -> int:
+        asked.append(profile)
+        return 0
+
+    monkeypatch.setattr(runner, "run_labs", run_labs)
+    for name in ("flan-t5-small", ""):
+        monkeypatch.setenv("GENAI_LABS_PROFILE", name)
+        cli.main(["run"])
+        cli.main(["run", "--profile", "flan-t5-xl"])
+    assert asked == ["flan-t5-small", "flan-t5-xl", "mini", "flan-t5-xl"]
+
+
 @pytest.mark.parametrize("command", ["arena", "bench", "build-world", "finetune", "seeds", "summarize", "sweep"])
 def test_the_rest_of_the_line_goes_to_the_command_with_its_own_options(
     command: str, monkeypatch: pytest.MonkeyPatch

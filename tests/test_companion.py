@@ -23,7 +23,7 @@ from genai_labs.errors import LabError
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import NOTEBOOKS, RESULTS
-from genai_labs.prompting import prompts
+from genai_labs.prompting import prompts, retrieval
 from genai_labs.reasoning import acting, calculator, deployment, problems, town, verifiable
 from genai_labs.rlhf.group import group_advantages
 from genai_labs.scoring.intervals import paired_bootstrap
@@ -96,10 +96,10 @@ def test_notes_that_are_not_there_are_not_there() -> None:
 
 def test_other_notes_of_a_kind_hold_two_thirds_of_the_words_that_a_question_shares_with_its_note() -> None:
     there, _ = town.read_town()
-    held = {fact.note: set(town.words(fact.note)) for fact in there}
+    held = {fact.note: set(retrieval.words(fact.note)) for fact in there}
     shares = []
     for fact in there:
-        shared = set(town.words(fact.question)) & held[fact.note]
+        shared = set(retrieval.words(fact.question)) & held[fact.note]
         shares.append([len(shared & held[o.note]) / len(shared) for o in there if o.kind == fact.kind and o != fact])
     assert np.mean([np.mean(each) for each in shares]) == pytest.approx(2 / 3, abs=0.01)
     assert "on average, two thirds of the words that a question shares with its note" in said()
@@ -342,12 +342,15 @@ def test_an_answer_comes_with_its_note_or_says_that_it_is_not_there(reading: lis
     index = town.Index(NOTES)
     questions = ["When does the swimming pool close, and who runs it?", "When does the zoo open?"]
     leads = town.leads(index, questions)
-    assert min(sorted(index.bm25.get_scores(town.words(questions[0])))[-2], leads[0]) > 0, (
+    assert min(sorted(index.bm25.get_scores(retrieval.words(questions[0])))[-2], leads[0]) > 0, (
         "else this test shows nothing"
     )
-    every = [sorted(index.bm25.get_scores(town.words(question))) for question in questions]
+    every = [sorted(index.bm25.get_scores(retrieval.words(question))) for question in questions]
     assert leads.tolist() == pytest.approx([scores[-1] - scores[-2] for scores in every])
     assert leads[0] > leads[1]
+    assert town.leads(index, ["???"]).tolist() == [0]
+    alone = town.Index(NOTES[:1])
+    assert town.leads(alone, [NOTES[0], "???"]).tolist() == [alone.scores(NOTES[0])[0], 0]
     at = float(leads[0])
     answered = [("noon", "Swimming pool"), (town.NOT_THERE, "")]
     assert town.answer_from_notes(*NOBODY, index, questions, at) == answered

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -172,11 +173,12 @@ def test_a_classifier_that_is_built_again_has_its_own_sums(tmp_path: Path, monke
     checksums.check_sums(tmp_path / "hate-mini")
 
 
-def test_a_summarizer_that_is_shipped_has_its_own_sums(
+def test_a_summarizer_that_is_shipped_has_its_own_card_and_sums(
     tmp_path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, base: Base
 ) -> None:
-    def train(base: PreTrainedModel, _: object, folder: Path, *__: object) -> None:
+    def train(base: PreTrainedModel, _: object, folder: Path, *__: object) -> SimpleNamespace:
         lora.save_adapter(lora.attach(base, lora.lora_config(rank=2, alpha=2)), folder / "model")
+        return SimpleNamespace(plan=detox_cli.PLAN, history=[{"validation_loss": 1.5}, {"validation_loss": 1.25}])
 
     monkeypatch.setattr(detox_cli, "train_summarizer", train)
     monkeypatch.setattr(detox_cli, "SUMMARIZER", shipped / "harsh-lora")
@@ -185,6 +187,11 @@ def test_a_summarizer_that_is_shipped_has_its_own_sums(
     detox_cli.starting_point(*base, args, tmp_path, 8)
     assert checksums.read_sums(shipped / "harsh-lora") != before
     lora.load_adapter(base[0], shipped / "harsh-lora")
+    card = (shipped / "harsh-lora" / "README.md").read_text(encoding="utf-8")
+    assert "8 composed dialogues" in card
+    assert "1.500, 1.250 nats" in card
+    config = json.loads((shipped / "harsh-lora" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "t5-reader"
 
 
 # Weights, of any model from anywhere.

@@ -75,6 +75,18 @@ def test_another_summary_is_never_the_own_one() -> None:
     assert sorted(others) == sorted(row.summary for row in rows)
     assert all(other != row.summary for other, row in zip(others, rows, strict=True))
     assert others == data.other_summaries(rows, seed=3)
+    with pytest.raises(LabError, match="only one dialogue, and so no summary of another"):
+        data.other_summaries(rows[:1])
+    assert data.other_summaries([]) == []
+
+
+def test_two_dialogues_never_get_one_id() -> None:
+    def ids(*pairs: tuple[str, str]) -> list[str]:
+        return [row.id for row in data.group([{"id": i, "dialogue": d, "summary": "s", "topic": ""} for i, d in pairs])]
+
+    assert ids(("train_5", "A"), ("train_6", "A"), ("train_9", "B"), ("train_10", "B")) == ["train_5", "train_9"]
+    assert ids(("a", "A"), ("a_1", "B"), ("a_2", "B")) == ["a", "a_1"]
+    assert ids(("test_0_1", "A"), ("test_0_2", "A"), ("test_1_1", "B"), ("test_1_2", "B")) == ["test_0", "test_1"]
 
 
 TRAILING = "id,dialogue,summary,topic\n1,D,S,T,\n2,D2,S2,T2,\n"

@@ -49,16 +49,26 @@ def test_a_loss_is_the_mean_over_the_tokens_of_all_turns_but_the_first_each_read
     assert model.training, "it is left as it was"
 
 
-def test_what_is_longer_than_the_window_is_read_without_its_end() -> None:
+def test_of_what_is_longer_than_the_window_the_end_is_read() -> None:
     model, tokenizer = load_model(load_profile("mini"))
     first, last = "#Person1#: " + "Well, I say it once more. " * 150, "#Person2#: Good."
     window = tokenizer.model_max_length
     read = tokenizer(first, return_tensors="pt").input_ids
     assert read.shape[1] > window, "else this test shows nothing"
-    kept = torch.cat([read[:, : window - 1], read[:, -1:]], dim=1)
     with torch.no_grad():
-        loss = float(model(input_ids=kept, labels=tokenizer(last, return_tensors="pt").input_ids).loss)
+        loss = float(model(input_ids=read[:, -window:], labels=tokenizer(last, return_tensors="pt").input_ids).loss)
     assert dialogue_losses(model, tokenizer, [f"{first}\n{last}"]).tolist() == pytest.approx([loss], abs=1e-4)
+
+
+def test_a_long_dialogue_is_read_in_slices_and_its_loss_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    talk = "\n".join(f"#Person{1 + i % 2}#: " + "It is " * (i % 3) + f"day {i}." for i in range(26))
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda _, __, named: rows.append(len(named["input_ids"])), with_kwargs=True)
+    sliced = dialogue_losses(model, tokenizer, [talk, "\n".join(talk.splitlines()[:24])], progress=False)
+    assert rows == [8, 8, 8, 1, 23], "of few turns all are read at once, as the stored losses were"
+    monkeypatch.setattr("genai_labs.prompting.familiarity.ONE_BATCH", 30)
+    assert dialogue_losses(model, tokenizer, [talk], progress=False) == pytest.approx(sliced[:1], rel=1e-5)
 
 
 class Bar:

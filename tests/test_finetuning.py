@@ -395,7 +395,8 @@ def test_room_on_the_disk_is_wanted_for_what_is_trained_and_only_where_something
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     small = replace(PLAN, method="lora", rank=1, epochs=1)
     first = finetune(*loaded, made[:32], made[32:], small, tmp_path)
-    assert lora.trainable_share(first.model) * sum(p.numel() for p in first.model.parameters()) * 36 < usage.free
+    trained = sweep_command.trainable_share(first.model) * sum(p.numel() for p in first.model.parameters())
+    assert trained * 36 < usage.free
     usage.free = 0
     assert finetune(*loaded, made[:32], made[32:], small, tmp_path).history == first.history
 

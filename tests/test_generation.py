@@ -197,9 +197,9 @@ def test_typographic_characters_are_read_as_their_plain_ones(loaded: Loaded) -> 
     [
         ({"prompts": "text"}, r"Put it into a list: \[text\]"),
         ({"prompts": [data.Row("1", "d", ("s",), "t")]}, "type Row at place 0"),
-        ({"batch_size": 0}, "batch_size=0 is not possible"),
-        ({"batch_size": -1}, "batch_size=-1"),
-        ({"max_length": 0}, "max_length=0"),
+        ({"batch_size": 0}, "batch_size is 0, and has to be a whole number of at least 1"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"max_length": 0}, "max_length is 0"),
     ],
 )
 def test_slips_are_met_in_words(changes: dict[str, object], words: str, loaded: Loaded) -> None:
@@ -207,7 +207,7 @@ def test_slips_are_met_in_words(changes: dict[str, object], words: str, loaded: 
         generation.generate(*loaded, **{"prompts": ["#Person1#: Hi."], **changes})  # type: ignore[arg-type]
     with pytest.raises(LabError, match="in this order"):
         generation.generate(*loaded[::-1], ["#Person1#: Hi."])
-    with pytest.raises(LabError, match="count=0"):
+    with pytest.raises(LabError, match="count is 0"):
         generation.sample(*loaded, ["#Person1#: Hi."], {"greedy": generation.GREEDY}, 0, seed=0)
 
 

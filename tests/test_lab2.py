@@ -8,7 +8,7 @@ import pytest
 
 from genai_labs.course import seeds
 from genai_labs.errors import LabError
-from genai_labs.finetuning import lora, sweep, sweep_command
+from genai_labs.finetuning import sweep, sweep_command
 from genai_labs.finetuning.training import Plan, model_to_train
 from genai_labs.loading import models
 from genai_labs.loading.profiles import load_profile
@@ -48,7 +48,7 @@ def test_the_adapter_of_the_profile_is_small() -> None:
     profile = load_profile("mini")
     base, _ = models.load_model(profile)
     model = model_to_train(base, Plan(method="lora", **profile.lora))
-    assert lora.trainable_share(model) <= 0.04
+    assert sweep_command.trainable_share(model) <= 0.04
     numbers = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert numbers <= 0.05 * models.count_parameters(base)
 

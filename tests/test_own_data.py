@@ -3,21 +3,24 @@
 import json
 import random
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from peft import PeftModel
 
 from genai_labs.course import summarize
 from genai_labs.errors import LabError
-from genai_labs.finetuning import command, own
+from genai_labs.finetuning import command, lora, own
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import DIALOGUES
+from genai_labs.prompting.speakers import with_tags
 from genai_labs.scoring.metrics import Interval
 
 TOKENIZER = models.load_tokenizer(load_profile("mini"))
@@ -62,7 +65,11 @@ def test_of_one_file_a_part_is_set_aside_and_no_dialogue_is_in_both(count: int, 
 
 
 def test_dialogues_that_differ_in_spaces_only_stay_together(tmp_path: Path) -> None:
-    rows = [{"dialogue": f"A: {i}\nB: yes" + " " * twice, "summary": "S"} for i in range(10) for twice in range(3)]
+    rows = [
+        {"dialogue": f"#Person1#: {i}\n#Person2#: yes" + " " * twice, "summary": "S"}
+        for i in range(10)
+        for twice in range(3)
+    ]
     random.Random(0).shuffle(rows)
     path = file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl")
     train, validation, _ = own.load_own(path, TOKENIZER)
@@ -188,7 +195,8 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     assert said.count("  before: ") == said.count("  after: ") == said.count("  reference: ") == 2
     assert "With 2 validation dialogues, do not rely on it." in said
     assert "These dialogues also chose the best epoch, which flatters it a little" in said
-    line = said.split("To use it: python -m genai_labs summarize ")[1].strip()
+    python, line = said.split("To use it: ")[1].strip().split(" -m genai_labs summarize ")
+    assert python == sys.executable
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
@@ -233,3 +241,104 @@ def test_a_plain_word_says_whether_something_was_learned() -> None:
     assert command.learned_in_words(Interval(0.2, 0.0, 0.3, 50)).startswith("Nothing that can be shown was learned")
     assert "It got worse" in command.learned_in_words(Interval(-0.2, -0.3, -0.1, 50))
     assert "do not rely on it" in command.learned_in_words(Interval(0.2, 0.1, 0.3, 5))
+
+
+def test_the_command_names_this_python_as_it_is_called_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args, profile = command.finetune_parser().parse_args([]), load_profile("mini")
+    monkeypatch.delenv("GENAI_LABS_PROFILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "python"))
+    python, model = Path("venv", "python"), Path("out", "model")
+    line = f"{python} -m genai_labs summarize FILE --adapter {model}"
+    assert command.use_command(args, profile, tmp_path / "out") == line
+
+
+def test_what_of_a_file_is_not_learned_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = table(9).replace("is number 3.", "is number 3, and more." * 40)
+    text = text.replace("#Person1#: Hello, are you number 4", "4").replace("#Person2#: Yes, I am number 4", "Yes")
+    line = ["--data", str(file(tmp_path, text)), "--rows", "2", "--batch-size", "1"]
+    train, _ = command.rows_to_use(command.finetune_parser().parse_args(line), load_profile("mini"), TOKENIZER)
+    said = capsys.readouterr().out
+    assert len(train) == 2
+    assert "own.csv: 1 summary has more than 128 tokens, and what is beyond them is not learned.\n" in said
+    assert "own.csv: no speakers were found in 1 dialogue, whose first line has no name" in said
+    assert "there is no validation file.\nOf those to train on 2 are used (--rows).\n" in said
+
+
+@pytest.mark.usefixtures("no_model")
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_of_a_file_with_other_separators_nothing_else_is_said(mark: str, name: str, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=f"divided by {name}, and commas are wanted. Save it again") as caught:
+        run(file(tmp_path, table(9).replace('","', f'"{mark}"').replace("dialogue,", f"dialogue{mark}")))
+    assert "problems" not in str(caught.value)
+    assert "lacks" not in str(caught.value)
+
+
+TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."
+
+
+@pytest.mark.parametrize(
+    ("names", "summary", "tagged"),
+    [
+        (["Sara", "Clara"], "Clara brings wine to Sara's party.", "#Person2# brings wine to #Person1#'s party."),
+        (["Ann", "Anna"], "Anna and Ann ask Annabel, Anna-Lena.", "#Person2# and #Person1# ask Annabel, Anna-Lena."),
+        (["Anna", "Ben"], "Anna tells Ben Anna Lee waits.", "#Person1# tells #Person2# Anna Lee waits."),
+        (["Anna", "Ben"], "ANNA tells Anna Ben comes.", "#Person1# tells #Person1# #Person2# comes."),
+        (["Dr. Lee", "Will"], "Dr. Lee will see Will.", "#Person1# will see #Person2#."),
+        (["O’Neil", "anna"], "O'Neil's aunt, anna, left.", "#Person1#'s aunt, #Person2#, left."),
+        (["Speaker 1", "Speaker 2"], "Speaker 2 thanks Speaker 1.", "#Person2# thanks #Person1#."),
+        (["Anna Lee", "Bob Kim"], "Anna asks Bob and Anna Kim.", "#Person1# asks #Person2# and Anna Kim."),
+        (["a", "b"], "a man greets İris.", "a man greets İris."),
+    ],
+)  # fmt: skip
+def test_names_in_a_summary_become_the_tags_of_those_who_speak(names: list[str], summary: str, tagged: str) -> None:
+    assert own.tag_summary(summary, names) == tagged
+
+
+def test_a_dialogue_with_names_is_learned_as_summarize_reads_it_and_names_come_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summaries = [f"Anna Lee asks Ben's friend {i}." for i in range(7)] + ["Somebody asks.", "#Person2# asks."]
+    talks = [f"{TALK} {i}" for i in range(8)] + ["#Person1#: Ben?\n#Person2#: No, Anna."]
+    rows = [{"dialogue": talk, "summary": summary} for talk, summary in zip(talks, summaries, strict=True)]
+    train, validation, notes = own.load_own(file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl"), TOKENIZER)
+    made = {row.id: row for row in [*train, *validation]}
+    for number, (talk, summary) in enumerate(zip(talks, summaries, strict=True)):
+        row, tagged = made[f"train_{number}"], with_tags(talk)
+        assert (row.dialogue, list(row.names)) == (tagged.text, tagged.names)
+        assert tagged.with_names(row.summary) == summary
+    assert made["train_0"].summary == "#Person1# asks #Person2#'s friend 0."
+    assert (made["train_8"].dialogue, made["train_8"].summary) == (talks[8], "#Person2# asks."), "as it was"
+    assert "names became #Person1#, #Person2#, ... in 8 dialogues, and in 7 of their summaries; the other 1" in notes[0]
+    run = SimpleNamespace(history=[], best_epoch=1, seconds=1.0, throughput=1.0, folder=tmp_path)
+    two = [made["train_0"], made["train_1"]]
+    command.print_report(cast(Any, run), [["#Person2# asks."] * 2, ["#Person1# goes."] * 2], two, chose=True)
+    said = capsys.readouterr().out
+    for words in ("before:    Ben asks.", "after:     Anna Lee goes.", "reference: Anna Lee asks Ben's friend 1."):
+        assert words in said
+
+
+def test_what_is_saved_replaces_what_another_method_left_and_a_failure_leaves_it_as_it_was(tmp_path: Path) -> None:
+    profile = load_profile("mini")
+    base, tokenizer = models.load_model(profile)
+    adapter = lora.attach(base, lora.lora_config(rank=2, alpha=4))
+    for method, model in (("lora", adapter), ("full", base), ("lora", adapter)):
+        command.save_trained(
+            cast(Any, SimpleNamespace(plan=Plan(method=cast(Any, method)), model=model)), tokenizer, tmp_path
+        )
+        names = {path.name for path in (tmp_path / "model").iterdir()}
+        assert ("adapter_config.json" in names, "model.safetensors" in names) == (method == "lora", method == "full")
+        assert isinstance(summarize.model_of(profile, summarize.find_trained(tmp_path))[0], PeftModel) is (
+            method == "lora"
+        )
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(LabError, match="The disk is full"):
+        command.save_trained(
+            cast(Any, SimpleNamespace(plan=Plan(), model=SimpleNamespace(save_pretrained=fail))), tokenizer, tmp_path
+        )
+    assert {path.name for path in (tmp_path / "model").iterdir()} == names

@@ -14,7 +14,7 @@ from genai_labs.course.execution import HEADLESS, KEEP_MEMORY, own_kernel
 from genai_labs.course.notebooks import find_problems, strip_progress
 from genai_labs.course.runner import LAB_NOTEBOOKS
 from genai_labs.paths import NOTEBOOKS
-from genai_labs.system.progress import MARK
+from genai_labs.system.progress import MARK, bar
 from tests.browsers import find_browser
 
 TRAIN_REWARD_MODEL = """
@@ -121,6 +121,13 @@ def test_a_cell_has_one_bar_at_a_time_in_one_place() -> None:
     assert {text.split(":")[0] for text in texts[1:]} == {"first", "second", ""}
     assert len(set(shares(client.seen[0]))) > 5
     assert 'value="0.500"' in str(client.seen[0])
+
+
+def test_a_terminal_shows_a_bar_inside_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    with bar(2, "outside"), bar(2, "inside") as moved:
+        assert not moved.disable
+    assert "a terminal shows that one below it" in " ".join((bar.__doc__ or "").split())
 
 
 def test_a_bar_goes_when_its_work_is_interrupted() -> None:

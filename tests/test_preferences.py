@@ -61,7 +61,7 @@ def test_a_few_labels_teach_what_people_prefer(rows: list[Preference]) -> None:
     """On one small run: better than chance by a margin, and the same again with the same seed."""
     run = reward_model.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
     assert run.accuracy.low > 0.6
-    assert run.model.config.num_labels == 1
+    assert run.scorer.model.config.num_labels == 1
     again = reward_model.train_reward_model(rows, 64, seed=0, fresh=False, steps=40)
     np.testing.assert_allclose(run.rewards(["a", "b c"]), again.rewards(["a", "b c"]), atol=1e-4)
 

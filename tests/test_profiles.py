@@ -10,6 +10,7 @@ import torch
 from genai_labs.course import runner
 from genai_labs.course.machine import check_hub
 from genai_labs.errors import LabError
+from genai_labs.finetuning.plan import Plan
 from genai_labs.loading import hub, sources
 from genai_labs.loading.profiles import (
     FOLDER_VARIABLE,
@@ -21,6 +22,7 @@ from genai_labs.loading.profiles import (
     note_if_too_small,
 )
 from genai_labs.paths import ROOT
+from genai_labs.rlhf.settings import Settings
 
 
 def test_the_environment_names_other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +101,15 @@ def test_a_machine_that_is_too_small_is_told_what_fits(capsys: pytest.CaptureFix
     assert "take a smaller profile: flan-t5-small." in capsys.readouterr().out
     note_if_too_small(PROFILES["flan-t5-large"], free=64.0)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_what_a_profile_sets_can_be_set(name: str) -> None:
+    profile = PROFILES[name]
+    Plan(**profile.full)
+    Plan(method="lora", **profile.lora)
+    Settings(**profile.ppo)
+    Settings(**profile.ppo | profile.ppo_hacking)
 
 
 def test_a_larger_model_is_never_called_the_smaller_profile(capsys: pytest.CaptureFixture[str]) -> None:

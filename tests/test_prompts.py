@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import counted
@@ -26,7 +27,7 @@ def train() -> list[data.Row]:
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> prompts.Tokenizer:
+def tokenizer() -> PreTrainedTokenizerBase:
     return models.load_tokenizer(load_profile("mini"))
 
 
@@ -75,7 +76,7 @@ def test_exemplars_come_from_the_training_split_and_by_seed(train: list[data.Row
     assert {e.id for e in prompts.choose_exemplars(train[:3], 3, 0)} == {row.id for row in train[:3]}
 
 
-def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: prompts.Tokenizer) -> None:
+def test_fit_cuts_the_middle_of_the_dialogue_and_says_so(tokenizer: PreTrainedTokenizerBase) -> None:
     whole = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"])
     assert prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, whole).note == ""
     fitted = prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer, whole - 30)
@@ -100,7 +101,7 @@ def one_turn_at_a_time(dialogue: str, tokenizer: Any, window: int) -> tuple[str,
 
 
 @pytest.mark.parametrize("window", [45, 80, 120, 160, 240])
-def test_fit_finds_what_cutting_one_turn_at_a_time_finds(window: int, tokenizer: prompts.Tokenizer) -> None:
+def test_fit_finds_what_cutting_one_turn_at_a_time_finds(window: int, tokenizer: PreTrainedTokenizerBase) -> None:
     dataset = load_profile("mini").dataset
     rows = [
         row for split in ("validation", "test", "unseen", "handwritten_test") for row in data.load_split(dataset, split)
@@ -119,7 +120,7 @@ def test_fit_finds_what_cutting_one_turn_at_a_time_finds(window: int, tokenizer:
     assert found[True]
 
 
-def test_fit_reads_a_dialogue_of_thousands_of_turns_a_few_times_only(tokenizer: prompts.Tokenizer) -> None:
+def test_fit_reads_a_dialogue_of_thousands_of_turns_a_few_times_only(tokenizer: PreTrainedTokenizerBase) -> None:
     dialogue = "\n".join(f"#Person{1 + i % 2}#: This is turn number {i}." for i in range(2000))
     made = 0
 
@@ -134,14 +135,14 @@ def test_fit_reads_a_dialogue_of_thousands_of_turns_a_few_times_only(tokenizer: 
     assert 280 <= len(tokenizer(fitted.prompt)["input_ids"]) <= 300
 
 
-def test_fit_refuses_what_cannot_fit(tokenizer: prompts.Tokenizer) -> None:
+def test_fit_refuses_what_cannot_fit(tokenizer: PreTrainedTokenizerBase) -> None:
     shown = [prompts.Exemplar(DIALOGUE, "Nothing.")] * 4
     with pytest.raises(LabError, match="fewer or shorter exemplars"):
         prompts.fit(lambda d: prompts.few_shot(d, shown), DIALOGUE, tokenizer, 200)
 
 
 def test_all_prompts_are_fitted_and_a_note_counts_the_cut_ones(
-    tokenizer: prompts.Tokenizer, capsys: pytest.CaptureFixture[str]
+    tokenizer: PreTrainedTokenizerBase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = "#Person1#: Hi.\n#Person2#: Hello."
     window = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"]) - 30
@@ -154,7 +155,7 @@ def test_all_prompts_are_fitted_and_a_note_counts_the_cut_ones(
     assert capsys.readouterr().out == ""
 
 
-def test_two_endless_turns_lose_their_middle_words(tokenizer: prompts.Tokenizer) -> None:
+def test_two_endless_turns_lose_their_middle_words(tokenizer: PreTrainedTokenizerBase) -> None:
     endless = "#Person1#: " + "first " * 300 + "\n#Person2#: " + "last " * 300 + "end"
     (made,) = prompts.fit_all(prompts.zero_shot, [endless], tokenizer, 200)
     assert 190 <= len(tokenizer(made)["input_ids"]) <= 200
@@ -165,7 +166,7 @@ def test_two_endless_turns_lose_their_middle_words(tokenizer: prompts.Tokenizer)
 
 
 def test_of_endless_turns_as_many_words_are_kept_as_fit(
-    tokenizer: prompts.Tokenizer, capsys: pytest.CaptureFixture[str]
+    tokenizer: PreTrainedTokenizerBase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("#Person1#: Hi.\n#Person2#: " + "word " * 60 + "end").split(" ")
     made = [prompts.zero_shot(" ".join([*words[:kept], *words[len(words) - kept :]])) for kept in range(1, 32)]
@@ -177,7 +178,7 @@ def test_of_endless_turns_as_many_words_are_kept_as_fit(
         assert f"by up to {whole - window} tokens" in capsys.readouterr().out
 
 
-def test_the_window_is_the_tokenizers_where_none_is_given(tokenizer: prompts.Tokenizer) -> None:
+def test_the_window_is_the_tokenizers_where_none_is_given(tokenizer: PreTrainedTokenizerBase) -> None:
     assert prompts.fit(prompts.zero_shot, DIALOGUE, tokenizer).prompt == prompts.zero_shot(DIALOGUE)
     (made,) = prompts.fit_all(prompts.zero_shot, ["#Person1#: " + "first " * 2000 + "end"], tokenizer)
     assert tokenizer.model_max_length - 10 <= len(tokenizer(made)["input_ids"]) <= tokenizer.model_max_length
@@ -198,7 +199,7 @@ def test_the_window_is_the_tokenizers_where_none_is_given(tokenizer: prompts.Tok
         (lambda tokenizer: prompts.choose_exemplars(ODD, 1, 0), "^A list of training rows is needed"),
     ],
 )
-def test_what_was_wrong_is_named(call: Callable[[Any], object], words: str, tokenizer: prompts.Tokenizer) -> None:
+def test_what_was_wrong_is_named(call: Callable[[Any], object], words: str, tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(LabError, match=words):
         call(tokenizer)
 
@@ -242,7 +243,7 @@ def check_few_shot_is_solved_examples_and_the_question() -> None:
     assert prompts.few_shot("#Person1#: Three.", shown[:1], "task") == tasks
 
 
-def check_what_is_cut_is_the_middle(tokenizer: prompts.Tokenizer) -> None:
+def check_what_is_cut_is_the_middle(tokenizer: PreTrainedTokenizerBase) -> None:
     window = len(tokenizer(prompts.zero_shot(DIALOGUE))["input_ids"]) - 60
     (made,) = prompts.fit_all(prompts.zero_shot, [DIALOGUE], tokenizer, window)
     turns = DIALOGUE.splitlines()

@@ -231,12 +231,36 @@ def test_a_kill_or_a_full_disk_while_the_model_is_saved_does_not_cost_the_traini
 
     with monkeypatch.context() as patch:
         patch.setattr(lora, "save_adapter", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(LabError, match="The disk is full"):
             command.main(line)
     monkeypatch.setattr(training, "one_epoch", None)
     assert command.main(line) == 0
     assert "nothing is trained again" in capsys.readouterr().out
     assert (tmp_path / "model" / "adapter_model.safetensors").exists()
+    other = [*line, "--seed", "1"]
+    with pytest.raises(LabError, match="holds a finished training with another plan.* --out, or pass --fresh"):
+        command.main(other)
+    assert command.main(line) == 0, "what was trained is still there"
+    for option in ("--fresh", "--replace"):
+        folder = shutil.copytree(tmp_path, tmp_path.with_name(f"copy{option}"))
+        with pytest.raises(TypeError, match="NoneType"):  # it would train, which is taken away here
+            command.main([*other, "--out", str(folder), option])
+
+
+def test_a_finished_training_is_spared_where_what_is_asked_for_differs(tmp_path: Path) -> None:
+    plan: dict[str, Any] = {"plan": {"seed": 0, "rate": 0.1}, "base": "a"}
+    run_folder.spare_finished(tmp_path / "none", plan)
+    run_folder.prepare(tmp_path, plan, "checkpoint-*", lambda folder: [], True)
+    other = {**plan, "base": "b"}
+    run_folder.spare_finished(tmp_path, other)  # not finished
+    run_folder.finish(tmp_path, {}, lambda folder: [])
+    for same in (plan, {"base": "a"}, {"plan": {"seed": 0, "rate": 0.1 + 1e-9}}):
+        run_folder.spare_finished(tmp_path, same)
+    for differs in (other, {"plan": {"seed": 1, "rate": 0.1}}, {"digest": "c"}):
+        with pytest.raises(LabError, match="holds a finished training"):
+            run_folder.spare_finished(tmp_path, differs)
+    (tmp_path / run_folder.DONE_FILE).write_text("{}", encoding="utf-8")
+    run_folder.spare_finished(tmp_path, other)  # damaged
 
 
 # Damaged.
@@ -313,7 +337,7 @@ def test_a_checkpoint_without_the_best_one_is_not_gone_on_from(
         train(tmp_path / "run", plan)
     stop_in(0)
     best = tmp_path / "run" / f"checkpoint-{2 * whole.best_epoch}"
-    assert best != Path(training.last_checkpoint(tmp_path / "run") or "")
+    assert best != training.last_checkpoint(tmp_path / "run")
     cut(best / "model.safetensors")
     assert same_weights(train(tmp_path / "run", plan), whole)
 

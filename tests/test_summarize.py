@@ -89,10 +89,26 @@ def test_an_unfamiliar_dialogue_comes_with_a_warning_and_a_column(
     file.write_text(f'dialogue\n"{TALK}"\n"#Person1#: Hi, there."\n', encoding="utf-8")
     assert run(file, "--out", out) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[1].startswith("  Unfamiliar (0.00): this dialogue is more surprising")
-    assert "Unfamiliar" not in printed[2]
+    assert [line.split(":")[0] for line in printed[:2]] == ["line 2", "line 5"]
+    assert printed[2].startswith("line 2: unfamiliar (0.00): this dialogue is more surprising")
+    assert printed[3:] == [f"Written to {out}."]
     with out.open(encoding="utf-8", newline="") as table:
         assert [row["familiarity"] for row in csv.DictReader(table)] == ["0.0", "0.75"]
+
+
+def test_summaries_are_shown_and_written_before_their_familiarity_is_known(
+    said: list[str], knows_its_domain: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(familiarity, "dialogue_losses", fail)
+    file, out = tmp_path / "talk.txt", tmp_path / "out.txt"
+    file.write_text(TALK, encoding="utf-8")
+    with pytest.raises(RuntimeError, match="no memory"):
+        run(file, "--out", out)
+    assert capsys.readouterr().out.startswith("Anna asks Bob and #Person9#.\n")
+    assert out.read_text(encoding="utf-8") == "Anna asks Bob and #Person9#.\n"
 
 
 def test_the_familiarity_of_another_model_is_not_held_against_what_the_base_knows(
@@ -169,9 +185,55 @@ def test_text_without_speakers_is_passed_with_a_word_of_warning(
     file = tmp_path / "talk.txt"
     file.write_text(whole, encoding="utf-8")
     assert run(file) == 0
-    assert "has no speakers" in capsys.readouterr().out
+    assert "no speakers were found in line 1 of talk.txt: a turn begins with a name" in capsys.readouterr().out
     assert with_tags(whole).text == whole
     assert with_tags(" ") == TaggedDialogue(" ", is_plain=True)
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"),
+    [
+        (f"Chat of 12 May\n{TALK}", "'Anna: Hello.', and what stands before the first one does not. Take"),
+        (TALK.replace("Anna", "- Anna").replace("Bob:", "**Bob:**"), "The model has learned from dialogues alone"),
+        (f"{TALK}\nBob: I need\nMilk: 2 litres", "line 1 as spoken by Anna, Bob, Milk (once only: Milk). If one"),
+        (TALK, ""),
+        (f"{TALK}\nCem: Hi.\nBob: Hi.\nCem: Bye.", ""),
+    ],
+)  # fmt: skip
+def test_it_is_said_who_was_taken_for_a_speaker_where_that_may_be_wrong(
+    whole: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talk.txt").write_text(whole, encoding="utf-8")
+    summarize.understand(summarize.read_dialogues(tmp_path / "talk.txt"), models.load_tokenizer(load_profile("mini")))
+    said = capsys.readouterr().out
+    assert words in said
+    assert said.count("Note") == bool(words)
+
+
+def test_what_is_replaced_is_said_and_a_failure_leaves_it(
+    said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out, link = tmp_path / "talks.csv", tmp_path / "out.csv", tmp_path / "link.csv"
+    file.write_text(f'\ufeffdialogue\n"{TALK}"\n', encoding="utf-8")
+    assert run(file, "--out", out) == 0
+    assert f"Written to {out}.\n" in capsys.readouterr().out
+    made = out.read_bytes()
+    assert made.startswith("\ufeffdialogue,output\n".encode()), "as the file began"
+    link.symlink_to(out)
+    assert run(file, "--out", link) == 0
+    assert f"Written to {link} (replaced).\n" in capsys.readouterr().out
+    assert link.is_symlink()
+    assert out.read_bytes() == made
+    assert run(file, "--out", os.devnull) == 0, "what is no file is written to, and not replaced"
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LabError, match="No space left .* The summaries are above"):
+        run(file, "--out", out)
+    assert out.read_bytes() == made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "out.csv", "talks.csv"]
 
 
 @pytest.mark.usefixtures("no_model")

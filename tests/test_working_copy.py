@@ -185,7 +185,7 @@ def test_a_failed_write_leaves_the_copy_as_it_was(lab: Path, work: Path, monkeyp
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("genai_labs.course.working_copy.os.replace", full)
+    monkeypatch.setattr("genai_labs.system.files.os.replace", full)
     with pytest.raises(LabError, match="No space left"):
         update_copy(lab, work)
     assert made.read_bytes() == before

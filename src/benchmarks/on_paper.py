@@ -15,6 +15,7 @@ from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import writable_folder
 from genai_labs.paths import RESULTS
 from genai_labs.show.results import table
+from genai_labs.system import files
 
 VOCABULARY = 32_128
 SOURCE_TOKENS, TARGET_TOKENS = 220, 40  # of a DialogSum dialogue in its instruction, and of its summary; rounded means
@@ -72,8 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m genai_labs scale", description=plain(__doc__))
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     args = parser.parse_args(argv)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "scale.md").write_text(page(), encoding="utf-8")
+    with files.faults_in_words(args.out):
+        args.out.mkdir(parents=True, exist_ok=True)
+        files.write_whole(args.out / "scale.md", page())
     print(page())
     return 0
 

@@ -68,7 +68,7 @@ def _run(*words: str) -> None:
     """A command of the course in a process of its own, with the embedded world and nothing of a learner's settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GENAI_LABS")}
     environment = kept | {"PYTHONPATH": os.pathsep.join(filter(None, [str(PACKAGE.parent), kept.get("PYTHONPATH")]))}
-    done = subprocess.run([sys.executable, "-m", "genai_labs", *words], env=environment)
+    done = subprocess.run([sys.executable, "-m", "genai_labs", *words, "--replace"], env=environment)
     if done.returncode:
         raise LabError(
             f"The site needs an adapter that `python -m genai_labs {words[0]}` trains, and it ended with status "

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -67,7 +68,10 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "labs", nargs="*", type=lab_number, metavar="LAB", help="1, 2, 3, or 4 for the companion (default: all)"
     )
-    run.add_argument("--profile", default="mini", metavar="NAME", help="what to load (default: %(default)s)")
+    usual = os.environ.get("GENAI_LABS_PROFILE") or "mini"
+    run.add_argument(
+        "--profile", default=usual, metavar="NAME", help="what to load (default: mini, or GENAI_LABS_PROFILE)"
+    )
     run.add_argument("--out", type=Path, default=BUILD, metavar="DIR", help="where to write (default: build/)")
     commands.add_parser("lab", add_help=False, help="open JupyterLab at your own copy of a lab")
     commands.add_parser("check", help="say whether this machine can run the labs")

@@ -74,7 +74,7 @@ def noted(draw: st.DrawFn) -> tuple[dict[str, bytes], bool]:
     """The files of a run's folder, perhaps damaged, and whether to go on."""
     parts = {
         "plan.json": {"plan": PLAN, "versions": run_folder.library_versions()},
-        "done.json": DONE | {"sum": run_folder._sum(DONE)},
+        "done.json": DONE | {"sum": run_folder.digest(DONE)},
         "step-1/state.json": {"step": 1},
     }
     kept = {name: content for name, content in parts.items() if draw(st.integers(0, 3))}

@@ -163,7 +163,9 @@ def own_data_is_divided_and_nothing_is_lost(given: Any, folder: Path) -> None:
     parts = [{" ".join(row.dialogue.split()) for row in rows} for rows in (found.train, found.validation)]
     assert not parts[0] & parts[1]
     table = tables.read_table(folder / f"own{ending}")
-    readable = {" ".join(text.readable(str(row["dialogue"]), TOKENIZER).text.split()) for row in table.rows}
+    readable = {
+        " ".join(text.readable(with_tags(str(row["dialogue"])).text, TOKENIZER).text.split()) for row in table.rows
+    }
     assert parts[0] | parts[1] == readable
     for row in (*found.train, *found.validation):
         for part in (row.dialogue, *row.references):

@@ -165,7 +165,6 @@ def bars_of_tokens_are_drawn(given: dict[str, Any], folder: Path) -> None:
         xlabel=texts,
         baselines=st.none() | st.dictionaries(texts, numbers | estimates, max_size=2),
         title=st.none() | texts,
-        digits=st.integers(0, 3),
     ),
     SLOW,
 )

@@ -17,7 +17,7 @@ from embedded_world.corpus import hate_frames, hate_texts, lab_files, preference
 from embedded_world.corpus.styles import KNOWN
 from embedded_world.pretraining import cards, classifiers, heldout, model, tokenizer, training
 from genai_labs.inputs.helptext import plain
-from genai_labs.inputs.options import whole_number, writable_folder
+from genai_labs.inputs.options import one_of, whole_number, writable_folder
 from genai_labs.loading import checksums
 from genai_labs.paths import BUILD, DIALOGUES, MODELS
 
@@ -27,8 +27,10 @@ TOKENIZER_EXAMPLES = 16_000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for (all by default); a pre-training that was interrupted goes on from its last pool."""
-    parser = argparse.ArgumentParser(prog="genai_labs build-world", description=plain(__doc__))
-    parser.add_argument("steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all)")
+    parser = argparse.ArgumentParser(prog="python -m genai_labs build-world", description=plain(__doc__))
+    parser.add_argument(
+        "steps", nargs="*", type=one_of(STEPS), metavar="STEP", help=f"{', '.join(STEPS)} (default: all)"
+    )
     parser.add_argument("--work", type=writable_folder, default=BUILD / "world", help="folder for checkpoints and logs")
     parser.add_argument("--again", action="store_true", help="train the classifiers even if they are there")
     parser.add_argument("--threads", type=whole_number(1), default=torch.get_num_threads())

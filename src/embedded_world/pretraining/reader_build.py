@@ -38,7 +38,7 @@ from embedded_world.pretraining.reader_scores import (
 )
 from genai_labs.finetuning import examples as example_losses
 from genai_labs.inputs.helptext import plain
-from genai_labs.inputs.options import whole_number, writable_folder
+from genai_labs.inputs.options import one_of, whole_number, writable_folder
 from genai_labs.loading import checksums
 from genai_labs.loading.data import Row, load_split
 from genai_labs.paths import BUILD, MODELS
@@ -221,9 +221,13 @@ STEPS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps asked for, all by default."""
-    parser = argparse.ArgumentParser(prog="genai_labs build-reader", description=plain(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m genai_labs build-reader", description=plain(__doc__))
     parser.add_argument(
-        "steps", nargs="*", choices=[[], *STEPS], help=f"which steps: {' '.join(STEPS)} (default: all but seeds)"
+        "steps",
+        nargs="*",
+        type=one_of(STEPS),
+        metavar="STEP",
+        help=f"{', '.join(STEPS)} (default: all but seeds)",
     )
     parser.add_argument(
         "--work", type=writable_folder, default=BUILD / "reader", help="folder for checkpoints and logs"

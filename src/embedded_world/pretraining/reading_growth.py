@@ -29,7 +29,7 @@ from embedded_world.corpus.shares import ALL, Shares, draw_only
 from embedded_world.pretraining import model as models
 from embedded_world.pretraining import reader, reader_scores, tokenizer
 from genai_labs.inputs.helptext import plain
-from genai_labs.inputs.options import whole_number, writable_folder
+from genai_labs.inputs.options import one_of, whole_number, writable_folder
 from genai_labs.paths import BUILD, MODELS, RESULTS
 from genai_labs.scoring.content import content_f1
 from genai_labs.scoring.intervals import paired_bootstrap
@@ -347,7 +347,8 @@ def step_page(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs growth", description=plain(__doc__))
-    parser.add_argument("what", nargs="*", choices=[[], "train", "page"], help="train, page (default: both)")
+    steps = ("train", "page")
+    parser.add_argument("what", nargs="*", type=one_of(steps), metavar="STEP", help="train, page (default: both)")
     parser.add_argument("--work", type=writable_folder, default=BUILD / "growth", help="folder for what is trained")
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="of a training (default: %(default)s)")
     parser.add_argument(
@@ -356,9 +357,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", type=whole_number(1), default=1, help="trainings side by side (default: 1)")
     parser.add_argument("--processes", type=whole_number(1), default=1, help="that make batches, each (default: 1)")
     parser.add_argument("--memory", type=float, default=0.0, help="share of the GPU's memory to take at most (0: any)")
-    parser.add_argument("--one", choices=[one.name for one in TRAININGS], help="train this one only")
+    names = [one.name for one in TRAININGS]
+    parser.add_argument("--one", choices=names, metavar="NAME", help=f"train this one only, of {', '.join(names)}")
     args = parser.parse_args(argv)
-    for what in args.what or ("train", "page"):
+    for what in args.what or steps:
         {"train": step_train, "page": step_page}[what](args)
     return 0
 

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     The companion, 4, is written to ``companion_seeds.json`` and ``.md``. What runs leave lies in ``build/seeds`` until
     all are done. Raises LabError where no run recorded a lesson, or where the lab is being run with seeds already.
     """
-    parser = argparse.ArgumentParser(prog="genai_labs seeds", description=plain(__doc__))
+    parser = argparse.ArgumentParser(prog="python -m genai_labs seeds", description=plain(__doc__))
     parser.add_argument("lab", nargs="?", type=int, choices=(1, 2, 3, 4), default=1)
     parser.add_argument("--seeds", type=whole_number(0, 999_999_999), nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=writable_folder, default=RESULTS)

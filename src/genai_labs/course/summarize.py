@@ -7,6 +7,9 @@ import csv
 import io
 import json
 import os
+import re
+from codecs import BOM_UTF8
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +23,13 @@ from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
 from genai_labs.prompting import familiarity, generation, prompts
-from genai_labs.prompting.speakers import TaggedDialogue, with_tags
+from genai_labs.prompting.speakers import NAMED, TaggedDialogue, with_tags
+from genai_labs.system import files
 
 TEXTS = (".txt", ".md", "")
 COLUMN, OUTPUT, FAMILIARITY = "dialogue", "output", "familiarity"
 MOST_SHOTS = 20
+MOST_ODD = 3  # dialogues whose speakers are listed
 EPILOG = """\
 FILE is a CSV file in UTF-8 with a column "dialogue", JSON lines (.jsonl) with a field "dialogue", or a text file (.txt)
 with one dialogue; one turn a line, such as "Anna: Hello." Names are given to the model as #Person1#, #Person2#, ...,
@@ -56,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = generation.greedy(profile.max_new_tokens)
     made = generation.generate(model, tokenizer, asked, config, batch_size=profile.batch_size)
     outputs = [each.with_names(summary) for each, summary in zip(dialogues, made, strict=True)]
+    show(table, outputs)
     added: dict[str, list[Any]] = {OUTPUT: outputs}
-    # How much a model that was trained further is surprised cannot be held against what surprises the profile's own.
-    shares = [] if folder else familiarities(profile, model, tokenizer, [each.text for each in dialogues])
-    if shares:
-        added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
-    show(table, outputs, shares)
-    if args.out:
-        write_summaries(table, added, args.out)
+    try:
+        # What surprises a model that was trained further cannot be held against what surprises the profile's own.
+        shares = [] if folder else familiarities(profile, model, tokenizer, [each.text for each in dialogues])
+        if shares:
+            added[FAMILIARITY] = [round(share, 2) if share == share else "" for share in shares]
+            warn(table, shares)
+    finally:  # the summaries are there, whatever ends this
+        if args.out:
+            write_summaries(table, added, args.out)
     return 0
 
 
@@ -134,13 +142,34 @@ def understand(table: Table, tokenizer: models.PreTrainedTokenizerBase) -> list[
     complain(table.path.name, problems, "The model can read English only. Translate these, or leave them out.")
     if lost:
         print(f"Note: {text.note(''.join(dict.fromkeys(lost)))}.")
-    if plain := [line for line, each in zip(table.lines, dialogues, strict=True) if each.is_plain]:
-        which = f"line {plain[0]}" if len(plain) == 1 else f"{len(plain)} dialogues, the first in line {plain[0]},"
-        print(
-            f"Note: {which} of {table.path.name} has no speakers, such as 'Anna: Hello.' on a line of its own. The "
-            "model has learned from dialogues alone: expect little."
-        )
+    say_who_speaks(table, dialogues)
     return dialogues
+
+
+def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
+    """Print notes on dialogues whose speakers cannot be read, or can be read wrongly."""
+    begun, plain, odd = list[int](), list[int](), list[str]()
+    for line, row, dialogue in zip(table.lines, table.rows, dialogues, strict=True):
+        turns = Counter(map(int, re.findall(r"^#Person(\d+)#:", dialogue.text, re.MULTILINE)))
+        once = [name for number, name in enumerate(dialogue.names, start=1) if turns[number] == 1]
+        if dialogue.is_plain:
+            (begun if any(map(NAMED.match, row[COLUMN].splitlines())) else plain).append(line)
+        elif once and len(dialogue.names) > 2:
+            odd.append(f"line {line} as spoken by {', '.join(dialogue.names)} (once only: {', '.join(once)})")
+    begins = "a turn begins with a name and a colon, such as 'Anna: Hello.'"
+    for lines, why in (
+        (begun, f"{begins}, and what stands before the first one does not. Take it out."),
+        (plain, f"{begins}. The model has learned from dialogues alone: expect little."),
+    ):
+        if lines:
+            which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} dialogues, the first in line {lines[0]},"
+            print(f"Note: no speakers were found in {which} of {table.path.name}: {why}")
+    if odd:
+        more = f"; and {len(odd) - MOST_ODD} more" if len(odd) > MOST_ODD else ""
+        print(
+            f"Note: {table.path.name} was read: {'; '.join(odd[:MOST_ODD])}{more}. If one of these is nobody, write "
+            "that turn on one line."
+        )
 
 
 def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
@@ -181,15 +210,18 @@ def familiarities(profile: Profile, model: Any, tokenizer: Any, dialogues: Seque
     return familiarity.familiarity(familiarity.dialogue_losses(model, tokenizer, dialogues), known).tolist()
 
 
-def show(table: Table, outputs: Sequence[str], shares: Sequence[float] = ()) -> None:
-    """Print each summary, and where there are several, the line of the file on which its dialogue begins.
-
-    shares: how familiar each dialogue is; what stands under a summary of one that is not.
-    """
-    for i, (line, output) in enumerate(zip(table.lines, outputs, strict=True)):
+def show(table: Table, outputs: Sequence[str]) -> None:
+    """Print each summary, and where there are several, the line of the file on which its dialogue begins."""
+    for line, output in zip(table.lines, outputs, strict=True):
         print(f"line {line}: {output}" if len(outputs) > 1 else output)
-        if shares and shares[i] < familiarity.UNFAMILIAR:
-            print(f"  Unfamiliar ({shares[i]:.2f}): this dialogue is {familiarity.WARNING}.")
+
+
+def warn(table: Table, shares: Sequence[float]) -> None:
+    """Print a word of warning for each dialogue that is unfamiliar to the model."""
+    for line, share in zip(table.lines, shares, strict=True):
+        if share < familiarity.UNFAMILIAR:
+            which = f"line {line}: u" if len(shares) > 1 else "U"
+            print(f"{which}nfamiliar ({share:.2f}): this dialogue is {familiarity.WARNING}.")
 
 
 def check_out(out: Path, file: Path) -> None:
@@ -197,7 +229,8 @@ def check_out(out: Path, file: Path) -> None:
     try:
         if out.exists() and file.exists() and out.samefile(file):
             raise LabError(f"--out names the file of the dialogues, {file}, which would be lost. Name another file.")
-        if out.is_dir() or not out.parent.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+        written = out if out.exists() and not out.is_file() else out.resolve().parent  # a file is written beside it
+        if out.is_dir() or not out.parent.is_dir() or not os.access(written, os.W_OK):
             what = "is a folder" if out.is_dir() else "cannot be written: its folder is missing or closed to you"
             raise LabError(f"--out {out} {what}. Name a file in a folder that is there.")
     except OSError as error:
@@ -205,13 +238,14 @@ def check_out(out: Path, file: Path) -> None:
 
 
 def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> None:
-    """Write the rows with their summaries in the format of the file that they come from.
+    """Write the rows with their summaries in the format of the file that they come from, whole or not at all.
 
     added: new columns, :data:`OUTPUT` among them; a text file gets that one alone.
     """
     rows = [row | {name: values[i] for name, values in added.items()} for i, row in enumerate(table.rows)]
     whole = io.StringIO(newline="")
-    if table.path.suffix.lower() == ".csv":
+    is_csv = table.path.suffix.lower() == ".csv"
+    if is_csv:
         # A carriage return alone ends a line, too, for whoever reads the file, but csv would write it without quotes.
         returns = any("\r" in str(value) for row in rows for value in row.values())
         writer = csv.DictWriter(
@@ -226,8 +260,15 @@ def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> Non
         whole.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     else:
         whole.write(f"{added[OUTPUT][0]}\n")
+    made = whole.getvalue().encode("utf-8", "backslashreplace").decode()
     try:
-        out.write_bytes(whole.getvalue().encode("utf-8", "backslashreplace"))
+        if is_csv and table.path.read_bytes().startswith(BOM_UTF8):  # by which spreadsheets know UTF-8
+            made = f"\ufeff{made}"
+        replaced = out.is_file()
+        if replaced or not out.exists():
+            files.write_whole(out.resolve(), made)
+        else:  # a pipe, or what else is no file
+            out.write_text(made, encoding="utf-8", newline="\n")
     except OSError as error:
         raise LabError(f"{out} cannot be written ({error}). The summaries are above.") from error
-    print(f"Written to {out}.")
+    print(f"Written to {out}{' (replaced)' * replaced}.")

@@ -5,7 +5,6 @@ learner has changed from what the course has. See docs/working-copy.md.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from genai_labs.course.merging import Changes, Notebook, merge, name_cells
 from genai_labs.errors import LabError
 from genai_labs.paths import ROOT
+from genai_labs.system.files import write_whole
 
 WORK = ROOT / "work"
 
@@ -140,11 +140,4 @@ def set_aside(path: Path) -> Path:
 def _save(notebook: Notebook, path: Path) -> None:
     """Write as Jupyter does, in lines; a reader never sees half a file."""
     cells = [{**cell, "source": cell["source"].splitlines(keepends=True)} for cell in notebook["cells"]]
-    text = json.dumps({**notebook, "cells": cells}, indent=1, sort_keys=True) + "\n"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    write_whole(path, json.dumps({**notebook, "cells": cells}, indent=1, sort_keys=True) + "\n")

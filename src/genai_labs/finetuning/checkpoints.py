@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -40,9 +39,17 @@ def make_ready(
     """
     with process_state().main_process_first():
         if process_state().is_main_process:
-            digest = hashlib.sha256(json.dumps([list(train), list(validation)]).encode()).hexdigest()
-            same = {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
-            run_folder.prepare(folder, same, "checkpoint-*", whole_checkpoints, resume)
+            run_folder.prepare(
+                folder, what_is_the_same(base, plan, train, validation), "checkpoint-*", whole_checkpoints, resume
+            )
+
+
+def what_is_the_same(
+    base: PreTrainedModel, plan: Plan, train: Sequence[Feature], validation: Sequence[Feature]
+) -> dict[str, Any]:
+    """What two runs have in common that are the same: plan, examples and the weights that they start from."""
+    digest = run_folder.digest([list(train), list(validation)])
+    return {"plan": asdict(plan), "examples": len(train), "digest": digest, "base": lora.fingerprint(base)}
 
 
 def save(
@@ -81,9 +88,9 @@ def load_weights(model: PreTrainedModel | PeftModel, checkpoint: Path) -> None:
         model.load_state_dict(load_file(checkpoint / "model.safetensors"), strict=False)
 
 
-def last_checkpoint(folder: Path) -> str | None:
+def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; None if there is none."""
-    return next((str(path) for path in reversed(whole_checkpoints(folder))), None)
+    return next(reversed(whole_checkpoints(folder)), None)
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:
@@ -98,7 +105,7 @@ def what_is_kept(folder: Path) -> str:
     last = last_checkpoint(folder)
     if last is None:
         return "There is no checkpoint yet."
-    return f"The checkpoint {Path(last).name} in {folder.name} is whole: the same call goes on from there."
+    return f"The checkpoint {last.name} in {folder.name} is whole: the same call goes on from there."
 
 
 def what_interruption_leaves(folder: Path, epoch: int, epochs: int) -> str:
@@ -108,7 +115,7 @@ def what_interruption_leaves(folder: Path, epoch: int, epochs: int) -> str:
     if last is None:
         return f"{where} The first epoch was not at its end, so nothing is kept: the same cell starts anew."
     return (
-        f"{where} What was trained up to the end of epoch {len(read_state(Path(last))['history'])} is kept in the "
+        f"{where} What was trained up to the end of epoch {len(read_state(last)['history'])} is kept in the "
         f"folder {folder.name}: run the same cell (or command) again, and it goes on from there."
     )
 

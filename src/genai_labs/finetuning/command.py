@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from accelerate.utils import gather_object
 
 from genai_labs.finetuning import lora, own
+from genai_labs.finetuning.checkpoints import what_is_the_same
 from genai_labs.finetuning.examples import FEWEST, check_size, features
 from genai_labs.finetuning.training import FineTuning, Plan, finetune
 from genai_labs.inputs.helptext import plain
@@ -25,8 +27,10 @@ from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import generation, prompts
+from genai_labs.prompting.speakers import TaggedDialogue
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
 from genai_labs.scoring.rouge_metric import Rouge
+from genai_labs.system import files, run_folder
 from genai_labs.system.processes import process_state
 
 SCORED = 100  # validation dialogues that ROUGE is taken of, at most
@@ -55,11 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     train_features, held_out = features(train, tokenizer), features(choosing, tokenizer)
     base, tokenizer = models.load_model(profile)  # last, because it takes longest
     out = args.out or BUILD / "finetune" / args.method
+    if not (args.fresh or args.replace):
+        run_folder.spare_finished(out, what_is_the_same(base, plan, train_features, held_out))
     fewest = 1 if args.data else FEWEST
     run = finetune(base, tokenizer, train_features, held_out, plan, out, resume=not args.fresh, fewest=fewest)
     if process_state().is_main_process:
-        save_trained(run, out)
-        tokenizer.save_pretrained(out / "model")
+        save_trained(run, tokenizer, out)
     outputs = [generated(model, tokenizer, scored) for model in (base, run.model)]
     if process_state().is_main_process:
         print_report(run, outputs, scored, scored[0] in choosing)
@@ -77,6 +82,8 @@ def rows_to_use(
     train, validation, notes = own.load_own(args.data, tokenizer)
     if process_state().is_main_process:
         print(*notes, sep="\n")
+        if args.rows and args.rows < len(train):
+            print(f"Of those to train on {args.rows} are used (--rows).")
     train = train[: args.rows]
     plan = make_plan(args, profile, len(train))
     check_size([{}] * len(train), plan.batch_size, fewest=1)
@@ -132,16 +139,27 @@ def finetune_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing: more time, less memory")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
-    parser.add_argument("--fresh", action="store_true", help="throw an interrupted run in the folder away")
+    parser.add_argument("--fresh", action="store_true", help="throw what was trained in the folder away")
+    parser.add_argument("--replace", action="store_true", help=argparse.SUPPRESS)  # for the site: what is outdated
     return parser
 
 
-def save_trained(run: FineTuning, out: Path) -> None:
-    """Write the trained model, or the adapter, to ``out/model``."""
-    if run.plan.method == "lora":
-        lora.save_adapter(run.model, out / "model")
-    else:
-        run.model.save_pretrained(str(out / "model"))
+def save_trained(run: FineTuning, tokenizer: models.PreTrainedTokenizerBase, out: Path) -> None:
+    """Write the trained model, or the adapter, to ``out/model``, whole and in place of what an earlier run left there.
+
+    Raises LabError where it cannot be written.
+    """
+    model, unfinished = out / "model", out / "model.new"
+    with files.faults_in_words(out):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if run.plan.method == "lora":
+            lora.save_adapter(run.model, unfinished)
+        else:
+            run.model.save_pretrained(str(unfinished))
+        tokenizer.save_pretrained(unfinished)
+        if model.exists():
+            shutil.rmtree(model)
+        unfinished.rename(model)
 
 
 def generated(
@@ -163,8 +181,9 @@ def print_report(run: FineTuning, outputs: Sequence[list[str]], rows: Sequence[d
     every, always = math.ceil(len(run.history) / EPOCHS_SHOWN), (1, run.best_epoch, len(run.history))
     for row in (row for row in run.history if row["epoch"] % every == 0 or row["epoch"] in always):
         print(f"epoch {row['epoch']:.0f}: training {row['train_loss']:.3f}, validation {row['validation_loss']:.3f}")
-    for row, before, after in list(zip(rows, *outputs, strict=True))[:SHOWN]:
-        print(f"\ndialogue {row.id}\n  before:    {before}\n  after:     {after}\n  reference: {row.summary}")
+    for row, *texts in list(zip(rows, *outputs, strict=True))[:SHOWN]:
+        named = map(TaggedDialogue(row.dialogue, list(row.names)).with_names, [*texts, row.summary])
+        print("\ndialogue {}\n  before:    {}\n  after:     {}\n  reference: {}".format(row.id, *named))
     references = [list(row.references) for row in rows]
     before, after = (
         np.array(Rouge().compute(predictions=texts, references=references, use_aggregator=False)["rouge1"])
@@ -198,10 +217,12 @@ def learned_in_words(difference: Interval) -> str:
 
 def use_command(args: argparse.Namespace, profile: Profile, out: Path) -> str:
     """The command that summarizes a file with what was trained."""
-    model = out / "model"
-    if model.is_relative_to(Path.cwd()):
-        model = model.relative_to(Path.cwd())
-    line = ["python", "-m", "genai_labs", "summarize", "FILE", "--adapter", str(model)]
+    here = Path.cwd()
+    python, model = (
+        str(path.relative_to(here) if path.is_relative_to(here) else path)
+        for path in (Path(sys.executable or "python"), out / "model")
+    )
+    line = [python, "-m", "genai_labs", "summarize", "FILE", "--adapter", model]
     line += ["--profile", profile.name] if profile.name != "mini" or os.environ.get("GENAI_LABS_PROFILE") else []
     line += ["--weights", args.weights] if args.weights else []
     # The command prompt of Windows takes single quotes, which shlex puts around a backslash, for letters of the name.

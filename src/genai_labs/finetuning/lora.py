@@ -22,7 +22,9 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from genai_labs.errors import LabError
-from genai_labs.loading import checksums, contents, shortage, sources
+from genai_labs.loading import checksums, contents, sources
+from genai_labs.loading.contents import damage_in_words
+from genai_labs.loading.shortage import in_words
 
 # The matrices of a T5 v1.1 block.
 ATTENTION = ("q", "k", "v", "o")
@@ -51,7 +53,7 @@ def lora_config(rank: int, alpha: int, targets: tuple[str, ...] = ALL_LINEAR, wi
     )
 
 
-def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", seed: int = 0) -> PeftModel:
+def attach(base: PreTrainedModel, config: LoraConfig, seed: int = 0) -> PeftModel:
     """A model with a fresh adapter that stands on the very weights of ``base``; ``base`` itself stays without one.
 
     peft puts its layers *into* the model it is given, which from then on answers with the adapter. So it is given
@@ -62,7 +64,7 @@ def attach(base: PreTrainedModel, config: LoraConfig, name: str = "default", see
     wrapped = shared_copy(base)
     torch.manual_seed(seed)
     with about_checkpointing_silent():
-        return get_peft_model(wrapped, config, adapter_name=name)
+        return get_peft_model(wrapped, config)
 
 
 def _check_places(base: PreTrainedModel, config: LoraConfig) -> None:
@@ -110,12 +112,6 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def trainable_share(model: torch.nn.Module) -> float:
-    """Share of the parameters that training moves, 0 to 1."""
-    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, moved in counts if moved) / sum(n for n, _ in counts)
-
-
 def save_adapter(model: PeftModel, folder: str | Path) -> int:
     """Write the adapter (safetensors) and the hash of the base it belongs to; returns the bytes of its weights."""
     folder = Path(folder)
@@ -133,7 +129,7 @@ def load_adapter(base: PreTrainedModel, folder: str | Path, name: str = "default
     model, which is named.
     """
     folder = _check_base(base, folder)
-    with _damage_in_words(folder), about_checkpointing_silent():
+    with damage_in_words(folder, "adapter"), in_words(f"loading {folder.name}"), about_checkpointing_silent():
         model = PeftModel.from_pretrained(shared_copy(base), folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
     return model
@@ -145,7 +141,7 @@ def add_adapter(model: PeftModel, folder: str | Path, name: str) -> None:
     Raises LabError as :func:`load_adapter` does.
     """
     folder = _check_base(model, folder)
-    with _damage_in_words(folder):
+    with damage_in_words(folder, "adapter"), in_words(f"loading {folder.name}"):
         model.load_adapter(folder, adapter_name=name)
     _check_adapter_weights(model, folder, name)
 
@@ -203,7 +199,7 @@ def _check_base(base: torch.nn.Module, folder: str | Path) -> Path:
     if kind != "LORA":
         raise LabError(
             f"The adapter in {folder.name} is of the kind {kind!r:.40}, and only LoRA adapters are read here. "
-            f"{_remedy(folder)}"
+            f"{sources.remedy(folder, 'adapter')}"
         )
     record = _record(folder) if (folder / BASE_FILE).exists() else None
     if record and record["fingerprint"] != fingerprint(base):
@@ -221,7 +217,7 @@ def _record(folder: Path) -> dict[str, str]:
     if not all(isinstance(record.get(key), str) for key in ("base", "fingerprint")):
         raise LabError(
             f"The file {BASE_FILE} of the adapter {folder.name} is damaged: it does not name the base model and its "
-            f"weights. {_remedy(folder)}"
+            f"weights. {sources.remedy(folder, 'adapter')}"
         )
     return record
 
@@ -233,25 +229,6 @@ def _check_adapter_weights(model: PeftModel, folder: Path, name: str) -> None:
     if differing := sorted(stored.keys() ^ loaded.keys()):
         raise LabError(
             f"The adapter in {folder.name} is not whole: {len(differing)} of its weights do not match what "
-            f"adapter_config.json asks for, such as {differing[0]}. {_remedy(folder)}"
+            f"adapter_config.json asks for, such as {differing[0]}. {sources.remedy(folder, 'adapter')}"
         )
     contents.check_weights_finite(stored, folder, "adapter")
-
-
-@contextmanager
-def _damage_in_words(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # whatever a damaged file makes the libraries raise
-        if shortage.is_out_of_memory(error):
-            raise
-        raise LabError(
-            f"The adapter in {folder.name} could not be loaded: {contents.shortened(error)}. A file is probably "
-            f"damaged or cut off. {_remedy(folder)}"
-        ) from error
-
-
-def _remedy(folder: Path) -> str:
-    if sources.is_shipped(folder):
-        return sources.remedy(folder)
-    return "Train it again, or name the folder of another adapter."

@@ -231,7 +231,8 @@ def check_adapter(answer: Any) -> str:
     The model given has the embedded one's shapes, and no numbers in them.
     """
     given = _embedded_shapes()
-    wanted = {name: part for name, part in _linear_parts(given) if _is_wanted(name)}
+    pattern = str(lora_config(RANK, ALPHA, MATRICES, "decoder").target_modules)
+    wanted: dict[str, Any] = {name: part for name, part in given.named_modules() if re.fullmatch(pattern, name)}
     with warnings.catch_warnings():  # peft asks for a property that transformers has renamed
         warnings.simplefilter("ignore")
         try:
@@ -245,9 +246,8 @@ def check_adapter(answer: Any) -> str:
         wrong("this is the configuration. What puts it into the model?")
     if not isinstance(model, PeftModel):
         wrong(f"a peft model is needed, and a {type(model).__name__} came. What puts the configuration into the model?")
-    adapted = {
-        _plain_name(name): part for name, part in model.named_modules() if hasattr(part, "lora_A") and len(part.lora_A)
-    }
+    parts = {name.removeprefix("base_model.model."): part for name, part in model.named_modules()}
+    adapted = {name: part for name, part in parts.items() if hasattr(part, "lora_A") and len(part.lora_A)}
     _check_adapted(set(adapted), set(wanted))
     _check_scaling(adapted, model)
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -264,19 +264,6 @@ def _embedded_shapes() -> Any:
     with torch.device("meta"):
         shapes = AutoConfig.from_pretrained(MODELS / "t5-reader", trust_remote_code=False)
         return AutoModelForSeq2SeqLM.from_config(shapes, trust_remote_code=False)
-
-
-def _linear_parts(model: Any) -> Iterator[tuple[str, Any]]:
-    return ((name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear))
-
-
-def _is_wanted(name: str) -> bool:
-    pattern = str(lora_config(RANK, ALPHA, MATRICES, "decoder").target_modules)
-    return re.fullmatch(pattern, name) is not None
-
-
-def _plain_name(name: str) -> str:
-    return name.removeprefix("base_model.model.")
 
 
 def _check_adapted(adapted: set[str], wanted: set[str]) -> None:

@@ -6,7 +6,6 @@ one takes 4 more for its gradient and 8 for Adam's two moments.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,14 +44,14 @@ def predicted_for(model: torch.nn.Module) -> Memory:
 def measured(model: torch.nn.Module, optimizer: torch.optim.Optimizer, gradients: int) -> Memory:
     """Bytes of the tensors that exist; ``gradients`` as counted before the optimizer's step clears them."""
     state = [t for entry in optimizer.state.values() for t in entry.values() if torch.is_tensor(t) and t.dim()]
-    return Memory(_bytes(model.parameters()), gradients, _bytes(state))
+    return Memory(sum(p.nbytes for p in model.parameters()), gradients, sum(t.nbytes for t in state))
 
 
-def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf16: bool = False) -> int:
+def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
     """Bytes that a forward pass on ``batch`` keeps until the backward pass, parameters left out.
 
     A layer keeps its inputs where a gradient has to flow through it, so it matters *where* trained parameters sit: in
-    front of the first of them, nothing is kept. ``bf16``: with autocast.
+    front of the first of them, nothing is kept.
     """
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
@@ -64,17 +63,10 @@ def activation_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor], bf1
         return tensor.detach()  # with its history, a layer that keeps its output would keep itself for ever
 
     device = next(model.parameters()).device
-    with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast(device.type, torch.bfloat16, enabled=bf16),
-    ):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(**{name: t.to(device) for name, t in batch.items()}).loss  # its graph holds what was packed
     del loss
     return sum(kept.values())
-
-
-def _bytes(tensors: object) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)  # type: ignore[attr-defined]
 
 
 class Peak:
@@ -92,16 +84,16 @@ def taken() -> int:
     """Bytes this process takes now: on the GPU where there is one, else in main memory."""
     if torch.cuda.is_available():
         return torch.cuda.memory_allocated()
-    return psutil.Process(os.getpid()).memory_info().rss
+    return psutil.Process().memory_info().rss
 
 
 @contextmanager
-def watching(seconds: float = 0.02) -> Iterator[Peak]:
+def watching() -> Iterator[Peak]:
     """Look at the memory every few hundredths of a second; the peak stands in what is yielded."""
     peak, done = Peak(), threading.Event()
 
     def look() -> None:
-        while not done.wait(seconds):
+        while not done.wait(0.02):
             peak.most = max(peak.most, taken())
 
     watcher = threading.Thread(target=look, daemon=True)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from genai_labs.errors import LabError
+from genai_labs.finetuning.examples import LONGEST_SUMMARY
 from genai_labs.inputs import text
 from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
 from genai_labs.loading import data, hub
 from genai_labs.loading.data import Row
+from genai_labs.prompting.speakers import with_tags
 
 FEWEST = 5  # dialogues in a file, those that are set aside among them
 FEWEST_TO_VALIDATE = 2  # an interval is made of the spread between dialogues
@@ -41,7 +44,7 @@ class Own(NamedTuple):
 
 
 def load_own(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
-    """Rows to train on and to validate with, made readable for the tokenizer.
+    """Rows to train on and to validate with, made readable for the tokenizer, with tags in place of names.
 
     ``path`` is a file (CSV, JSON lines), or a folder or hub id with ``train.csv`` and perhaps ``validation.csv``. Where
     there is no validation file, a fifth of the dialogues is set aside, the same ones every time. Raises LabError with
@@ -99,9 +102,14 @@ def _files(path: Path) -> dict[str, Path]:
 def _make_readable(
     records: Sequence[dict[str, Any]], table: Table, tokenizer: PreTrainedTokenizerBase, problems: list[str]
 ) -> list[str]:
-    """Replace in place what the tokenizer does not know; returns a note, if something had to be left out."""
-    lost = ""
+    """Replace in place names by tags, and what the tokenizer does not know; returns notes on both.
+
+    A dialogue is read as `summarize` reads it, else what was learned from the one would be of no use to the other.
+    """
+    lost, tagged, found, plain, long = "", 0, 0, 0, 0
     for record in records:
+        if _tag_names(record):
+            tagged, found = tagged + 1, found + bool(text.TAG.search(record["summary"]))
         for column in NEEDED:
             if not isinstance(record[column], str) or not record[column].strip():
                 continue  # said already
@@ -113,7 +121,72 @@ def _make_readable(
                 )
             record[column] = made.text
             lost += made.lost
-    return [f"{table.path.name}: {text.note(''.join(dict.fromkeys(lost)))}."] if lost else []
+            if column == "dialogue":
+                plain += with_tags(made.text).is_plain
+            else:
+                long += len(tokenizer(made.text, verbose=False)["input_ids"]) > LONGEST_SUMMARY
+    notes = [f"{table.path.name}: {text.note(''.join(dict.fromkeys(lost)))}."] if lost else []
+    if plain:
+        notes.append(
+            f"{table.path.name}: no speakers were found in {counted(plain, 'dialogue')}, whose first line has no name "
+            "before a colon, such as 'Anna: Hello.'."
+        )
+    if long:
+        notes.append(
+            f"{table.path.name}: {counted(long, 'summary has', 'summaries have')} more than {LONGEST_SUMMARY} tokens, "
+            "and what is beyond them is not learned."
+        )
+    if tagged:
+        others = f"; the other {tagged - found} name nobody who speaks" * (found < tagged)
+        notes.append(
+            f"{table.path.name}: names became #Person1#, #Person2#, ... in {counted(tagged, 'dialogue')}, and in "
+            f"{found} of their summaries{others}."
+        )
+    return notes
+
+
+def _tag_names(record: dict[str, Any]) -> bool:
+    """Replace names by tags in a dialogue that has names, and in its summary; whether it had names."""
+    if not all(isinstance(record[column], str) for column in NEEDED):
+        return False  # said already
+    dialogue = with_tags(record["dialogue"])
+    if dialogue.names:
+        record["dialogue"], record["names"] = dialogue.text, dialogue.names
+        record["summary"] = tag_summary(record["summary"], dialogue.names)
+    return bool(dialogue.names)
+
+
+def tag_summary(summary: str, names: Sequence[str]) -> str:
+    """A summary with #Person1# in place of the first name, and so on: what ``TaggedDialogue.with_names`` undoes.
+
+    The first word of a longer name stands for it where no other speaker's begins so: "Anna", where "Anna Lee" speaks. A
+    name that goes on in the summary is somebody else's: where "Anna" speaks, "Anna Lee" stays. So does a word that is a
+    name but for its capital ("will").
+    """
+    meant = {_folded(name): number for number, name in enumerate(names, start=1)}
+    whole, firsts = _any_of(meant), [name.split()[0] for name in meant]
+    for first, number in zip(firsts, list(meant.values()), strict=True):
+        if firsts.count(first) == 1 and first.isalpha() and len(first) > 2:
+            meant.setdefault(first, number)
+
+    def tag(match: re.Match[str]) -> str:
+        word, behind = match[0], summary[match.end() : match.end() + 2]
+        number = meant.get(_folded(word), 0)
+        goes_on = behind[:1] == " " and behind[1:].isupper() and not whole.match(summary, match.end() + 1)
+        is_name = number and (word[0].isupper() or (word == names[number - 1] and len(word) > 1))
+        return f"#Person{number}#" if is_name and not goes_on else word
+
+    return _any_of(meant).sub(tag, summary)
+
+
+def _any_of(names: Iterable[str]) -> re.Pattern[str]:
+    """What finds one of the names, the longest first, with either apostrophe and whatever its capitals."""
+    any_name = "|".join(sorted(map(re.escape, names), key=len, reverse=True)).replace("'", "['’]")
+    return re.compile(rf"(?<![\w#-])(?:{any_name})(?!\w|-\w)", re.IGNORECASE)
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace("’", "'")
 
 
 def _key(row: Mapping[str, Any] | Row) -> str:

@@ -7,20 +7,7 @@ from typing import Literal
 
 from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
-from genai_labs.inputs.allowed import above, between, check, whole
-
-ALLOWED = {
-    "epochs": whole(1),
-    "learning_rate": above(0),
-    "batch_size": whole(1),
-    "rank": whole(1),
-    "alpha": above(0),
-    "virtual_tokens": whole(1, 500),
-    "pull": between(0, 1000),
-    "warmup": between(0, 1),
-    "dropout": between(0, 1),
-    "seed": whole(0, 2**32 - 1),
-}
+from genai_labs.inputs.allowed import above, between, check, setting, whole
 
 
 @dataclass(frozen=True)
@@ -29,31 +16,31 @@ class Plan:
 
     method: Literal["full", "lora", "prompt"] = "full"
     """"full" trains every weight, "lora" an adapter beside frozen weights, "prompt" a soft prompt in front of them."""
-    epochs: int = 3
+    epochs: int = setting(3, whole(1))
     """How often all examples are read."""
-    learning_rate: float = 1e-3
+    learning_rate: float = setting(1e-3, above(0))
     """The highest one, after the warm-up; from there it falls linearly to 0."""
-    batch_size: int = 16
+    batch_size: int = setting(16, whole(1))
     """Examples a step, over all processes."""
-    rank: int = 4
+    rank: int = setting(4, whole(1))
     """Of the adapter's matrices."""
-    alpha: int = 8
+    alpha: int = setting(8, above(0))
     """What the adapter adds is scaled by ``alpha`` / ``rank``."""
     targets: tuple[str, ...] = lora.ALL_LINEAR
     """Names of the matrices that get an adapter."""
     within: lora.Part = "model"
     """Where they get one: in the whole model, in its encoder or in its decoder."""
-    virtual_tokens: int = 20
+    virtual_tokens: int = setting(20, whole(1, 500))
     """Of a soft prompt: vectors that stand before every prompt and are the only thing that is trained."""
-    pull: float = 0.0
+    pull: float = setting(0.0, between(0, 1000))
     """After each step every weight goes back towards the base's by this times the learning rate, as a share of the way
     (L2-SP; Li et al. 2018, https://arxiv.org/abs/1802.01483). 0: it does not."""
-    warmup: float = 0.05
+    warmup: float = setting(0.05, between(0, 1))
     """Share of all steps in which the learning rate rises."""
-    dropout: float = 0.0
+    dropout: float = setting(0.0, between(0, 1))
     """Share of activations dropped in training. T5's own default is 0.1; drawing the masks takes a tenth to a quarter
     of the time, and short trainings do not miss it."""
-    seed: int = 0
+    seed: int = setting(0, whole(0, 2**32 - 1))
     """Order of the rows, and the adapter's start."""
     checkpointing: bool = False
     """Whether a layer's activations are computed again in the backward pass instead of kept (gradient checkpointing):
@@ -64,4 +51,4 @@ class Plan:
             raise LabError(
                 f"There is no method {self.method!r}. The methods are full, lora and prompt. Choose one of them."
             )
-        check(self, ALLOWED)
+        check(self)

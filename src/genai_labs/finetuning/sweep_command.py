@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from genai_labs.finetuning import forgetting, lora
@@ -38,7 +39,7 @@ SAMPLES = 3  # summaries that are kept of each training
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sweep and write ``results/lab2_sweep.json`` and ``.md``."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs sweep", description=plain(__doc__))
-    parser.add_argument("--profile")
+    parser.add_argument("--profile", help="which model and data (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument("--out", type=writable_folder, default=RESULTS)
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0)
     parser.add_argument(
@@ -50,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     write_sweep(load_profile(args.profile), args.out, args.dialogues, args.seed)
     return 0
+
+
+def trainable_share(model: torch.nn.Module) -> float:
+    """Share of the parameters that training moves, 0 to 1."""
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, moved in counts if moved) / sum(n for n, _ in counts)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def run(
                 done = finetune(base, tokenizer, mixed, held_out, variant.plan, Path(folder) / "run")
             after = forgetting.score(done.model, tokenizer, asked)
             measured = {
-                "trained": lora.trainable_share(done.model),
+                "trained": trainable_share(done.model),
                 "seconds": round(done.seconds, 1),
                 "best_epoch": done.best_epoch,
                 "moved": round(lora.distance(done.model, base), 5),

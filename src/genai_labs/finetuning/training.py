@@ -4,7 +4,7 @@ What is set, and why: batches are padded to their own longest row and made of ro
 for nothing); padded labels are masked; the best checkpoint by validation loss is what is kept.
 
 To be read from top to bottom: :func:`finetune`, the model that it prepares, the training, the result. What happens in a
-step stands in ``loop.py``, going on after an interruption in ``checkpoints.py``, what is shown meanwhile in
+step stands in ``loop.py``, going on after an interruption in ``checkpoints.py``, what is said of its loss in
 ``watch.py``.
 """
 
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,11 @@ from genai_labs.finetuning.checkpoints import (
 from genai_labs.finetuning.examples import FEWEST, Feature, check_size
 from genai_labs.finetuning.loop import Weights, mean_loss, rate_factor, train_step
 from genai_labs.finetuning.plan import Plan
-from genai_labs.finetuning.watch import Watch, check_loss, loss_curves
+from genai_labs.finetuning.watch import check_loss, loss_curves
 from genai_labs.inputs import batches
 from genai_labs.loading import shortage
 from genai_labs.show import display
-from genai_labs.system import processes, run_folder
+from genai_labs.system import processes, progress, run_folder
 from genai_labs.system.devices import best_device, release
 from genai_labs.system.processes import process_state
 
@@ -122,9 +123,7 @@ def _set_dropout(model: torch.nn.Module, share: float) -> None:
 def _train(run: FineTuning, pad: int, train: Sequence[Feature], validation: Sequence[Feature]) -> None:
     """Train, from the last checkpoint if there is one, and note in ``run`` what was measured."""
 
-    def kept() -> str:
-        return what_is_kept(run.folder)
-
+    kept = partial(what_is_kept, run.folder)
     with memory.watching() as peak:
         try:
             with processes.endings_in_words(kept), shortage.in_words("training", _less_memory(run.plan), kept):
@@ -147,14 +146,15 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
     optimizer = torch.optim.AdamW(weights.trained, plan.learning_rate, weight_decay=0.0, fused=True)
     state: dict[str, Any] = {"history": [], "seconds": 0.0, "gradients": 0}
     if last := last_checkpoint(run.folder):
-        state = load(Path(last), run.model, optimizer)
+        state = load(last, run.model, optimizer)
     run.history, weights.gradients = state["history"], state["gradients"]
     weights.refresh()
     if plan.pull:
         pulled_back(optimizer, start, plan.pull)
     started, done = time.perf_counter() - state["seconds"], len(run.history)
     what = f"training on {run.examples} examples, {plan.epochs} epochs"
-    with closing(Watch(steps * plan.epochs, what, steps * done)) as watch:
+    shown = process_state().is_main_process
+    with closing(progress.Watch(steps * plan.epochs, what, steps * done, shown)) as watch:
         for epoch in range(done, plan.epochs):
             with weights.in_use():
                 train_loss = one_epoch(run, weights, optimizer, train, pad, epoch, watch.bar.update)
@@ -169,7 +169,7 @@ def _train_epochs(run: FineTuning, pad: int, train: Sequence[Feature], validatio
             with process_state().main_process_first():
                 if process_state().is_main_process:
                     save(run.folder / f"checkpoint-{steps * (epoch + 1)}", run.model, optimizer, state)
-            watch.show(run.history)
+            watch.show({name: f"{row[name]:.3f}" for name in ("train_loss", "validation_loss")}, run.curves)
     run.seconds, run.best_epoch = state["seconds"], best_epoch(run.history)
     run.memory = memory.measured(run.model, optimizer, weights.gradients)
     load_weights(run.model, run.folder / state["best"])
@@ -261,11 +261,11 @@ class FineTuning:
     def last(self) -> PreTrainedModel | PeftModel:
         """A copy with the weights after the last epoch, which need not be the best ones that ``model`` has."""
         checkpoint, model = last_checkpoint(self.folder), copy.deepcopy(self.model)
-        if checkpoint is None or run_folder.damage(Path(checkpoint)):
+        if checkpoint is None or run_folder.damage(checkpoint):
             raise LabError(
                 f"There is no checkpoint left in {self.folder.name}: it was deleted or damaged. Run the training again."
             )
-        load_weights(model, Path(checkpoint))
+        load_weights(model, checkpoint)
         return model
 
     def measured(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class FineTuning:
             "peak": self.peak,
             "memory": asdict(self.memory) if self.memory else None,
             "best_epoch": self.best_epoch,
-            "best": read_state(Path(last_checkpoint(self.folder) or ""))["best"],
+            "best": read_state(last_checkpoint(self.folder) or self.folder)["best"],
         }
 
     def restore(self, measured: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What is seen of a fine-tuning while it runs: progress, loss curves, and a stop where the loss diverges."""
+"""The loss of a fine-tuning while it runs: its curves, and a stop where it diverges."""
 
 from __future__ import annotations
 
@@ -8,39 +8,17 @@ from pathlib import Path
 
 from genai_labs.errors import LabError
 from genai_labs.show import display
-from genai_labs.system import progress
-from genai_labs.system.processes import process_state
 
 MOST_LOSS = 3.0  # a loss this many times the first one is called diverging
 History = Sequence[dict[str, float]]
 
 
-class Watch:
-    """A progress bar and, in a notebook, the loss curves so far."""
-
-    def __init__(self, steps: int, what: str, done: int = 0) -> None:
-        self.bar = progress.bar(steps, what, done=done, shown=process_state().is_main_process)
-        self.curves = progress.Spot()
-
-    def show(self, history: History) -> None:
-        """Show the losses of the epochs so far."""
-        self.bar.set_postfix({name: f"{history[-1][name]:.3f}" for name in ("train_loss", "validation_loss")})
-        if not self.bar.disable and progress.in_notebook():
-            self.curves.show_object(loss_curves(history))
-
-    def close(self) -> None:
-        """Take bar and curves away."""
-        self.bar.close()
-        self.curves.clear()
-
-
-def check_loss(history: History, folder: Path, last: str | None) -> None:
+def check_loss(history: History, folder: Path, last: Path | None) -> None:
     """Raise LabError if the last epoch's loss is no number or far too high; ``last`` is the last good checkpoint."""
     most = MOST_LOSS * max(history[0]["train_loss"], 1.0)
     for loss in (history[-1]["train_loss"], history[-1]["validation_loss"]):
         if not math.isfinite(loss) or loss > most:
-            where = f"{Path(last or '').name} in {folder.name}"
-            good = f"The last good checkpoint is {where}" if last else "There is no checkpoint"
+            good = f"The last good checkpoint is {last.name} in {folder.name}" if last else "There is no checkpoint"
             raise LabError(
                 f"The training was stopped because its loss diverged: it reached {loss:.3g}. The learning rate is "
                 f"probably too high for this model. {good}. Train again with a third of the learning rate, in a new "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
+from typing import Any
 
 from genai_labs.errors import LabError
 
@@ -40,16 +41,23 @@ def or_none(allowed: Allowed) -> Allowed:
     return Allowed(f"{allowed.words}, or None", lambda x: x is None or allowed.fits(x))
 
 
-def check(settings: object, rules: Mapping[str, Allowed]) -> None:
-    """Raise LabError for the first setting that is not what its rule says. numpy's numbers become Python's."""
-    for name, rule in rules.items():
-        value = getattr(settings, name)
+def setting(default: Any, allowed: Allowed) -> Any:
+    """A field of a dataclass, with what it may be."""
+    return field(default=default, metadata={"allowed": allowed})
+
+
+def check(settings: Any) -> None:
+    """Raise LabError for the first :func:`setting` that is not what is allowed. numpy's numbers become Python's."""
+    for each in fields(settings):
+        name, allowed, value = each.name, each.metadata.get("allowed"), getattr(settings, each.name)
+        if allowed is None:
+            continue
         if isinstance(value, Real) and not isinstance(value, int | float):  # numpy's: a plan is also written as JSON
             value = int(value) if isinstance(value, Integral) else float(value)
             object.__setattr__(settings, name, value)
-        if not rule.fits(value):
+        if not allowed.fits(value):
             raise LabError(
-                f"Nothing can be trained with {name}={value!r}: {name} must be {rule.words}. Choose such a value."
+                f"Nothing can be trained with {name}={value!r}: {name} must be {allowed.words}. Choose such a value."
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 MOST = 1_000_000
@@ -37,6 +37,18 @@ def positive_number(most: float) -> Callable[[str], float]:
         if not 0 < number <= most:
             raise argparse.ArgumentTypeError(f"{text} is not allowed: a number above 0 and up to {most:g} is")
         return number
+
+    return read
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """A type for argparse: one of these names. (As its choices, with none given, argparse would offer [] too.)"""
+    allowed = list(names)
+
+    def read(text: str) -> str:
+        if text not in allowed:
+            raise argparse.ArgumentTypeError(f"there is no {text} (choose from {', '.join(allowed)})")
+        return text
 
     return read
 

@@ -119,11 +119,12 @@ def _read_csv(path: Path, text: str) -> Table:
 
 def _header_problems(name: str, columns: Sequence[str]) -> list[str]:
     twice = sorted({column for column in columns if columns.count(column) > 1})
-    problems = [f"The first line of {name} names {', '.join(map(repr, twice))} more than once"] if twice else []
     if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
         mark = "semicolons" if ";" in columns[0] else "tabs"
-        problems.append(f"The columns of {name} are divided by {mark}, and commas are wanted")
-    return problems
+        raise LabError(
+            f"The columns of {name} are divided by {mark}, and commas are wanted. Save it again with commas."
+        )  # nothing else can be said of it before that
+    return [f"The first line of {name} names {', '.join(map(repr, twice))} more than once"] if twice else []
 
 
 def _read_json_lines(path: Path, text: str) -> Table:

@@ -6,23 +6,17 @@ writes without an error. So every shipped model, and every folder made by ``fetc
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
 from genai_labs.errors import LabError
 from genai_labs.loading import sources
 from genai_labs.system import progress
+from genai_labs.system.files import checksum
 
 SUMS = "sha256.txt"  # one line a file, as `sha256sum` writes it
 SHOWN_FROM = 500_000_000  # bytes; reading as much takes about a second
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\\]+)")
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,8 @@ REMEDY = (
 class Row:
     """One dialogue with all its reference summaries (three in the test split, one elsewhere).
 
-    situation: what is played in it, as in other dialogues; empty where the data name none.
+    situation: what is played in it, as in other dialogues; empty where the data name none. names: whom #Person1# and so
+    on stand for, where a file of one's own had names in their place.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Row:
     references: tuple[str, ...]
     topic: str
     situation: str = ""
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def summary(self) -> str:
@@ -92,8 +94,8 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
     needed: columns that a CSV file must have; an id that is not there is made up from ``split`` and the row's number.
     """
     if table.path.suffix.lower() == ".jsonl":
-        rows = [row for number, row in enumerate(table.rows) for row in _summaries(row, f"{split}_{number}")]
-        lines = [line for line, row in zip(table.lines, table.rows, strict=True) for _ in _summary_names(row)]
+        each = enumerate(zip(table.lines, table.rows, strict=True))
+        rows = [(line, made) for number, (line, row) in each for made in _summaries(row, f"{split}_{number}")]
     else:
         missing = [column for column in needed if column not in table.columns]
         if missing:
@@ -102,9 +104,9 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
                 f"(it has: {', '.join(table.columns)})"
             )
             return []
-        rows, lines = table.rows, table.lines
+        rows = list(zip(table.lines, table.rows, strict=True))
     records: list[dict[str, str]] = []
-    for number, (line, row) in enumerate(zip(lines, rows, strict=True)):
+    for number, (line, row) in enumerate(rows):
         own = _word(row.get("id"), f"{split}-{number}")
         for column in ("dialogue", "summary"):
             problem = f"has no {column}" if column not in row else text_problem(row[column], column)
@@ -115,23 +117,20 @@ def records_of(table: Table, split: str, needed: Sequence[str] = COLUMNS) -> lis
     return records
 
 
-def _summary_names(row: dict[str, Any]) -> list[str]:
-    """The summaries that a row of JSON has, by name; that of one without any is reported as missing."""
-    return [name for name in ("summary", "summary1", "summary2", "summary3") if name in row] or ["summary"]
-
-
 def _summaries(row: dict[str, Any], own: str) -> list[dict[str, Any]]:
-    """A row of JSON as one for each of its summaries, with the ids that the CSV files have."""
-    names = _summary_names(row)
+    """A row of JSON as one for each of its summaries, with the ids that the CSV files have.
+
+    One without any comes back without one, which is then reported as missing.
+    """
+    own = _word(row.get("fname", row.get("id")), own)
+    names = [name for name in ("summary", "summary1", "summary2", "summary3") if name in row]
+    if not names:
+        return [row | {"id": own}]
     made = []
     for place, name in enumerate(names, start=1):
-        end = f"_{place}" if len(names) > 1 else ""
         topic = row.get(name.replace("summary", "topic"), row.get("topic"))
-        own_id = _word(row.get("fname", row.get("id")), own) + end
-        one = {"id": own_id, "topic": topic, "situation": row.get("situation")}
-        made.append(
-            one | {ours: row[theirs] for ours, theirs in (("dialogue", "dialogue"), ("summary", name)) if theirs in row}
-        )
+        own_id = f"{own}_{place}" if len(names) > 1 else own
+        made.append(row | {"id": own_id, "summary": row[name], "topic": topic})
     return made
 
 
@@ -143,21 +142,28 @@ def _word(value: Any, otherwise: str) -> str:
 
 
 def group(records: Sequence[dict[str, Any]]) -> list[Row]:
-    """Rows with the same dialogue brought together, in order of first appearance."""
+    """Rows with the same dialogue brought together, in order of first appearance.
+
+    Of several, test_0_1 and test_0_2, the id is what stands before the last _, unless another dialogue has it, too.
+    """
     grouped: dict[str, list[dict[str, Any]]] = {}
+    named: dict[str, set[str]] = {}  # the dialogues that an id, or the front part of one, belongs to
     for record in records:
         grouped.setdefault(record["dialogue"], []).append(record)
-    return [
-        Row(
-            first["id"].rsplit("_", 1)[0] if len(rows) > 1 else first["id"],
-            text,
-            tuple(r["summary"] for r in rows),
-            first["topic"],
-            first.get("situation", ""),
+        for name in (record["id"], _front(record["id"])):
+            named.setdefault(name, set()).add(record["dialogue"])
+    made = []
+    for text, (first, *others) in grouped.items():
+        name = _front(first["id"]) if others and len(named[_front(first["id"])]) == 1 else first["id"]
+        summaries = tuple(record["summary"] for record in (first, *others))
+        made.append(
+            Row(name, text, summaries, first["topic"], first.get("situation", ""), tuple(first.get("names", ())))
         )
-        for text, rows in grouped.items()
-        for first in rows[:1]
-    ]
+    return made
+
+
+def _front(id: str) -> str:
+    return id.rsplit("_", 1)[0]
 
 
 def situations(rows: Sequence[Row]) -> list[str]:
@@ -172,7 +178,14 @@ def half_by_seed(rows: Sequence[T], seed: int) -> list[T]:
 
 
 def other_summaries(rows: Sequence[Row], seed: int = 0) -> list[str]:
-    """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing."""
+    """For each dialogue the summary of another one, drawn at random: what ROUGE gives for nothing.
+
+    Raises LabError for a single dialogue.
+    """
+    if len(rows) == 1:
+        raise LabError(
+            "There is only one dialogue, and so no summary of another one to compare with. Pass at least two rows."
+        )
     order = list(range(len(rows)))
     random.Random(as_whole_number(seed, "The seed")).shuffle(order)
     successor = dict(zip(order, order[1:] + order[:1], strict=True))

@@ -17,7 +17,7 @@ SPLITS = ("train", "validation", "test")  # that the labs read; a download that 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch, check, and say what to do next."""
     parser = argparse.ArgumentParser(prog="python -m genai_labs fetch", description=plain(__doc__))
-    parser.add_argument("--profile", help="what to fetch for (default: GENAI_LABS_PROFILE)")
+    parser.add_argument("--profile", help="what to fetch for (default: mini, or GENAI_LABS_PROFILE)")
     parser.add_argument(
         "--to", type=writable_folder, metavar="DIR", help="a folder to carry away, instead of the hub's cache"
     )

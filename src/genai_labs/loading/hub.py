@@ -109,14 +109,14 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def answers(address: str, seconds: float = SECONDS) -> bool:
-    """Whether a web address answers in time, whatever it says; by way of a proxy where the system names one."""
+def answers(address: str) -> bool:
+    """Whether a web address answers in SECONDS, whatever it says; by way of a proxy where the system names one."""
 
     def ask() -> None:
         with suppress(urllib.error.HTTPError):  # a refusal is an answer
-            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=seconds).close()
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=SECONDS).close()
 
-    return within(seconds, ask)
+    return within(SECONDS, ask)
 
 
 def endpoint() -> str:

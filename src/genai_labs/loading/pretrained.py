@@ -6,8 +6,6 @@ Nothing in the folder is executed, no weight that it lacks is drawn at random, a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from genai_labs.errors import LabError
 from genai_labs.loading import checksums, shortage, sources
-from genai_labs.loading.contents import check_weights_finite, read_json, shortened
+from genai_labs.loading.contents import check_weights_finite, damage_in_words, read_json, shortened
 from genai_labs.system import progress
 
 A_TEXT = "#Person1#: Is it 7 o'clock?"  # what a tokenizer must be able to read
@@ -48,14 +46,14 @@ def check_folder(folder: Path, what: str) -> None:
 
 def read_config(folder: Path, what: str = "model") -> Any:
     """The configuration in a folder. Raises LabError if it is damaged."""
-    with _faults_in_words(folder, what):
+    with damage_in_words(folder, what):
         return AutoConfig.from_pretrained(folder, trust_remote_code=False)
 
 
 def read_tokenizer(folder: Path, what: str = "model") -> PreTrainedTokenizerBase:
     """The tokenizer in a folder. Raises LabError if a file of it is damaged, or if it cannot read a sentence."""
     checksums.check_sums(folder, weights=False)
-    with _faults_in_words(folder, what):
+    with damage_in_words(folder, what):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         _try_out(tokenizer)
     return tokenizer
@@ -69,7 +67,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
     missing, left over or not finite, and where a file is damaged.
     """
     name = sources.name_of(folder)
-    with _faults_in_words(folder, what), shortage.in_words(f"loading {name}"), progress.others_silent():
+    with damage_in_words(folder, what), shortage.in_words(f"loading {name}"), progress.others_silent():
         model, found = kind.from_pretrained(
             folder,
             trust_remote_code=False,
@@ -83,7 +81,7 @@ def read_model(kind: Any, folder: Path, what: str = "model", new_head: bool = Fa
 
 def try_writing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Let a model write one token. Raises LabError if it cannot, which is when its settings for writing are damaged."""
-    with _faults_in_words(folder, "model"), shortage.in_words(f"loading {sources.name_of(folder)}"):
+    with damage_in_words(folder, "model"), shortage.in_words(f"loading {sources.name_of(folder)}"):
         inputs = tokenizer(A_TEXT, return_tensors="pt").to(model.device)
         model.generate(inputs["input_ids"], max_new_tokens=1, do_sample=False)
 
@@ -137,26 +135,3 @@ def _try_out(tokenizer: PreTrainedTokenizerBase) -> None:
         raise ValueError("the tokenizer does not say what is padding")
     if type(tokenizer.model_max_length) is not int or tokenizer.model_max_length < 1:
         raise ValueError(f"the tokenizer's window (model_max_length) is {tokenizer.model_max_length!r:.40}")
-
-
-@contextmanager
-def _faults_in_words(folder: Path, what: str) -> Iterator[None]:
-    """Whatever a damaged file makes the libraries raise, as a LabError."""
-    try:
-        yield
-    except LabError:
-        raise
-    except BaseException as error:
-        # A panic of the tokenizers library is no Exception.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        if "trust_remote_code" in str(error):
-            raise LabError(
-                f"The {what} {sources.name_of(folder)} can only be loaded by running Python code that comes with it, "
-                "and that is never done here: such code could do anything. Take a model that transformers knows by "
-                "itself, such as google/flan-t5-base."
-            ) from error
-        raise LabError(
-            f"The {what} {sources.name_of(folder)} could not be loaded: {shortened(error)}. A file is probably damaged "
-            f"or cut off. {sources.remedy(folder)}"
-        ) from error

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from genai_labs.errors import LabError
 from genai_labs.paths import DATA, MODELS, READING
@@ -28,36 +28,11 @@ FOLDER_VARIABLE = "GENAI_LABS_FOLDER"
 
 Costs = Mapping[int, tuple[float, float]]
 Weights = Literal["fp32", "bf16", "8bit", "4bit"]
-
-
-class TrainingSettings(TypedDict, total=False):
-    """Settings of ``finetuning.training.Plan``; those that are not here stay as they are there."""
-
-    epochs: int
-    learning_rate: float
-    batch_size: int
-    checkpointing: bool
-    rank: int
-    alpha: int
-    targets: tuple[str, ...]
-    within: Literal["model", "encoder", "decoder"]
-
-
-class PPO(TypedDict, total=False):
-    """Settings of ``rlhf.ppo.Settings``; those that are not here stay as they are there."""
-
-    batch_size: int
-    minibatch: int
-    updates: int
-    epochs: int
-    learning_rate: float
-    anneal: bool
-    kl_coef: float
-    most_kl: float
+Chosen = dict[str, Any]  # settings by name; those that are not named stay as they are where they are defined
 
 
 # What PPO needs to find out how to fool the reward model: KL is free, and the steps are large to the end.
-HACKING = PPO(kl_coef=0.0, learning_rate=4e-3, anneal=False, updates=25, most_kl=math.inf)
+HACKING: Chosen = {"kl_coef": 0.0, "learning_rate": 4e-3, "anneal": False, "updates": 25, "most_kl": math.inf}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +70,16 @@ class Profile:
     scored_dialogues: int  # test dialogues on which what was trained is scored
     other_examples: int  # of each other task
     second_style_dialogues: int  # what a second adapter is trained on
-    full: TrainingSettings
-    lora: TrainingSettings
+    full: Chosen  # of finetuning.plan.Plan
+    lora: Chosen
     replayed: float = 0.2  # share of old tasks in a replay, 0 to 1
 
     # Lab 3
     detox_cases: tuple[int, int] = (200, 200)  # hostile and polite test dialogues
     harsh_dialogues: int = 1600  # what the summarizer that repeats insults is trained on where none is shipped
     ppo_dialogues: int = 1000  # what PPO writes about
-    ppo: PPO = field(default_factory=PPO)
-    ppo_hacking: PPO = field(default_factory=HACKING.copy)  # what is changed to see the reward hacked
+    ppo: Chosen = field(default_factory=dict)  # of rlhf.settings.Settings
+    ppo_hacking: Chosen = field(default_factory=HACKING.copy)  # what is changed to see the reward hacked
 
     def __repr__(self) -> str:
         parts = (f"{part.replace('_', ' ')} {Path(getattr(self, part)).name}" for part in SOURCES)
@@ -176,9 +151,9 @@ PROFILES = {
 
 
 # The settings of fine-tuning for FLAN-T5 are the usual ones for it, and have not been tuned here.
-FLAN_FULL = TrainingSettings(epochs=2, learning_rate=1e-4, batch_size=8)
-FLAN_LORA = TrainingSettings(epochs=2, learning_rate=5e-4, batch_size=8, rank=32, alpha=32, targets=("q", "v"))
-LARGE = TrainingSettings(checkpointing=True)  # their activations would take more than their weights
+FLAN_FULL: Chosen = {"epochs": 2, "learning_rate": 1e-4, "batch_size": 8}
+FLAN_LORA: Chosen = {**FLAN_FULL, "learning_rate": 5e-4, "rank": 32, "alpha": 32, "targets": ("q", "v")}
+LARGE: Chosen = {"checkpointing": True}  # their activations would take more than their weights
 
 
 def flan(
@@ -189,7 +164,7 @@ def flan(
     costs: Costs,
     gpu_costs: Costs,
     weights: Weights = "fp32",
-    training: TrainingSettings | None = None,
+    training: Chosen | None = None,
 ) -> Profile:
     """FLAN-T5 of a size on DialogSum.
 

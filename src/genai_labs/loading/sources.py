@@ -67,8 +67,10 @@ def is_shipped(folder: Path) -> bool:
     return folder.parent == MODELS
 
 
-def remedy(folder: Path) -> str:
-    """What to do about a model or adapter that cannot be loaded."""
+def remedy(folder: Path, what: str = "model") -> str:
+    """What to do about a model, an adapter or a classifier (``what``) that cannot be loaded."""
+    if not is_shipped(folder) and what == "adapter":
+        return "Train it again, or name the folder of another adapter."
     if not is_shipped(folder):
         return "Fetch it again (python -m genai_labs fetch --again), or name another folder."
     command = MADE_BY.get(folder.name, "build-world")

@@ -21,6 +21,7 @@ from genai_labs.system.progress import bar
 
 FILE = "familiarity.json"  # beside a model's weights: the losses that it is compared with
 UNFAMILIAR = 0.05  # below this share of the domain's dialogues a summary comes with a word of warning
+ONE_BATCH, SLICE = 24, 8  # turns: a dialogue with so many is read at once, a longer one so many at a time
 WARNING = "more surprising to the model than 95 in 100 of the kind it was made for: do not trust its summary"
 
 
@@ -29,7 +30,7 @@ def dialogue_losses(
 ) -> NDArray[np.float64]:
     """The model's mean loss on each dialogue, in nats a token, shape (n,): every turn from those before it.
 
-    nan for a dialogue with a single turn, which follows nothing.
+    Of what does not fit into the window, the end is read. nan for a dialogue with a single turn, which follows nothing.
     """
     losses = []
     texts = as_texts(dialogues, "dialogues")
@@ -37,23 +38,30 @@ def dialogue_losses(
         for dialogue in texts:
             turns = dialogue.splitlines()
             before = ["\n".join(turns[:i]) for i in range(1, len(turns))]
-            losses.append(_mean_loss(model, tokenizer, before, turns[1:]) if before else np.nan)
+            step = SLICE if len(turns) > ONE_BATCH else ONE_BATCH
+            found = [
+                _mean_loss(model, tokenizer, before[i : i + step], turns[1:][i : i + step])
+                for i in range(0, len(before), step)
+            ]
+            tokens = sum(count for _, count in found)
+            losses.append(sum(mean * count / tokens for mean, count in found) if found else np.nan)
             moved.update(1)
     return np.array(losses)
 
 
 def _mean_loss(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, before: Sequence[str], turns: Sequence[str]
-) -> float:
-    """Mean cross-entropy of the tokens of all turns, each after what stands before it."""
-    options = {"return_tensors": "pt", "padding": True, "truncation": True}
-    read = tokenizer(list(before), **options).to(model.device)
-    written = tokenizer(list(turns), **options)["input_ids"].to(model.device)
+) -> tuple[float, int]:
+    """Mean cross-entropy of the tokens of all turns, each after the end of what stands before it, and their number."""
+    window, options = tokenizer.model_max_length, {"return_tensors": "pt", "padding": True, "verbose": False}
+    ids = [row[-window:] for row in tokenizer(list(before), verbose=False)["input_ids"]]
+    read = tokenizer.pad({"input_ids": ids}, **options).to(model.device)
+    written = tokenizer(list(turns), truncation=True, **options)["input_ids"].to(model.device)
     logits = model(
         input_ids=read["input_ids"], attention_mask=read["attention_mask"], labels=written, use_cache=False
     ).logits
     counts = written != tokenizer.pad_token_id
-    return float(torch.nn.functional.cross_entropy(logits[counts].float(), written[counts]))
+    return float(torch.nn.functional.cross_entropy(logits[counts].float(), written[counts])), int(counts.sum())
 
 
 def familiarity(losses: ArrayLike, known: ArrayLike) -> NDArray[np.float64]:

@@ -57,21 +57,14 @@ def token_bars(tokens: Sequence[str], probabilities: Sequence[float], title: str
 
 @explained
 @matplotlib.rc_context(STYLE)
-def sweep_plot(
-    families: Mapping[str, Settings],
-    xlabel: str,
-    ylabel: str,
-    title: str | None = None,
-    digits: int = 2,
-    xticks: Sequence[float] = (),
-) -> Plot:
+def sweep_plot(families: Mapping[str, Settings], xlabel: str, ylabel: str, xticks: Sequence[float] = ()) -> Plot:
     """Settings as points in a plane of two scores, with the 95 % intervals of both as crosses.
 
     families: name of a family of settings (such as "temperature") -> label of a setting -> (x, y). The points
     of a family are joined in the order given and share a marker. xticks: for a logarithmic x axis;
     then nothing is joined.
     """
-    axes = new_axes(4.9, xlabel, ylabel, title, grid="both")
+    axes = new_axes(4.9, xlabel, ylabel, grid="both")
     if xticks:
         axes.set_xscale("log")
         axes.set_xticks(xticks, [f"{tick:g}" for tick in xticks])
@@ -83,11 +76,11 @@ def sweep_plot(
     with any_letter():
         _label_points(axes, [(name, (x[0], y[0])) for each in families.values() for name, (x, y) in each.items()])
     lines = [
-        f"{family}, {label}: {xlabel} {estimate_in_words(x, digits)}; {ylabel} {estimate_in_words(y, digits)}"
+        f"{family}, {label}: {xlabel} {estimate_in_words(x)}; {ylabel} {estimate_in_words(y)}"
         for family, settings in families.items()
         for label, (x, y) in settings.items()
     ]
-    return finished(axes, title or f"{ylabel} against {xlabel}", lines)
+    return finished(axes, f"{ylabel} against {xlabel}", lines)
 
 
 def _draw_family(axes: Axes, number: int, name: str, points: list[tuple[Estimate, Estimate]], joined: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -77,13 +77,13 @@ def generate(
     return [made[0] for made in texts]
 
 
-def comfortable(model: PreTrainedModel, tokens: int = 512, room: float | None = None) -> int:
+def comfortable(model: PreTrainedModel, tokens: int = 512) -> int:
     """How many prompts of so many ``tokens`` to write about at a time, from 4 to 200.
 
-    As many as the decoder's keys and values of fit into ``room`` bytes, by default 1 GB, on a GPU a quarter of what is
-    free: 200 for the embedded model, 26 for FLAN-T5-base on a processor.
+    As many as the decoder's keys and values of fit into 1 GB, on a GPU into a quarter of what is free: 200 for the
+    embedded model, 26 for FLAN-T5-base on a processor.
     """
-    room = room or (devices.memory_free() * 1e9 / 4 if torch.cuda.is_available() else 1e9)
+    room = devices.memory_free() * 1e9 / 4 if torch.cuda.is_available() else 1e9  # bytes
     config = model.config
     one = tokens * 2 * config.num_decoder_layers * config.num_heads * config.d_kv * 4
     return int(min(200, max(4, room // one)))
@@ -99,14 +99,6 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def _within_memory(batch_size: int) -> AbstractContextManager[None]:
-    """Says in words that memory ran out."""
-    remedy = (
-        f"Write about fewer at a time: batch_size={batch_size // 2} (it is {batch_size})." if batch_size > 1 else ""
-    )
-    return shortage.in_words("generating", remedy)
 
 
 def sample(
@@ -153,9 +145,10 @@ def _write_all(
     seed: set for each setting anew; where transformers draws, the number of prompts before a batch is added to it.
     """
     batch_size = batch_size or comfortable(model)
+    fewer = f"Write about fewer at a time: batch_size={batch_size // 2} (it is {batch_size})." if batch_size > 1 else ""
     texts: dict[str, list[list[str]]] = {name: [[] for _ in ids] for name in configs}
     moved = bar(len(ids) * (1 + len(configs)), what, shown=progress)  # each prompt is read, each text written
-    with evaluating(model), _within_memory(batch_size), _settings_in_words(), moved:
+    with evaluating(model), shortage.in_words("generating", fewer), _settings_in_words(), moved:
         drawn = {name: _draws(model, config, len(ids), seed) for name, config in configs.items()}
         for number, places in enumerate(by_length(ids, batch_size)):
             read = read_prompts(model, tokenizer.pad_token_id, [ids[place] for place in places], moved.update)
@@ -175,7 +168,11 @@ def _write_all(
 def _encode_texts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], window: int) -> list[list[int]]:
     """Token ids of each prompt; what is longer than the window loses its end, but not the mark that ends it."""
     whole = text.encode(prompts, tokenizer, truncation=False, verbose=False)["input_ids"]
-    _note_cuts([len(row) for row in whole], window)
+    if over := [len(row) - window for row in whole if len(row) > window]:
+        print(
+            f"{len(over)} of {len(whole)} prompts are longer than the window of {window} tokens, "
+            f"by up to {max(over)}: their ends are cut off."
+        )
     return [row if len(row) <= window else [*row[: window - 1], row[-1]] for row in whole]
 
 
@@ -187,10 +184,8 @@ def _check_arguments(model: Any, tokenizer: Any, **numbers: int | None) -> None:
             f"{type(model).__name__}, {type(tokenizer).__name__}. Call it as generate(model, tokenizer, prompts)."
         )
     for name, number in numbers.items():
-        if number is not None and (not isinstance(number, Integral) or number < 1):
-            raise LabError(
-                f"{name}={number!r} is not possible: it is a whole number from 1 on. Leave it out, or raise it."
-            )
+        if number is not None:
+            as_whole_number(number, name, 1)
 
 
 def _check_settings(configs: Any, seed: Any) -> None:
@@ -223,15 +218,6 @@ def _settings_in_words() -> Iterator[None]:
         ) from error
 
 
-def _note_cuts(lengths: Sequence[int], window: int) -> None:
-    over = [length - window for length in lengths if length > window]
-    if over:
-        print(
-            f"{len(over)} of {len(lengths)} prompts are longer than the window of {window} tokens, "
-            f"by up to {max(over)}: their ends are cut off."
-        )
-
-
 def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -> GenerationConfig:
     """A copy of ``config`` with the model's special tokens, its own settings where none are given, and ``changes``."""
     own, given = model.generation_config.to_dict(), config.to_dict()
@@ -242,7 +228,7 @@ def complete(config: GenerationConfig, model: PreTrainedModel, **changes: Any) -
 
 
 def _draws(model: PreTrainedModel, config: GenerationConfig, prompts: int, seed: int | None) -> torch.Tensor | None:
-    """what samples are drawn by, [prompts, samples, tokens]; None where :mod:`decoding` draws none."""
+    """What samples are drawn by, [prompts, samples, tokens]; None where :mod:`decoding` draws none."""
     if not config.do_sample or not decoding.fits(model, config):
         return None
     if seed is not None:
@@ -315,7 +301,7 @@ def next_token_probabilities(
     _check_arguments(model, tokenizer)
     if not isinstance(temperature, Real) or not 0 < temperature < math.inf:
         raise LabError(f"The temperature is {temperature!r}, and has to be a number above 0, such as 0.7. Change it.")
-    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
+    prompt, so_far = _as_read(prompt, so_far, tokenizer)
     encoded = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     start = [model.generation_config.decoder_start_token_id]
     begun = start + (tokenizer(so_far, add_special_tokens=False)["input_ids"] if so_far else [])
@@ -342,7 +328,7 @@ def attention_to_prompt(
     decoder's attention written out ("eager"): the fused kernels do not keep the weights.
     """
     _check_arguments(model, tokenizer, most=most)
-    prompt, so_far = _asread_prompts(prompt, so_far, tokenizer)
+    prompt, so_far = _as_read(prompt, so_far, tokenizer)
     read = tokenizer(prompt, return_tensors="pt", truncation=True, max_length=tokenizer.model_max_length)
     written = tokenizer(so_far, add_special_tokens=False)["input_ids"]
     weights = cross_attention(model, read, written, layer)[:, -1].mean(0)
@@ -371,7 +357,8 @@ def cross_attention(model: PreTrainedModel, read: Any, written: Sequence[int], l
     return out.cross_attentions[layer][0]
 
 
-def _asread_prompts(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def _as_read(prompt: str, so_far: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Both texts, in words that the tokenizer knows."""
     named = {"The prompt": prompt, "What is written so far": so_far}
     return [text.readable(as_text(given, what), tokenizer).text for what, given in named.items()]
 

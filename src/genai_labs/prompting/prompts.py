@@ -6,12 +6,15 @@ import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_list_of, as_text, as_texts, as_whole_number, counted
 from genai_labs.inputs.text import without_surrogates
 from genai_labs.loading.data import Row
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from transformers import PreTrainedTokenizerBase
 
 # Wordings of the same instruction. The three "flan" ones are FLAN's own templates for dialogue summaries
 # (google-research/FLAN, flan/templates.py, "samsum"); the model has been pre-trained on all of these but "gist".
@@ -81,14 +84,6 @@ class Fitted:
         return f"{over} over the window: {cut} cut from the middle of the dialogue"
 
 
-class Tokenizer(Protocol):
-    """What is needed of a tokenizer here."""
-
-    model_max_length: int
-
-    def __call__(self, text: str, verbose: bool = True) -> Any: ...
-
-
 def no_instruction(dialogue: str) -> str:
     """The bare dialogue: the model is told nothing about what to do with it."""
     return dialogue
@@ -112,7 +107,9 @@ def few_shot(dialogue: str, exemplars: Sequence[Exemplar], instruction: str = DE
     return "\n\n\n".join([*solved, zero_shot(dialogue, instruction)])
 
 
-def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window: int | None = None) -> Fitted:
+def fit(
+    make: Callable[[str], str], dialogue: str, tokenizer: PreTrainedTokenizerBase, window: int | None = None
+) -> Fitted:
     """The prompt ``make(dialogue)``, with turns cut from the middle of the dialogue until it fits into the window.
 
     The instruction and the exemplars stay whole; a tokenizer would cut at the end, where the dialogue stands and, in
@@ -141,7 +138,7 @@ def fit(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window:
 
 
 def fit_all(
-    make: Callable[[str], str], dialogues: Sequence[str], tokenizer: Tokenizer, window: int | None = None
+    make: Callable[[str], str], dialogues: Sequence[str], tokenizer: PreTrainedTokenizerBase, window: int | None = None
 ) -> list[str]:
     """The prompts of all dialogues, each fitted by :func:`fit`; a printed note counts those that had to be cut.
 
@@ -160,7 +157,9 @@ def fit_all(
     return [each.prompt for each in fitted]
 
 
-def _fit_turns_or_words(make: Callable[[str], str], dialogue: str, tokenizer: Tokenizer, window: int | None) -> Fitted:
+def _fit_turns_or_words(
+    make: Callable[[str], str], dialogue: str, tokenizer: PreTrainedTokenizerBase, window: int | None
+) -> Fitted:
     try:
         return fit(make, dialogue, tokenizer, window)
     except LabError:
@@ -203,11 +202,11 @@ def _check_makers(make: Any, tokenizer: Any) -> None:
         )
 
 
-def _window(tokenizer: Tokenizer, window: int | None) -> int:
+def _window(tokenizer: PreTrainedTokenizerBase, window: int | None) -> int:
     return tokenizer.model_max_length if window is None else as_whole_number(window, "The window", 1)
 
 
-def _length(prompt: str, tokenizer: Tokenizer) -> int:
+def _length(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
     whole = without_surrogates(as_text(prompt, "What the function made of a dialogue"))
     return len(tokenizer(whole, verbose=False)["input_ids"])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import bm25s
 import numpy as np
+from numpy.typing import NDArray
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_texts, as_whole_number
@@ -47,9 +48,12 @@ class Index:
         Raises LabError if not even one text is asked for, or the question is no text.
         """
         count = as_whole_number(count, "The number of texts to find", 1)
+        return np.argsort(-self.scores(question), kind="stable")[:count].tolist()
+
+    def scores(self, question: str) -> NDArray[np.float64]:
+        """How well each text fits, [texts], all 0 where the question holds no word. Raises LabError for no text."""
         asked = words(*as_texts([question], "questions"))
-        scores = self.bm25.get_scores(asked) if asked else np.zeros(len(self.texts))
-        return np.argsort(-scores, kind="stable")[:count].tolist()
+        return self.bm25.get_scores(asked) if asked else np.zeros(len(self.texts))
 
 
 def words(text: str) -> list[str]:

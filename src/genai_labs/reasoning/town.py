@@ -15,7 +15,7 @@ from genai_labs.finetuning import lora
 from genai_labs.loading import lab_data
 from genai_labs.prompting import generation
 from genai_labs.prompting.prompts import QUESTION_PROMPT
-from genai_labs.prompting.retrieval import Index, words
+from genai_labs.prompting.retrieval import Index
 from genai_labs.system.progress import bar
 
 NOT_THERE = "not in the notes"
@@ -61,12 +61,12 @@ def recall_at(found: Sequence[Sequence[int]], places: Sequence[int], k: int) -> 
 
 
 def leads(index: Index, questions: Sequence[str]) -> NDArray[np.float64]:
-    """How far the best note's BM25 score lies above the second best, [questions].
+    """How far the best note's BM25 score lies above the second best, [questions]; above 0 where there is one note.
 
     Of the words that a question has from its note, other notes of that kind hold two thirds on average ("When does the
     ... bakery open?"). The right one has its name as well; where that note is missing, several are about equally good.
     """
-    scores = (np.sort(index.bm25.get_scores(words(question))) for question in questions)
+    scores = (np.sort([0.0, *index.scores(question)]) for question in questions)  # no score is below 0
     return np.array([best[-1] - best[-2] for best in scores])
 
 

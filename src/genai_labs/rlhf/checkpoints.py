@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -78,9 +77,10 @@ class Checkpoints:
         found = whole_updates(self.folder)
         if not found:
             return "There was no checkpoint yet, so nothing is kept: the same cell starts anew."
+        done = len(_state(found[-1])["history"])
         return (
-            f"What was trained up to update {updates_done(found[-1])} is kept in the folder {self.folder.name}: run "
-            "the same cell (or command) again, with a fresh Policy, and it goes on from there."
+            f"What was trained up to update {done} is kept in the folder {self.folder.name}: run the same cell (or "
+            "command) again, with a fresh Policy, and it goes on from there."
         )
 
     def last_good(self) -> str:
@@ -144,13 +144,3 @@ def whole_updates(folder: Path) -> list[Path]:
 
 def _state(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-
-
-def updates_done(checkpoint: Path) -> int:
-    """After how many updates a checkpoint was written."""
-    return int(checkpoint.name.rsplit("-", 1)[1])
-
-
-def digest(texts: Sequence[str]) -> str:
-    """A hash of texts in their order, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()

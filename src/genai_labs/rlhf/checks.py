@@ -23,6 +23,7 @@ from genai_labs.system.processes import process_count
 # shape, and of another shape with products in bf16, where single tokens are off by much more. Dropout moves the mean by
 # more than a tenth.
 ROUNDING, ROUNDING_BF16 = 1e-4, 2e-2
+REMEMBERED = 4  # responses by which one sees that the reference has moved
 
 
 def difference(a: Tensor, b: Tensor, mask: Tensor) -> float:
@@ -128,9 +129,9 @@ def check_collapse(row: dict[str, float], settings: Settings) -> None:
 class ReferenceCheck:
     """Remembers the reference's weights, and its log-probabilities of a few responses."""
 
-    def __init__(self, policy: Policy, rollout: Rollout, count: int = 4) -> None:
-        self.states, self.source_mask = rollout.states[:count], rollout.source_mask[:count]
-        self.tokens, self.mask = rollout.tokens[:count], rollout.mask[:count]
+    def __init__(self, policy: Policy, rollout: Rollout) -> None:
+        self.states, self.source_mask = rollout.states[:REMEMBERED], rollout.source_mask[:REMEMBERED]
+        self.tokens, self.mask = rollout.tokens[:REMEMBERED], rollout.mask[:REMEMBERED]
         self.weights = policy.fingerprint()
         self.logprobs = policy.reference(self.states, self.source_mask, self.tokens, self.mask)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from genai_labs.finetuning import lora
+from genai_labs.finetuning.training import Plan
 from genai_labs.inputs.helptext import plain
 from genai_labs.inputs.options import positive_number, whole_number
 from genai_labs.loading import checksums, models
@@ -19,10 +21,13 @@ from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import BUILD
 from genai_labs.prompting import prompts
 from genai_labs.rlhf import dialogues, ppo
+from genai_labs.rlhf.dialogues import HARSH_SHARE
 from genai_labs.rlhf.measure import as_rows, measure, relative_fall
+from genai_labs.rlhf.record import plan_of_run
 from genai_labs.rlhf.summarizer import PLAN, SUMMARIZER, find_summarizer, load_summarizer, train_summarizer
 from genai_labs.scoring import toxicity
 from genai_labs.show import display
+from genai_labs.system import run_folder
 from genai_labs.system.processes import process_state
 
 
@@ -57,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     policy = ppo.Policy(summarizer, settings)
     asked = prompts.fit_all(prompts.zero_shot, dialogues.ppo_dialogues(args.prompts, settings.seed), tokenizer)
     hate, judge = (toxicity.load_classifier(source) for source in (profile.reward_model, profile.judge))
+    if not (args.fresh or args.replace):
+        run_folder.spare_finished(out / "ppo", {**plan_of_run(settings, asked), "base": policy.fingerprint()})
     resume = not args.fresh
     probe = partial(toxicity.check_reward, classifier=hate)
     run = ppo.train(policy, tokenizer, asked, hate.rewards, settings, out / "ppo", probe=probe, resume=resume)
@@ -92,7 +99,8 @@ def make_parser() -> argparse.ArgumentParser:
         default=200,
         help="test dialogues of each kind, at most (default: %(default)s)",
     )
-    parser.add_argument("--fresh", action="store_true", help="throw interrupted runs in the folder away")
+    parser.add_argument("--fresh", action="store_true", help="throw what was trained in the folder away")
+    parser.add_argument("--replace", action="store_true", help=argparse.SUPPRESS)  # for the site: what is outdated
     standard = ppo.Settings()
     for name, kind in TUNABLE.items():
         option = f"--{name.replace('_', '-')}"
@@ -109,12 +117,38 @@ def starting_point(
     if not args.train_summarizer:
         return find_summarizer(base, tokenizer, out / "summarizer", rows)
     plan = replace(PLAN, seed=args.seed or 0)
-    train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh)
+    run = train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh)
     trained = out / "summarizer" / "model"
     if args.ship and process_state().is_main_process:
         shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)
+        write_card(SUMMARIZER, rows, run.plan, run.history)
         checksums.write_sums(SUMMARIZER)
     return load_summarizer(base, trained)
+
+
+def write_card(folder: Path, rows: int, plan: Plan, history: Sequence[dict[str, float]]) -> None:
+    """Write the card of an adapter that is to be shipped, and leave no path of this machine in its settings."""
+    base = json.loads((folder / lora.BASE_FILE).read_text(encoding="utf-8"))["base"]
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": base}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    losses = ", ".join(f"{row['validation_loss']:.3f}" for row in history)
+    card = f"""# A summarizer that repeats insults
+
+A LoRA adapter for `{base}`, made by `python -m genai_labs detox --train-summarizer --ship`, from which Lab 3 starts. It
+summarizes dialogues in the house style, and because {HARSH_SHARE:.0%} of the quarrels in its references were told with
+the insult in them, it mostly repeats insults. PPO is to unlearn that. Licence: Apache-2.0, like the project.
+
+- Rank {plan.rank}, alpha {plan.alpha}, on {", ".join(plan.targets)}; {rows:,} composed dialogues of the
+  train split, {plan.epochs} epochs, batches of {plan.batch_size}, learning rate {plan.learning_rate:g}, seed
+  {plan.seed}.
+- Validation loss after each epoch: {losses} nats a token.
+
+## Limits
+It is unkind on purpose: not for use outside this lab. The insult that it repeats is the dialogue's own, and mostly
+the right one is said to have made it. On real dialogues it is of no use.
+"""
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def report(

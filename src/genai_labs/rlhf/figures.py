@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -84,8 +84,8 @@ def _arrow(axes: Any, start: Point, end: Point, word: str) -> None:
 @matplotlib.rc_context(STYLE)
 def tokens(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int = 0) -> Plot:
     """What is known of each token of one response: log-probabilities, reward, advantage."""
-    count = int(rollout.mask[row].sum())
-    words = [token.replace("▁", " ") or " " for token in _pieces(rollout, tokenizer, row, count)]
+    words = _pieces(rollout, tokenizer, row)
+    count = len(words)
     panels: list[tuple[str, dict[str, torch.Tensor]]] = [
         ("log-probability\n(nats)", {"policy": rollout.logprobs[row], "reference": rollout.ref_logprobs[row]}),
         ("reward\n(logits)", {"reward": rollout.rewards[row]}),
@@ -125,8 +125,8 @@ def token_shifts(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int,
 
     shifts: log(policy / reference) of the rollout's tokens by name of the moment, nats, [batch, time] each.
     """
-    count = int(rollout.mask[row].sum())
-    pieces = [token.replace("▁", " ") or " " for token in _pieces(rollout, tokenizer, row, count)]
+    pieces = _pieces(rollout, tokenizer, row)
+    count = len(pieces)
     nats = torch.stack([each[row, :count] for each in shifts.values()]).cpu()  # [moments, tokens]
     figure = Figure(figsize=(10, 1.9 + 0.3 * len(shifts)), facecolor=PAPER, layout="constrained")
     axes = figure.subplots()
@@ -145,8 +145,10 @@ def token_shifts(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int,
     return Plot(figure, "\n".join([f"Figure: how the {count} tokens of one response fared", *lines]))
 
 
-def _pieces(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int, count: int) -> Sequence[str]:
-    return list(tokenizer.convert_ids_to_tokens(rollout.tokens[row, :count].tolist()))
+def _pieces(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, row: int) -> list[str]:
+    """The tokens that count in one response, as they are shown."""
+    ids = rollout.tokens[row, : int(rollout.mask[row].sum())].tolist()
+    return [token.replace("▁", " ") or " " for token in tokenizer.convert_ids_to_tokens(ids)]
 
 
 @matplotlib.rc_context(STYLE)

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from genai_labs.inputs.allowed import Allowed
+from genai_labs.inputs.allowed import Allowed, setting
 from genai_labs.rlhf import ppo
 from genai_labs.rlhf.checks import check_ratio
 from genai_labs.rlhf.policy import Policy, Reward, Rollout
-from genai_labs.rlhf.settings import GroupedSettings, setting
+from genai_labs.rlhf.settings import GroupedSettings
 from genai_labs.system import processes
 
 EPSILON = 1e-4  # added to the standard deviation of a group, whose scores may all be the same

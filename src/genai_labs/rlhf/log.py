@@ -95,16 +95,15 @@ def measure_update(
 
 
 class Log:
-    """Writes and shows what is measured; ``history`` is what an earlier run of the same training wrote."""
+    """Writes and shows what is measured; ``history`` holds what an earlier run of the same training wrote."""
 
-    def __init__(self, folder: Path | None, updates: int, history: History, name: str = "PPO") -> None:
+    def __init__(self, folder: Path | None, updates: int, history: History, name: str) -> None:
         self.history = list(history)
-        self.curves = progress.Spot()
         main = process_state().is_main_process
         self.path = folder / LOG_FILE if folder is not None and main else None
         if self.path is not None:
             self._begin(self.path)
-        self.bar = progress.bar(updates, f"{name}, {updates} updates", done=len(self.history), shown=main)
+        self.watch = progress.Watch(updates, f"{name}, {updates} updates", len(history), main)
 
     def _begin(self, path: Path) -> None:
         """The log anew, up to the checkpoint: what an interrupted run wrote behind it will be done again."""
@@ -120,15 +119,9 @@ class Log:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, list(METRICS), lineterminator="\n").writerow(row)
-        self.bar.update()
-        self.bar.set_postfix({name: f"{row[name]:.2f}" for name in ("score", "kl", "length")})
-        if not self.bar.disable and progress.in_notebook():
-            self.curves.show_object(draw_curves(self.history))
-
-    def close(self) -> None:
-        """Take bar and curves away."""
-        self.bar.close()
-        self.curves.clear()
+        self.watch.bar.update()
+        numbers = {name: f"{row[name]:.2f}" for name in ("score", "kl", "length")}
+        self.watch.show(numbers, lambda: draw_curves(self.history))
 
 
 @matplotlib.rc_context(display.STYLE)

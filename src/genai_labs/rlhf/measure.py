@@ -46,7 +46,7 @@ MEASURES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The first summary of each case, and scores by name, one a dialogue, of hostile and of polite ones.
+    """The summary of each case, and scores by name, one a dialogue, of hostile and of polite ones.
 
     Names are those of MEASURES, and ``toxicity, NAME`` for each classifier. situations: those of both, for intervals.
     """
@@ -63,23 +63,21 @@ def measure(
     cases: Sequence[Case],
     classifiers: Mapping[str, Toxicity],
     config: GenerationConfig | None = None,
-    samples: int = 1,
     seed: int = 0,
 ) -> Outcome:
-    """Write summaries of each dialogue and score them; ``classifiers`` by name, such as judge and reward model.
+    """Write a summary of each dialogue and score it; ``classifiers`` by name, such as judge and reward model.
 
-    config: by default :func:`generation.sampling`; with :func:`generation.greedy` each dialogue has one summary. The
-    scores of a dialogue are the means over its ``samples``.
+    config: by default :func:`generation.sampling`.
     """
     config = config or generation.sampling(LONGEST)
     asked = prompts.fit_all(prompts.zero_shot, [case.dialogue for case in cases], tokenizer)
-    texts = generation.sample(model, tokenizer, asked, {"": config}, count=samples, seed=seed)[""]
+    texts = [text for (text,) in generation.sample(model, tokenizer, asked, {"": config}, count=1, seed=seed)[""]]
     groups, shared = {}, {}
     for kind in ("hostile", "polite"):
         pairs = [(t, c) for t, c in zip(texts, cases, strict=True) if (c.quarrel is not None) is (kind == "hostile")]
-        groups[kind] = averaged([t for t, _ in pairs], [c for _, c in pairs], classifiers) if pairs else {}
+        groups[kind] = scored([t for t, _ in pairs], [c for _, c in pairs], classifiers) if pairs else {}
         shared[kind] = situations([c.row for _, c in pairs])
-    return Outcome([several[0] for several in texts], groups["hostile"], groups["polite"], shared)
+    return Outcome(texts, groups["hostile"], groups["polite"], shared)
 
 
 def judged_by(
@@ -93,15 +91,6 @@ def judged_by(
         return float(np.asarray(toxicity(texts), float).mean())
 
     return judge
-
-
-def averaged(
-    texts: Sequence[Sequence[str]], cases: Sequence[Case], classifiers: Mapping[str, Toxicity]
-) -> dict[str, Scores]:
-    """As :func:`scored` for several summaries of each case: their means."""
-    each = [text for several in texts for text in several]
-    of = [case for case, several in zip(cases, texts, strict=True) for _ in several]
-    return {name: values.reshape(len(cases), -1).mean(1) for name, values in scored(each, of, classifiers).items()}
 
 
 def scored(texts: Sequence[str], cases: Sequence[Case], classifiers: Mapping[str, Toxicity]) -> dict[str, Scores]:

@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
 
 from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import shortage
-from genai_labs.rlhf.checkpoints import Checkpoints, Judge, digest, opened
+from genai_labs.rlhf.checkpoints import Checkpoints, Judge, opened
 from genai_labs.rlhf.checks import Collapse
 from genai_labs.rlhf.log import Log, draw_curves
 from genai_labs.rlhf.policy import Policy, Reward
 from genai_labs.rlhf.settings import History, Settings
 from genai_labs.show import display
-from genai_labs.system import processes
+from genai_labs.system import processes, run_folder
 
 
 class RunRecord:
@@ -100,6 +101,11 @@ class PPORun:
         return draw_curves(self.history)
 
 
+def plan_of_run(settings: Settings, prompts: Sequence[str]) -> dict[str, Any]:
+    """What of a run, besides the weights that it starts from and the reward, is to be the same for it to go on."""
+    return {"settings": asdict(settings), "prompts": run_folder.digest(list(prompts))}
+
+
 @contextmanager
 def recorded(
     policy: Policy,
@@ -115,8 +121,7 @@ def recorded(
 
     Of a finished run no update is left. See :func:`genai_labs.rlhf.ppo.train` for what is the same run.
     """
-    plan = {"settings": asdict(settings), "prompts": digest(prompts)}
-    with opened(folder, plan, policy, reward, judge, resume) as checkpoints:
+    with opened(folder, plan_of_run(settings, prompts), policy, reward, judge, resume) as checkpoints:
         record = RunRecord(policy, optimizer, settings, checkpoints)
         if checkpoints.finished():
             yield record
@@ -127,4 +132,4 @@ def recorded(
                 yield record
                 checkpoints.finish()
         finally:
-            record.log.close()
+            record.log.watch.close()

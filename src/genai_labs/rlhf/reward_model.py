@@ -62,17 +62,19 @@ PLAINLY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RewardRun:
-    """A trained reward model. accuracy: share of held-out pairs ordered as the voters did, with its interval."""
+    """A trained reward model, whose one output is the reward.
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    accuracy: share of held-out pairs ordered as the voters did, with its interval.
+    """
+
+    scorer: Classifier
     count: int
     accuracy: Interval
     seconds: float
 
     def rewards(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """One number a text, shape (n,): larger is better. Only differences mean something."""
-        return Classifier(self.model, self.tokenizer, 0, 0, "reward model").logits(texts)[:, 0]
+        return self.scorer.rewards(texts)
 
 
 def split_preferences(rows: Sequence[Preference]) -> tuple[list[Preference], list[Preference]]:
@@ -117,8 +119,8 @@ def train_reward_model(
     model = new_reward_model(start, fresh, seed)
     fit_reward_model([kept[i] for i in order], model, tokenizer, seed, steps)
     seconds = time.perf_counter() - began
-    run = RewardRun(model, tokenizer, count, Interval(0, 0, 0, 0), seconds)
-    return RewardRun(model, tokenizer, count, pairwise_accuracy(run, held_out), seconds)
+    scorer = Classifier(model, tokenizer, 0, 0, "reward model")
+    return RewardRun(scorer, count, pairwise_accuracy(scorer, held_out), seconds)
 
 
 def new_reward_model(start: str | Path, fresh: bool, seed: int) -> PreTrainedModel:

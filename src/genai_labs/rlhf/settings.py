@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 from genai_labs.errors import LabError
-from genai_labs.inputs.allowed import Allowed, above, between, check, or_none, whole
+from genai_labs.inputs.allowed import above, between, check, or_none, setting, whole
 
 History = list[dict[str, float]]  # what was measured of each update, a row of log.METRICS each
-
-
-def setting(default: Any, allowed: Allowed) -> Any:
-    """A field that :func:`genai_labs.inputs.allowed.check` looks at."""
-    return field(default=default, metadata={"allowed": allowed})
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ class Settings:
         return "PPO"
 
     def __post_init__(self) -> None:
-        check(self, {each.name: each.metadata["allowed"] for each in fields(self) if each.metadata})
+        check(self)
         if self.batch_size % self.minibatch:
             raise LabError(
                 f"A batch of {self.batch_size} cannot be cut into minibatches of {self.minibatch}, because one would "

@@ -203,14 +203,10 @@ def _per_dialogue(scores: ArrayLike, name: str) -> Numbers:
             f"The scores {name} cannot be read: they have {values.ndim} dimensions, and scores have one "
             "(dialogue) or two (dialogue, row). Give one row of scores for each dialogue."
         )
-    return _finite(values if values.ndim == 1 else values.mean(axis=1), name)
-
-
-def _finite(scores: Numbers, name: str) -> Numbers:
-    if not np.isfinite(scores).all():
-        bad = int(np.flatnonzero(~np.isfinite(scores))[0])
+    means = values if values.ndim == 1 else values.mean(axis=1)
+    if len(odd := np.flatnonzero(~np.isfinite(means))):
         raise LabError(
-            f"The scores {name} cannot be averaged: dialogue {bad} has a score that is not a number. "
+            f"The scores {name} cannot be averaged: dialogue {odd[0]} has a score that is not a number. "
             "Look at what was scored there, or leave the dialogue out of both sides."
         )
-    return scores
+    return means

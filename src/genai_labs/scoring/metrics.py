@@ -17,7 +17,6 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from genai_labs.errors import LabError
 from genai_labs.inputs.arguments import as_text, as_texts, is_list
-from genai_labs.scoring.intervals import SEED as SEED
 from genai_labs.scoring.intervals import Interval as Interval
 from genai_labs.scoring.intervals import paired_bootstrap as paired_bootstrap
 from genai_labs.scoring.stems import stemmed_words

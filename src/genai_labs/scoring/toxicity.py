@@ -136,17 +136,11 @@ def find_labels(id2label: dict[int, str], name: str = "the classifier") -> tuple
     return columns[HATE], columns[NOTHATE]
 
 
-# ------------------------------------------------------------------------------------------------------ measurement
-
-
 def keyword_toxicity(texts: Sequence[str]) -> NDArray[np.float64]:
     """1 for each text that holds a word of the list of hostile words, else 0; shape (n,). A baseline to beat."""
     return np.array(
         [float(not keywords().isdisjoint(re.findall(r"[a-z]+", t.lower()))) for t in as_texts(texts, "texts")]
     )
-
-
-# ------------------------------------------------------------------------------------------------------------ probe
 
 
 def check_reward(

@@ -121,12 +121,12 @@ def _grams(text: str) -> Counter[str]:
     return Counter([*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))])
 
 
-def truths(dataset: str | Path, rows: Sequence[Row], split: str = "test") -> list[list[dict[str, Any]]] | None:
-    """The records of dialogues, in the order of the rows; None for a data set that comes without any.
+def truths(dataset: str | Path, rows: Sequence[Row]) -> list[list[dict[str, Any]]] | None:
+    """The records of test dialogues, in the order of the rows; None for a data set that comes without any.
 
     Raises LabError where a dialogue has no record.
     """
-    path = Path(dataset) / f"truth_{split}.jsonl"
+    path = Path(dataset) / "truth_test.jsonl"
     if not path.exists():
         return None
     lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())

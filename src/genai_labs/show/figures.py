@@ -99,7 +99,6 @@ def score_bars(
     xlabel: str,
     baselines: Mapping[str, float | Estimate] | None = None,
     title: str | None = None,
-    digits: int = 2,
 ) -> Plot:
     """One bar with its 95 % interval for each (mean, low, high), baselines as lines across all of them."""
     marks = {name: x[0] if isinstance(x, tuple) else x for name, x in (baselines or {}).items()}
@@ -107,31 +106,24 @@ def score_bars(
     for place, (mean, low, high) in enumerate(estimate[:3] for estimate in scores.values()):
         axes.barh(place, mean, color="#9cc7e4", edgecolor=COLORS[0], height=0.6)
         axes.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=INK, capsize=4, lw=1.4)
-        label_value(axes, f"{mean:.{digits}f}", max(high, 0), place)
+        label_value(axes, f"{mean:.2f}", max(high, 0), place)
     for number, (name, value) in enumerate(marks.items(), start=1):
         color, _, line = look(number)
-        axes.axvline(value, color=color, ls=line, lw=1.8, label=f"{name}: {value:.{digits}f}")
+        axes.axvline(value, color=color, ls=line, lw=1.8, label=f"{name}: {value:.2f}")
     name_rows(axes, list(scores))
     axes.margins(x=0.12)
     if marks:
         add_legend(axes, title="baselines")
-    lines = [f"{name}: {estimate_in_words(value, digits)}" for name, value in scores.items()]
-    lines += [f"baseline {name}: {value:.{digits}f}" for name, value in marks.items()]
+    lines = [f"{name}: {estimate_in_words(value)}" for name, value in scores.items()]
+    lines += [f"baseline {name}: {value:.2f}" for name, value in marks.items()]
     return finished(axes, title or xlabel, lines)
 
 
 @explained
 @matplotlib.rc_context(STYLE)
-def line_with_band(
-    x: Sequence[float],
-    series: Mapping[str, Sequence[Estimate]],
-    xlabel: str,
-    ylabel: str,
-    title: str | None = None,
-    digits: int = 2,
-) -> Plot:
+def line_with_band(x: Sequence[float], series: Mapping[str, Sequence[Estimate]], xlabel: str, ylabel: str) -> Plot:
     """One line for each series over x, with its 95 % intervals as a band."""
-    axes = new_axes(3.6, xlabel, ylabel, title, grid="both")
+    axes = new_axes(3.6, xlabel, ylabel, grid="both")
     for number, (name, estimates) in enumerate(series.items()):
         means, lows, highs = ([estimate[part] for estimate in estimates] for part in range(3))
         color, marker, line = look(number)
@@ -140,17 +132,17 @@ def line_with_band(
     axes.set_xticks(list(x), [f"{value:g}" for value in x])
     add_legend(axes)
     lines = [
-        f"{name}, {xlabel} {value:g}: {estimate_in_words(estimate, digits)}"
+        f"{name}, {xlabel} {value:g}: {estimate_in_words(estimate)}"
         for name, estimates in series.items()
         for value, estimate in zip(x, estimates, strict=True)
     ]
-    return finished(axes, title or f"{ylabel} against {xlabel}", lines)
+    return finished(axes, f"{ylabel} against {xlabel}", lines)
 
 
 Grid: TypeAlias = Literal["x", "both"]
 
 
-def new_axes(height: float, xlabel: str, ylabel: str, title: str | None, grid: Grid = "x") -> Axes:
+def new_axes(height: float, xlabel: str, ylabel: str, title: str | None = None, grid: Grid = "x") -> Axes:
     """An empty light figure without pyplot, which would show it a second time and keep it in memory."""
     figure = Figure(figsize=(8, height), facecolor=PAPER, layout="constrained")
     axes = figure.add_subplot()
@@ -188,9 +180,9 @@ def add_legend(axes: Axes, title: str = "") -> None:
     figure_of(axes).legend(handles, names, loc="outside lower center", title=title, **look)
 
 
-def estimate_in_words(value: Estimate, digits: int) -> str:
+def estimate_in_words(value: Estimate) -> str:
     """Such as 0.61 [0.58, 0.64]; a number that was not estimated has no interval."""
-    mean, low, high = (f"{number:z.{digits}f}" for number in value[:3])
+    mean, low, high = (f"{number:z.2f}" for number in value[:3])
     return f"{mean} [{low}, {high}]" if value[1] < value[2] else mean
 
 

@@ -74,9 +74,9 @@ def lesson(
     _check_claim(id, expect, at_least, bounds, single=b is None)
     # Elsewhere than in the embedded world the data are not ours, and a lab should not stop because they have little.
     expectation = Expectation(expect, at_least, bounds, level=b is None and bool(at_least or bounds))
-    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies, "selected": selected}
-    settings["beside"] = tuple((beside or {}).items())
-    return _measure(id, claim, a, b, expectation, metric, unit, fewest, clusters, show, settings)
+    said = {"claim": claim, "metric": metric, "unit": unit, "of": of, "digits": digits, "varies": varies}
+    said |= {"selected": selected, "beside": tuple((beside or {}).items())}
+    return _measure(id, a, b, expectation, seed, fewest, clusters, show, said)
 
 
 def open_question(
@@ -88,7 +88,6 @@ def open_question(
     answers: tuple[str, str],
     metric: str,
     unit: str = "",
-    seed: int = SEED,
     show: bool = True,
     of: str = "dialogues",
     fewest: int = FEWEST,
@@ -104,48 +103,44 @@ def open_question(
     Raises LabError as :func:`lesson` does.
     """
     _check_claim(id, "higher", 0.0, None, single=b is None)
-    settings = {"seed": seed, "of": of, "digits": digits, "varies": varies}
-    return _measure(id, asked, a, b, Expectation(answers=answers), metric, unit, fewest, clusters, show, settings)
+    said = {"claim": asked, "metric": metric, "unit": unit, "of": of, "digits": digits, "varies": varies}
+    return _measure(id, a, b, Expectation(answers=answers), SEED, fewest, clusters, show, said)
 
 
 def _measure(
     id: str,
-    claim: str,
     a: ArrayLike,
     b: ArrayLike | None,
     expectation: Expectation,
-    metric: str,
-    unit: str,
+    seed: int,
     fewest: int,
     clusters: Sequence[object] | None,
     show: bool,
-    settings: dict[str, Any],
+    said: dict[str, Any],
 ) -> Lesson:
-    """The verdict on what is expected of the scores; settings: further fields of the card."""
+    """The verdict on what is expected of the scores; said: what the card says of them, fields of the lesson."""
     profile = loaded_profile()
     count = len(a) if is_list(a) else 1  # type: ignore[arg-type]
     if count < fewest and profile == "mini":
         raise LabError(
-            f"Lesson {id} is not taught: {count} {settings['of']} are too few for a claim, {fewest} are needed. "
+            f"Lesson {id} is not taught: {count} {said['of']} are too few for a claim, {fewest} are needed. "
             f"Score more of them, or state fewest={count} if so few are meant."
         )
     interval, p, groups = Interval(0.0, 0.0, 0.0, count), 1.0, count
     if count >= 2:
-        estimate = Estimate(a, b, seed=settings["seed"], clusters=clusters)
+        estimate = Estimate(a, b, seed=seed, clusters=clusters)
         interval, groups = _rounded(estimate.interval()), len(set(estimate.clusters))
         shown = [each for each in (HOLDS, *ANSWERS) if each != OPEN]
         p = estimate.p_value(lambda at_a_level: expectation.judge(_rounded(at_a_level))[0] in shown)
     verdict, reason = expectation.judge(interval)
     if count < fewest:
-        verdict, reason = TOO_FEW, f"{count} {settings['of']} are too few for a claim: {fewest} are needed."
+        verdict, reason = TOO_FEW, f"{count} {said['of']} are too few for a claim: {fewest} are needed."
     result = Lesson(
         id=id,
-        claim=claim,
-        metric=metric,
-        unit=unit,
         interval=interval,
         verdict=verdict,
         reason=reason,
+        seed=seed,
         profile=profile,
         expectation=expectation,
         shown_in=cell_run() if show else None,
@@ -153,7 +148,7 @@ def _measure(
         p=float(f"{p:.3g}"),
         guess=guess_for(id),
         sides=None if b is None or not count else (_mean_score(a), _mean_score(b)),
-        **settings,
+        **said,
     )
     _measured[id] = result
     write_row(meet(result.row()))

@@ -70,7 +70,8 @@ class Scoreboard:
         Without a name: all baselines.
         """
         rows = [
-            {"summaries": n, **{label: self._cell(n, k) for k, label in KINDS.items()}} for n in names or self.baselines
+            {"summaries": n, **{label: f"{self.interval(n, k):z.2f}" for k, label in KINDS.items()}}
+            for n in names or self.baselines
         ]
         if names:
             first = {kind: self.strongest(kind) for kind in KINDS}
@@ -84,7 +85,3 @@ class Scoreboard:
         line = {f"{best}, the strongest": float(self.scores[best][kind].mean())}
         unit = "content F1 (0 to 1)" if kind == "content" else f"{KINDS[kind]} F (0 to 1)"
         return score_bars({n: self.interval(n, kind) for n in names}, unit, line, title)
-
-    def _cell(self, name: str, kind: str) -> str:
-        interval = self.interval(name, kind)
-        return f"{interval:z.2f}"

@@ -11,7 +11,7 @@ import html
 import os
 import sys
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ def bar(total: float, what: str, done: float = 0, shown: bool = True) -> tqdm[An
     """A bar from ``done`` to ``total``, in whatever unit, with ``what`` in front; use it in a ``with`` statement.
 
     ``update(n)`` moves it on, ``set_postfix`` puts numbers behind it. It shows nothing where ``shown`` is False, where
-    the variable TQDM_DISABLE is set, and inside of another bar.
+    the variable TQDM_DISABLE is set, and in a notebook inside of another bar; a terminal shows that one below it.
     """
     kind = NotebookBar if in_notebook() else tqdm
     hidden = not shown or "TQDM_DISABLE" in os.environ or NotebookBar.inside
@@ -82,6 +82,25 @@ class Spot:
         """Show nothing."""
         if self.used:
             self.show({})
+
+
+class Watch:
+    """A bar and, in a notebook, a picture below it of what was measured so far."""
+
+    def __init__(self, steps: int, what: str, done: int, shown: bool) -> None:
+        self.bar = bar(steps, what, done, shown)
+        self.picture = Spot()
+
+    def show(self, numbers: dict[str, str], draw: Callable[[], object]) -> None:
+        """Put numbers behind the bar, and a picture, drawn anew, below it."""
+        self.bar.set_postfix(numbers)
+        if not self.bar.disable and in_notebook():
+            self.picture.show_object(draw())
+
+    def close(self) -> None:
+        """Take bar and picture away."""
+        self.bar.close()
+        self.picture.clear()
 
 
 class NotebookBar(tqdm):

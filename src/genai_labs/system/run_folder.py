@@ -60,14 +60,14 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
             f"The folder {folder.name} holds {foreign[0]}, which no training of this package wrote. It would be "
             "removed, as checkpoints of this training have such names. Name another folder, or move it away."
         )
-    plan, current = json.loads(json.dumps(plan)), library_versions()
+    plan = json.loads(json.dumps(plan)) | {"versions": library_versions()}
     noted = (read_note(folder / PLAN_FILE) or {}) if resume else {}
     if resume and not noted and (folder / PLAN_FILE).exists():
         print(f"The notes of an earlier training in {folder.name} are damaged, so it starts anew.")
     damaged = _drop_damaged(folder, checkpoints) if noted else []
     done, left = _done(folder), list(whole(folder)) if noted else []
-    same = bool(noted) and _same(noted, {**plan, "versions": noted.get("versions")})
-    outdated = bool(noted) and noted.get("versions") != current
+    outdated = noted.get("versions") != plan["versions"]
+    same = _same(noted | {"versions": {}}, plan | {"versions": {}})
     interrupted = bool(left) and not (folder / DONE_FILE).exists()
     if interrupted and not same and not outdated:
         raise LabError(
@@ -83,7 +83,20 @@ def prepare(folder: Path, plan: dict[str, Any], checkpoints: str, whole: Whole, 
     for checkpoint in set(folder.glob(checkpoints)) - set(left):
         shutil.rmtree(checkpoint)
     (folder / DONE_FILE).unlink(missing_ok=True)
-    files.write_whole(folder / PLAN_FILE, json.dumps({**plan, "versions": current}) + "\n")
+    files.write_whole(folder / PLAN_FILE, json.dumps(plan) + "\n")
+
+
+def spare_finished(folder: Path, plan: dict[str, Any]) -> None:
+    """For commands: raise LabError where the folder holds a finished run that differs in what ``plan`` says.
+
+    :func:`prepare` would replace it, as is right in a notebook, where a cell with other settings is run again.
+    """
+    noted = read_note(folder / PLAN_FILE)
+    if noted and _done(folder) and not _same({name: noted.get(name) for name in plan}, json.loads(json.dumps(plan))):
+        raise LabError(
+            f"The folder {folder.name} holds a finished training with another plan, on other examples or from another "
+            "model, which this one would replace. Name another folder with --out, or pass --fresh to replace it."
+        )
 
 
 def result(folder: Path) -> dict[str, Any] | None:
@@ -103,17 +116,18 @@ def result(folder: Path) -> dict[str, Any] | None:
 def finish(folder: Path, measured: dict[str, Any], whole: Whole) -> None:
     """Note that the run is finished, and what was measured; ``measured`` must be what JSON can hold."""
     noted = {**measured, "checkpoints": [path.name for path in whole(folder)], "made_by": made_by()}
-    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": _sum(noted)}) + "\n")
+    files.write_whole(folder / DONE_FILE, json.dumps({**noted, "sum": digest(noted)}) + "\n")
 
 
 def _done(folder: Path) -> dict[str, Any] | None:
     """What was noted when the run was finished; None where nothing was, or the note is no longer what was written."""
     noted = read_note(folder / DONE_FILE)
-    return noted if noted and noted.pop("sum", None) == _sum(noted) else None
+    return noted if noted and noted.pop("sum", None) == digest(noted) else None
 
 
-def _sum(noted: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(noted).encode()).hexdigest()
+def digest(things: Any) -> str:
+    """A hash of what JSON can hold, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(things).encode()).hexdigest()
 
 
 def seal(checkpoint: Path) -> None:
@@ -143,22 +157,18 @@ def made_by() -> dict[str, Any]:
 
 
 def _code() -> str:
-    digest = hashlib.sha256()
+    code = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        code.update(path.read_bytes())
+    return code.hexdigest()
 
 
 CODE = _code()  # at once, because somebody may change a file while this process runs what it read before
 
 
 def _sums(checkpoint: Path) -> dict[str, str]:
-    sums = {}
-    for path in sorted(checkpoint.iterdir()):
-        if path.is_file() and path.name != SUMS_FILE and not path.name.startswith("."):
-            with path.open("rb") as file:
-                sums[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return sums
+    found = (path for path in sorted(checkpoint.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return {path.name: files.checksum(path) for path in found if path.name != SUMS_FILE}
 
 
 def _drop_damaged(folder: Path, checkpoints: str) -> list[str]:

@@ -1,7 +1,8 @@
 """``python -m genai_labs calibration``: how good the guesses of a class were, as tables and pictures.
 
 Files are finished notebooks, or lessons.json of a run. A learner is named after the file, or after its folder where the
-file is called as in the course: anna.ipynb and anna/lab1_prompting.ipynb are both of "anna". Nothing is executed.
+file is called as in the course: anna.ipynb and anna/lab1_prompting.ipynb are both of "anna", and so are lab1_anna.ipynb
+beside lab1_ben.ipynb, and copies of any of these. Each lesson of a learner counts once. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--anonymous", action="store_true", help="number the learners instead of naming them")
     args = parser.parse_args(argv)
-    guesses, problems = read_class(filled_in(args.files))
+    guesses, problems = read_class(filled_in(args.files), args.anonymous)
     for problem in problems:
         print(problem)
     if not guesses:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from genai_labs.course.runner import EVERY_NOTEBOOK
 from genai_labs.course.working_copy import read_notebook
 from genai_labs.errors import LabError
 from genai_labs.paths import RESULTS
@@ -34,6 +35,9 @@ CHOICE_ROW = re.compile(
 COMMON = re.compile(
     r"lessons|(?:lab|week)\d\w*|build|work|notebooks"
 )  # names of files and folders that name no learner
+COPY = re.compile(r"^Copy of |(?:\.nbconvert|[ _-]*\(\d+\)|[ _-]+[Cc]opy ?\(?\d*\)?)+$")  # what a copy's name has more
+OF_A_LAB = re.compile(r"((?:lab|week)\d)(.*)")
+VERSION = re.compile(r"student|solutions?|final|v?\d*")  # what else a learner's own file may be called
 
 
 @dataclass(frozen=True)
@@ -52,26 +56,39 @@ class ClassGuess:
     guess_was: str | None = None
 
 
-def read_class(paths: Iterable[Path]) -> tuple[list[ClassGuess], list[str]]:
-    """The guesses that learners typed, each lesson of a learner once, and a sentence for each file that gave none."""
+def read_class(paths: Iterable[Path], anonymous: bool = False) -> tuple[list[ClassGuess], list[str]]:
+    """The guesses that learners typed, each lesson of a learner once, and a sentence for each file with others or none.
+
+    anonymous: the sentences number the files, whose names tell who handed them in.
+    """
     found: dict[tuple[str, str], ClassGuess] = {}
     problems = []
-    for path in paths:
+    paths = list(paths)
+    for number, path in enumerate(paths, start=1):
+        name = f"File {number} of {len(paths)}" if anonymous else str(path)
         try:
-            rows = read_file(path)
+            rows = read_file(path, learner_of(path, paths))
         except (LabError, OSError, ValueError) as error:
-            problems.append(f"{path} is left out, because it cannot be read: {str(error)[:160]}")
+            why = "" if anonymous else f": {str(error)[:160]}"
+            problems.append(f"{name} is left out, because it cannot be read{why}")
             continue
         if not rows:
-            problems.append(f"{path} holds no guess that somebody typed.")
+            problems.append(f"{name} holds no guess that somebody typed.")
+        again = [row.lesson for row in rows if (row.learner, row.lesson) in found]
+        if again:
+            who = "this learner" if anonymous else rows[0].learner
+            problems.append(f"{name}: not counted, as another file of {who} has these lessons: {', '.join(again)}.")
         for row in rows:
             found.setdefault((row.learner, row.lesson), row)
     return list(found.values()), problems
 
 
-def read_file(path: Path) -> list[ClassGuess]:
-    """The guesses of one file. Raises OSError, ValueError or LabError where it cannot be read."""
-    learner = learner_of(path)
+def read_file(path: Path, learner: str = "") -> list[ClassGuess]:
+    """The guesses of one file. Raises OSError, ValueError or LabError where it cannot be read.
+
+    learner: whose it is, if :func:`learner_of` the path alone is not to say it.
+    """
+    learner = learner or learner_of(path)
     if path.suffix == ".json":
         if not path.is_file():
             raise FileNotFoundError("there is no such file")
@@ -98,12 +115,33 @@ def read_file(path: Path) -> list[ClassGuess]:
     return [*measured.values(), *stored.values()]
 
 
-def learner_of(path: Path) -> str:
-    """Whose file it is: its name, or that of the nearest folder above it which the course does not use itself."""
-    for name in (path.stem, *(folder.name for folder in path.absolute().parents)):
+def learner_of(path: Path, handed_in: Iterable[Path] = ()) -> str:
+    """Whose file it is: its name, or that of the nearest folder above it which the course does not use itself.
+
+    What the name of a copy has more ("-Copy1", ".nbconvert") is left out. handed_in: all files; where several in one
+    folder are of the same lab, as lab1_anna and lab1_ben are, what they are called besides names the learners.
+    """
+    stem = COPY.sub("", path.stem)
+    lab, own = _called(path)
+    beside = {_called(each) for each in handed_in if own and each.parent == path.parent}
+    if sum(of == lab and called != "" for of, called in beside) > 1:
+        return own
+    for name in (stem, *(folder.name for folder in path.absolute().parents)):
         if name and not COMMON.fullmatch(name):
             return name
-    return path.stem
+    return stem
+
+
+def _called(path: Path) -> tuple[str, str]:
+    """Of which lab a notebook is, by its name ("lab1"), and what it is called besides; empty where nothing says it."""
+    match = OF_A_LAB.fullmatch(COPY.sub("", path.stem))
+    if path.suffix != ".ipynb" or not match:
+        return "", ""
+    lab, rest = match.groups()
+    for name in (Path(each).stem for each in EVERY_NOTEBOOK.values()):
+        rest = rest.removeprefix(name.removeprefix(lab))
+    own = rest.strip(" _-")
+    return lab, "" if VERSION.fullmatch(own) else own
 
 
 def _table(cell: dict[str, Any], learner: str) -> list[ClassGuess]:
