@@ -196,7 +196,7 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     assert "With 2 validation dialogues, do not rely on it." in said
     assert "These dialogues also chose the best epoch, which flatters it a little" in said
     python, line = said.split("To use it: ")[1].strip().split(" -m genai_labs summarize ")
-    assert python == sys.executable
+    assert Path(python).absolute() == Path(sys.executable)
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
