@@ -290,6 +290,7 @@ TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."
         (["O’Neil", "anna"], "O'Neil's aunt, anna, left.", "#Person1#'s aunt, #Person2#, left."),
         (["Speaker 1", "Speaker 2"], "Speaker 2 thanks Speaker 1.", "#Person2# thanks #Person1#."),
         (["Anna Lee", "Bob Kim"], "Anna asks Bob and Anna Kim.", "#Person1# asks #Person2# and Anna Kim."),
+        (["A", "B"], "A asks B for a pen. A man and A wait.", "#Person1# asks #Person2# for a pen. A man and A wait."),
         (["a", "b"], "a man greets İris.", "a man greets İris."),
     ],
 )  # fmt: skip

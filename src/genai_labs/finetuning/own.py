@@ -29,6 +29,7 @@ FEW = 200  # training dialogues, below which batches are small
 BATCH = 4  # of these
 STEPS = 150  # the embedded profile's own fine-tuning takes as many
 NEEDED = ("dialogue", "summary")
+ARTICLE = re.compile(r" (?!and\b|or\b)\w*[^\Ws]\b")  # what stands behind it: no verb in the third person
 REMEDY = (
     "Wanted is a CSV file in UTF-8 with the columns dialogue and summary (id and topic may be there), or JSON lines "
     "with these names: one dialogue a row, its turns on lines of their own. Mend this and run the same command."
@@ -161,7 +162,7 @@ def tag_summary(summary: str, names: Sequence[str]) -> str:
 
     The first word of a longer name stands for it where no other speaker's begins so: "Anna", where "Anna Lee" speaks. A
     name that goes on in the summary is somebody else's: where "Anna" speaks, "Anna Lee" stays. So does a word that is a
-    name but for its capital ("will").
+    name but for its capital ("will"), and where "A" speaks, an article: "A man", other than "A asks".
     """
     meant = {_folded(name): number for number, name in enumerate(names, start=1)}
     whole, firsts = _any_of(meant), [name.split()[0] for name in meant]
@@ -173,7 +174,8 @@ def tag_summary(summary: str, names: Sequence[str]) -> str:
         word, behind = match[0], summary[match.end() : match.end() + 2]
         number = meant.get(_folded(word), 0)
         goes_on = behind[:1] == " " and behind[1:].isupper() and not whole.match(summary, match.end() + 1)
-        is_name = number and (word[0].isupper() or (word == names[number - 1] and len(word) > 1))
+        is_article = word == "A" and ARTICLE.match(summary, match.end())
+        is_name = number and not is_article and (word[0].isupper() or (word == names[number - 1] and len(word) > 1))
         return f"#Person{number}#" if is_name and not goes_on else word
 
     return _any_of(meant).sub(tag, summary)
