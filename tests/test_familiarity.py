@@ -60,6 +60,15 @@ def test_of_what_is_longer_than_the_window_the_end_is_read() -> None:
     assert dialogue_losses(model, tokenizer, [f"{first}\n{last}"]).tolist() == pytest.approx([loss], abs=1e-4)
 
 
+def test_of_a_turn_that_is_longer_than_the_window_the_beginning_is_predicted() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    first, last = "#Person1#: Hello.", "#Person2#: " + "Well, I say it once more. " * 150
+    written = tokenizer(last, return_tensors="pt", truncation=True).input_ids
+    with torch.no_grad():
+        loss = float(model(**tokenizer(first, return_tensors="pt"), labels=written).loss)
+    assert dialogue_losses(model, tokenizer, [f"{first}\n{last}"]).tolist() == pytest.approx([loss], abs=1e-4)
+
+
 def test_a_long_dialogue_is_read_in_slices_and_its_loss_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokenizer = load_model(load_profile("mini"))
     talk = "\n".join(f"#Person{1 + i % 2}#: " + "It is " * (i % 3) + f"day {i}." for i in range(26))
