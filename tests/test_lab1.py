@@ -1,6 +1,7 @@
 """Lab 1 is a regression test: a wrong prompt makes nbval fail, and a wrong kernel is answered in words."""
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from genai_labs.errors import Interrupted, LabError
 from genai_labs.loading import data
 from genai_labs.loading.profiles import lab_seed
 from genai_labs.paths import DATA, NOTEBOOKS, ROOT
+from genai_labs.prompting import prompts
 
 LAB = NOTEBOOKS / "lab1_prompting.ipynb"
 NEEDED = ("load_profile()", "models.load_model", "board = Scoreboard", "def summarize", '"zero-shot", summarize')
@@ -256,6 +258,12 @@ def test_lessons_on_test_dialogues_take_those_of_one_situation_together(lab: int
     assert len(lessons) >= 14
     without = {id for id, call in lessons.items() if "clusters" not in {keyword.arg for keyword in call.keywords}}
     assert without == WITHOUT_SITUATIONS[lab]
+
+
+def test_the_source_that_lab_1_shows_is_that_of_the_package() -> None:
+    notebook = nbformat.read(NOTEBOOKS / runner.LAB_NOTEBOOKS[1], as_version=4)
+    (shown,) = [cell for cell in notebook.cells if "inspect.getsource(prompts.choose_exemplars)" in cell.source]
+    assert shown.outputs[0].text == inspect.getsource(prompts.choose_exemplars) + "\n"
 
 
 def test_the_seed_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
