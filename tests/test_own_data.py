@@ -13,8 +13,8 @@ import pytest
 from peft import PeftModel
 
 from genai_labs.course import summarize
-from genai_labs.errors import LabError
-from genai_labs.finetuning import command, lora, own
+from genai_labs.errors import Interrupted, LabError
+from genai_labs.finetuning import command, lora, own, training
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.data import Row
@@ -200,6 +200,20 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     words: Sequence[str] = line.replace("FILE", str(path)).split()
     assert summarize.main(words) == 0
     assert capsys.readouterr().out.count("line ") == 5
+
+
+def test_what_is_thrown_away_is_not_served_while_another_run_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(training, "_train_epochs", interrupted)
+    for option, left in (("--replace", True), ("--fresh", False)):
+        with pytest.raises(Interrupted):
+            run(file(tmp_path, table(7)), "--method", "lora", "--out", tmp_path, option)
+        assert (tmp_path / "model").exists() is left
 
 
 @pytest.mark.parametrize(("epochs", "best", "shown"), [(1, 1, 1), (20, 7, 20), (150, 17, 21), (150, 16, 20)])
