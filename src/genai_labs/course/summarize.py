@@ -8,7 +8,6 @@ import io
 import json
 import os
 import re
-from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,7 +18,7 @@ from genai_labs.errors import LabError
 from genai_labs.finetuning import lora
 from genai_labs.inputs import text
 from genai_labs.inputs.options import whole_number
-from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_text, text_problem
+from genai_labs.inputs.tables import ENDINGS, MARK, Table, complain, read_table, read_text, text_problem
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
 from genai_labs.prompting import familiarity, generation, prompts
@@ -237,6 +236,14 @@ def check_out(out: Path, file: Path) -> None:
         raise LabError(f"--out {out} cannot be written ({error}). Name another file.") from error
 
 
+def printed_to(out: Path) -> bool:
+    """Whether a file is the one that printed words go to, as /dev/stdout is: what is written over it would be lost."""
+    try:
+        return os.path.samestat(os.fstat(1), out.stat())
+    except OSError:  # there is no such file, or nothing to print to
+        return False
+
+
 def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> None:
     """Write the rows with their summaries in the format of the file that they come from, whole or not at all.
 
@@ -262,13 +269,17 @@ def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> Non
         whole.write(f"{added[OUTPUT][0]}\n")
     made = whole.getvalue().encode("utf-8", "backslashreplace").decode()
     try:
-        if is_csv and table.path.read_bytes().startswith(BOM_UTF8):  # by which spreadsheets know UTF-8
-            made = f"\ufeff{made}"
-        replaced = out.is_file()
-        if replaced or not out.exists():
+        if is_csv and table.has_mark:
+            made = f"{MARK}{made}"
+        printed, device = printed_to(out), out.absolute().parts[1:2] in (("dev",), ("proc",))
+        replaced = out.is_file() and not (printed or device)
+        if printed:
+            print(made, end="")
+        elif replaced or not out.exists():
             files.write_whole(out.resolve(), made)
-        else:  # a pipe, or what else is no file
-            out.write_text(made, encoding="utf-8", newline="\n")
+        else:  # a pipe, or what else is no file; /dev/stderr may stand for a file with something in it
+            with out.open("a" if out.is_file() else "w", encoding="utf-8", newline="\n") as file:
+                file.write(made)
     except OSError as error:
         raise LabError(f"{out} cannot be written ({error}). The summaries are above.") from error
     print(f"Written to {out}{' (replaced)' * replaced}.")
