@@ -7,15 +7,13 @@ import csv
 import io
 import json
 import os
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import lora
+from genai_labs.finetuning import lora, own
 from genai_labs.inputs import text
 from genai_labs.inputs.options import whole_number
 from genai_labs.inputs.tables import ENDINGS, MARK, Table, complain, read_table, read_text, text_problem
@@ -28,7 +26,6 @@ from genai_labs.system import files
 TEXTS = (".txt", ".md", "")
 COLUMN, OUTPUT, FAMILIARITY = "dialogue", "output", "familiarity"
 MOST_SHOTS = 20
-MOST_ODD = 3  # dialogues whose speakers are listed
 EPILOG = """\
 FILE is a CSV file in UTF-8 with a column "dialogue", JSON lines (.jsonl) with a field "dialogue", or a text file (.txt)
 with one dialogue; one turn a line, such as "Anna: Hello." Names are given to the model as #Person1#, #Person2#, ...,
@@ -149,12 +146,9 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
     """Print notes on dialogues whose speakers cannot be read, or can be read wrongly."""
     begun, plain, odd = list[int](), list[int](), list[str]()
     for line, row, dialogue in zip(table.lines, table.rows, dialogues, strict=True):
-        turns = Counter(map(int, re.findall(r"^#Person(\d+)#:", dialogue.text, re.MULTILINE)))
-        once = [name for number, name in enumerate(dialogue.names, start=1) if turns[number] == 1]
         if dialogue.is_plain:
             (begun if any(map(NAMED.match, row[COLUMN].splitlines())) else plain).append(line)
-        elif once and len(dialogue.names) > 2:
-            odd.append(f"line {line} as spoken by {', '.join(dialogue.names)} (once only: {', '.join(once)})")
+        odd += own.odd_speakers(dialogue, f"line {line}")
     begins = "a turn begins with a name and a colon, such as 'Anna: Hello.'"
     for lines, why in (
         (begun, f"{begins}, and what stands before the first one does not. Take it out."),
@@ -164,11 +158,7 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
             which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} dialogues, the first in line {lines[0]},"
             print(f"Note: no speakers were found in {which} of {table.path.name}: {why}")
     if odd:
-        more = f"; and {len(odd) - MOST_ODD} more" if len(odd) > MOST_ODD else ""
-        print(
-            f"Note: {table.path.name} was read: {'; '.join(odd[:MOST_ODD])}{more}. If one of these is nobody, write "
-            "that turn on one line."
-        )
+        print(f"Note: {own.odd_note(table.path.name, odd)}")
 
 
 def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
