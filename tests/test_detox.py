@@ -395,7 +395,8 @@ def test_a_finished_summarizer_is_not_replaced_unless_that_is_asked_for(
         raise InterruptedError("it trains")
 
     base, tokenizer = models.load_model(load_profile("mini"))
-    folder, noted = tmp_path / "summarizer", {"made_by": {}, "checkpoints": []}
+    folder = tmp_path / "summarizer"
+    noted: dict[str, Any] = {"made_by": {}, "checkpoints": []}
     folder.mkdir()
     (folder / "plan.json").write_text('{"plan": {"seed": 7}}', encoding="utf-8")
     (folder / "done.json").write_text(json.dumps({**noted, "sum": run_folder.digest(noted)}), encoding="utf-8")

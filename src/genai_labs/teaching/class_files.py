@@ -125,8 +125,8 @@ def learner_of(path: Path, handed_in: Iterable[Path] = ()) -> str:
     folder, and several are of the same lab, as lab1_anna and lab1_ben are, what they are called besides names the
     learners. Where there are folders side by side, these name the learners.
     """
-    (lab, own), folder = _called(path), _folder(path.absolute())
-    folders = {each: _folder(each.absolute()) for each in (handed_in if own else ())}
+    (lab, own), folder = _called(path), _learners_folder(path.absolute())
+    folders = {each: _learners_folder(each.absolute()) for each in (handed_in if own else ())}
     if all(folder == each or folder in each.parents for each in folders.values()):
         beside = {_called(each) for each in folders if folders[each] == folder}
         labs = [of for of, called in beside if called]
@@ -138,7 +138,7 @@ def learner_of(path: Path, handed_in: Iterable[Path] = ()) -> str:
 
 
 @cache
-def _folder(path: Path) -> Path:
+def _learners_folder(path: Path) -> Path:
     """The nearest folder above an absolute path which the course does not use itself."""
     return next((each for each in path.parents if each.name and not COMMON.fullmatch(each.name)), path.parent)
 
