@@ -142,6 +142,11 @@ def test_copies_are_of_the_learner_whose_file_was_copied() -> None:
         "class/cleo/lab2_fine_tuning - Copy (2).ipynb": "cleo",
         "class/dora/Copy of lab3_ppo_detox (1).ipynb": "dora",
         "class/emil-Copy2.ipynb": "emil",
+        "class/gina/lab1_prompting 2.ipynb": "gina",
+        "class/hugo/lab1_prompting-1.ipynb": "hugo",
+        "class/ida/.ipynb_checkpoints/lab1_prompting-checkpoint.ipynb": "ida",
+        "class/jan/build/lessons (1).json": "jan",
+        "class/student (1).ipynb": "student (1)",
         "class/fay.nbconvert.ipynb": "fay",
     }.items():
         assert learner_of(Path(text)) == name
@@ -150,9 +155,20 @@ def test_copies_are_of_the_learner_whose_file_was_copied() -> None:
 def test_files_of_one_lab_in_one_folder_are_of_those_after_whom_they_are_called() -> None:
     names = ("lab1_anna", "lab1_anna-Copy1", "lab1_prompting_ben", "lab1_prompting", "lab2_cleo", "week3_dora")
     paths = [Path("class") / f"{name}.ipynb" for name in names]
-    assert [learner_of(path, paths) for path in paths] == ["anna", "anna", "ben", "class", "class", "class"]
+    assert [learner_of(path, paths) for path in paths] == ["anna", "anna", "ben", "class", "cleo", "dora"]
     own = [Path("emil") / f"lab1_prompting{end}.ipynb" for end in ("", "_student", "_student (1)", "_final", "_v2")]
     assert {learner_of(path, own) for path in own} == {"emil"}
+
+
+def test_folders_side_by_side_name_the_learners_whatever_their_files_are_called() -> None:
+    ends = {"anna": ("_executed", "_mine", "_by_me"), "ben": ("", "_old")}
+    paths = [Path("class") / who / f"lab1_prompting{end}.ipynb" for who in ends for end in ends[who]]
+    assert [learner_of(path, paths) for path in paths] == ["anna"] * 3 + ["ben"] * 2
+    alone = [Path("anna") / f"lab1_prompting{end}.ipynb" for end in ("", "_backup", "_old", "_final_v2")]
+    assert {learner_of(path, alone) for path in alone} == {"anna"}
+    by_lab = [Path("class") / each for each in ("lab1/lab1_anna.ipynb", "lab1/lab1_ben.ipynb", "lab2/lab2_anna.ipynb")]
+    mixed = [*by_lab, Path("class/cem/lab1_prompting.ipynb")]
+    assert [learner_of(path, mixed) for path in mixed] == ["anna", "ben", "anna", "cem"]
 
 
 def test_an_anonymous_class_is_named_nowhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

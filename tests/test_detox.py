@@ -40,6 +40,7 @@ from genai_labs.rlhf.conflict import Report
 from genai_labs.rlhf.dialogues import Case
 from genai_labs.scoring import facts
 from genai_labs.scoring.metrics import Interval, paired_bootstrap
+from genai_labs.system import run_folder
 from tests.variants import Variant, assert_noticed
 
 
@@ -384,6 +385,27 @@ LAUNCHERS = {
     "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "-m", "genai_labs", "detox"],
     "torchrun": ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "genai_labs", "detox"],
 }
+
+
+@pytest.mark.parametrize("option", ["--train-summarizer", "--prompts=1", "--fresh", "--replace"])
+def test_a_finished_summarizer_is_not_replaced_unless_that_is_asked_for(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any) -> Any:
+        raise InterruptedError("it trains")
+
+    base, tokenizer = models.load_model(load_profile("mini"))
+    folder = tmp_path / "summarizer"
+    noted: dict[str, Any] = {"made_by": {}, "checkpoints": []}
+    folder.mkdir()
+    (folder / "plan.json").write_text('{"plan": {"seed": 7}}', encoding="utf-8")
+    (folder / "done.json").write_text(json.dumps({**noted, "sum": run_folder.digest(noted)}), encoding="utf-8")
+    monkeypatch.setattr(summarizer, "finetune", train)
+    monkeypatch.setattr(summarizer, "SUMMARIZER", tmp_path / "none")
+    args = detox_cli.make_parser().parse_args([option] if "=" in option else ["--train-summarizer", option])
+    refused = option not in ("--fresh", "--replace")
+    with pytest.raises(LabError if refused else InterruptedError, match="finished training" if refused else "trains"):
+        detox_cli.starting_point(base, tokenizer, args, tmp_path, 16)
 
 
 @pytest.mark.slow

@@ -49,6 +49,13 @@ def test_a_loss_is_the_mean_over_the_tokens_of_all_turns_but_the_first_each_read
     assert model.training, "it is left as it was"
 
 
+def test_empty_lines_are_no_turns() -> None:
+    model, tokenizer = load_model(load_profile("mini"))
+    talk = "#Person1#: Hello.\n#Person2#: Good morning.\n#Person1#: Bye."
+    close, wide = dialogue_losses(model, tokenizer, [talk, talk.replace("\n", "\n \n\n") + "\n\n"], progress=False)
+    assert wide == pytest.approx(close, rel=1e-5)
+
+
 def test_of_what_is_longer_than_the_window_the_end_is_read() -> None:
     model, tokenizer = load_model(load_profile("mini"))
     first, last = "#Person1#: " + "Well, I say it once more. " * 150, "#Person2#: Good."

@@ -13,8 +13,8 @@ import pytest
 from peft import PeftModel
 
 from genai_labs.course import summarize
-from genai_labs.errors import LabError
-from genai_labs.finetuning import command, lora, own
+from genai_labs.errors import Interrupted, LabError
+from genai_labs.finetuning import command, lora, own, training
 from genai_labs.finetuning.training import Plan
 from genai_labs.loading import models
 from genai_labs.loading.data import Row
@@ -202,6 +202,20 @@ def test_five_dialogues_are_trained_on_and_the_command_that_is_named_uses_them(
     assert capsys.readouterr().out.count("line ") == 5
 
 
+def test_what_is_thrown_away_is_not_served_while_another_run_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(training, "_train_epochs", interrupted)
+    for option, left in (("--replace", True), ("--fresh", False)):
+        with pytest.raises(Interrupted):
+            run(file(tmp_path, table(7)), "--method", "lora", "--out", tmp_path, option)
+        assert (tmp_path / "model").exists() is left
+
+
 @pytest.mark.parametrize(("epochs", "best", "shown"), [(1, 1, 1), (20, 7, 20), (150, 17, 21), (150, 16, 20)])
 def test_the_losses_of_many_epochs_fit_on_a_screen_and_hold_the_best_one(
     epochs: int, best: int, shown: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -292,6 +306,18 @@ TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."
         (["Anna Lee", "Bob Kim"], "Anna asks Bob and Anna Kim.", "#Person1# asks #Person2# and Anna Kim."),
         (["A", "B"], "A asks B for a pen. A man and A wait.", "#Person1# asks #Person2# for a pen. A man and A wait."),
         (["a", "b"], "a man greets İris.", "a man greets İris."),
+        (["The Customer", "Clerk"], "The Customer and the clerk. The shop.", "#Person1# and the clerk. The shop."),
+        (["Dr. Lee", "Mrs Brown"], "Mrs. Green and Mrs Brown wait.", "Mrs. Green and #Person2# wait."),
+        (["Sales Rep", "Old Man"], "A Sales Rep: Sales are low. Old shoes.", "A #Person1#: Sales are low. Old shoes."),
+        (["Customer Service", "Guest"], "Customer Service lost Customer data.", "#Person1# lost Customer data."),
+        (["Rose Hill", "Bo"], "Rose asks Bo. Rose wine is sweet.", "#Person1# asks #Person2#. Rose wine is sweet."),
+        (["Anna Lee", "Bo"], "Anna will go. Bo asked Anna to.", "#Person1# will go. #Person2# asked #Person1# to."),
+        (["Anna", "Ben"], "Anna sees Ben Monday. Ben I like.", "#Person1# sees #Person2# Monday. #Person2# I like."),
+        (["Anna", "Ben"], "Anna sees Ben May and Ben May 3.", "#Person1# sees Ben May and #Person2# May 3."),
+        (["A", "B"], "A friend of B. A loan is needed. A bus.", "A friend of #Person2#. A loan is needed. A bus."),
+        (["Will", "May"], "Will meets May in May. It is 3 May.", "#Person1# meets #Person2# in May. It is 3 May."),
+        (["May", "patient"], "May 3: A patient man asks patient.", "May 3: A patient man asks #Person2#."),
+        (["Weiß", "İlker"], "Weiß asks İlker.", "#Person1# asks #Person2#."),
     ],
 )  # fmt: skip
 def test_names_in_a_summary_become_the_tags_of_those_who_speak(names: list[str], summary: str, tagged: str) -> None:
@@ -319,6 +345,31 @@ def test_a_dialogue_with_names_is_learned_as_summarize_reads_it_and_names_come_b
     said = capsys.readouterr().out
     for words in ("before:    Ben asks.", "after:     Anna Lee goes.", "reference: Anna Lee asks Ben's friend 1."):
         assert words in said
+
+
+def test_a_line_that_is_perhaps_no_turn_is_said_and_no_word_of_a_summary_is_taken_for_it(tmp_path: Path) -> None:
+    talks = [f"{TALK} {i}\nMilk: 2 litres\nAnna Lee: Fine.\nBen: Bye." for i in range(7)]
+    rows = [{"dialogue": talk, "summary": "Ben wants Milk."} for talk in talks]
+    train, _, notes = own.load_own(file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl"), TOKENIZER)
+    assert "\n#Person3#: 2 litres" in train[0].dialogue
+    assert {row.summary for row in train} == {"#Person2# wants Milk."}
+    assert notes[1].startswith("own.jsonl was read: train_0 as spoken by ")
+    assert "Anna Lee, Ben, Milk (once only: Milk)" in notes[1]
+    assert "; and 4 more. If one of these is nobody, write that turn on one line." in notes[1]
+
+
+def test_dialogues_that_differ_in_names_only_are_counted_once_which_is_said(tmp_path: Path) -> None:
+    talks = [
+        f"{TALK} {i}".replace(", Anna", "").replace("Anna", name) for i in range(6) for name in ("Anna", "Eva", "Anna")
+    ]
+    rows = [{"dialogue": talk, "summary": "Somebody asks."} for talk in talks]
+    path = file(tmp_path, "\n".join(map(json.dumps, rows)), "own.jsonl")
+    train, validation, notes = own.load_own(path, TOKENIZER)
+    assert len(train) + len(validation) == 6
+    assert notes[1].startswith("own.jsonl: 6 dialogues are the same as another but for the names and not counted again")
+    path.write_text("\n".join(map(json.dumps, rows[:12])), encoding="utf-8")
+    with pytest.raises(LabError, match=r"has 4 different dialogues \(names aside\) to train on"):
+        own.load_own(path, TOKENIZER)
 
 
 def test_what_is_saved_replaces_what_another_method_left_and_a_failure_leaves_it_as_it_was(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,48 @@ def test_it_is_said_who_was_taken_for_a_speaker_where_that_may_be_wrong(
     said = capsys.readouterr().out
     assert words in said
     assert said.count("Note") == bool(words)
+
+
+def test_the_dialogues_are_read_once_as_a_pipe_can_be(
+    said: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mark in ("\ufeff", ""):
+        file, out = tmp_path / "talks.csv", tmp_path / "out.csv"
+        file.write_text(f'{mark}dialogue\n"{TALK}"\n', encoding="utf-8")
+        monkeypatch.setattr(summarize, "show", lambda *_: file.unlink())  # noqa: B023
+        assert run(file, "--out", out) == 0
+        assert out.read_text(encoding="utf-8").startswith(f"{mark}dialogue,output\n")
+    file.write_text("\ufeff\n", encoding="utf-8")
+    with pytest.raises(LabError, match=r"talks\.csv is empty"):
+        run(file)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such rights")
+def test_who_may_not_read_the_old_file_may_not_read_the_new_one_and_long_names_are_fine(
+    said: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "talk.txt").write_text(TALK, encoding="utf-8")
+    out = tmp_path / f"{'x' * 248}.txt"
+    assert run(tmp_path / "talk.txt", "--out", out) == 0
+    for mode in (0o600, 0o664):
+        out.chmod(mode)
+        assert run(tmp_path / "talk.txt", "--out", out) == 0
+        assert out.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+def test_what_was_printed_to_a_file_is_not_lost_where_out_is_that_file(
+    said: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talk.txt").write_text(TALK, encoding="utf-8")
+    assert run(tmp_path / "talk.txt", "--out", "/dev/stdout") == 0
+    shown = capfd.readouterr().out.splitlines()
+    assert [line for line in shown if "amiliar" not in line] == [shown[0], shown[0], "Written to /dev/stdout."]
+    with (tmp_path / "log").open("a+", encoding="utf-8") as log:
+        log.write("a line\n")
+        log.flush()
+        assert run(tmp_path / "talk.txt", "--out", f"/dev/fd/{log.fileno()}") == 0
+    assert (tmp_path / "log").read_text(encoding="utf-8") == f"a line\n{shown[0]}\n"
 
 
 def test_what_is_replaced_is_said_and_a_failure_leaves_it(

@@ -7,19 +7,16 @@ import csv
 import io
 import json
 import os
-import re
-from codecs import BOM_UTF8
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import lora
+from genai_labs.finetuning import lora, own
 from genai_labs.inputs import text
 from genai_labs.inputs.options import whole_number
-from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table, read_text, text_problem
+from genai_labs.inputs.tables import ENDINGS, MARK, Table, complain, read_table, read_text, text_problem
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
 from genai_labs.prompting import familiarity, generation, prompts
@@ -29,7 +26,6 @@ from genai_labs.system import files
 TEXTS = (".txt", ".md", "")
 COLUMN, OUTPUT, FAMILIARITY = "dialogue", "output", "familiarity"
 MOST_SHOTS = 20
-MOST_ODD = 3  # dialogues whose speakers are listed
 EPILOG = """\
 FILE is a CSV file in UTF-8 with a column "dialogue", JSON lines (.jsonl) with a field "dialogue", or a text file (.txt)
 with one dialogue; one turn a line, such as "Anna: Hello." Names are given to the model as #Person1#, #Person2#, ...,
@@ -150,12 +146,9 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
     """Print notes on dialogues whose speakers cannot be read, or can be read wrongly."""
     begun, plain, odd = list[int](), list[int](), list[str]()
     for line, row, dialogue in zip(table.lines, table.rows, dialogues, strict=True):
-        turns = Counter(map(int, re.findall(r"^#Person(\d+)#:", dialogue.text, re.MULTILINE)))
-        once = [name for number, name in enumerate(dialogue.names, start=1) if turns[number] == 1]
         if dialogue.is_plain:
             (begun if any(map(NAMED.match, row[COLUMN].splitlines())) else plain).append(line)
-        elif once and len(dialogue.names) > 2:
-            odd.append(f"line {line} as spoken by {', '.join(dialogue.names)} (once only: {', '.join(once)})")
+        odd += own.odd_speakers(dialogue, f"line {line}")
     begins = "a turn begins with a name and a colon, such as 'Anna: Hello.'"
     for lines, why in (
         (begun, f"{begins}, and what stands before the first one does not. Take it out."),
@@ -165,11 +158,7 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
             which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} dialogues, the first in line {lines[0]},"
             print(f"Note: no speakers were found in {which} of {table.path.name}: {why}")
     if odd:
-        more = f"; and {len(odd) - MOST_ODD} more" if len(odd) > MOST_ODD else ""
-        print(
-            f"Note: {table.path.name} was read: {'; '.join(odd[:MOST_ODD])}{more}. If one of these is nobody, write "
-            "that turn on one line."
-        )
+        print(f"Note: {own.odd_note(table.path.name, odd)}")
 
 
 def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
@@ -237,6 +226,14 @@ def check_out(out: Path, file: Path) -> None:
         raise LabError(f"--out {out} cannot be written ({error}). Name another file.") from error
 
 
+def printed_to(out: Path) -> bool:
+    """Whether a file is the one that printed words go to, as /dev/stdout is: what is written over it would be lost."""
+    try:
+        return os.path.samestat(os.fstat(1), out.stat())
+    except OSError:  # there is no such file, or nothing to print to
+        return False
+
+
 def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> None:
     """Write the rows with their summaries in the format of the file that they come from, whole or not at all.
 
@@ -262,13 +259,17 @@ def write_summaries(table: Table, added: dict[str, list[Any]], out: Path) -> Non
         whole.write(f"{added[OUTPUT][0]}\n")
     made = whole.getvalue().encode("utf-8", "backslashreplace").decode()
     try:
-        if is_csv and table.path.read_bytes().startswith(BOM_UTF8):  # by which spreadsheets know UTF-8
-            made = f"\ufeff{made}"
-        replaced = out.is_file()
-        if replaced or not out.exists():
+        if is_csv and table.has_mark:
+            made = f"{MARK}{made}"
+        printed, device = printed_to(out), out.absolute().parts[1:2] in (("dev",), ("proc",))
+        replaced = out.is_file() and not (printed or device)
+        if printed:
+            print(made, end="")
+        elif replaced or not out.exists():
             files.write_whole(out.resolve(), made)
-        else:  # a pipe, or what else is no file
-            out.write_text(made, encoding="utf-8", newline="\n")
+        else:  # a pipe, or what else is no file; /dev/stderr may stand for a file with something in it
+            with out.open("a" if out.is_file() else "w", encoding="utf-8", newline="\n") as file:
+                file.write(made)
     except OSError as error:
         raise LabError(f"{out} cannot be written ({error}). The summaries are above.") from error
     print(f"Written to {out}{' (replaced)' * replaced}.")

@@ -34,14 +34,17 @@ def make_ready(
 ) -> None:
     """Make the folder ready for this run (:func:`run_folder.prepare`); one of several processes does.
 
-    Two runs are the same if their plan, their examples and the weights that they start from are. Raises LabError where
-    the folder holds an interrupted run of another plan.
+    Two runs are the same if their plan, their examples and the weights that they start from are. resume: False throws
+    away what an earlier run left, ``model`` too, which would be taken for this run's if it were interrupted. Raises
+    LabError where the folder holds an interrupted run of another plan.
     """
     with process_state().main_process_first():
         if process_state().is_main_process:
             run_folder.prepare(
                 folder, what_is_the_same(base, plan, train, validation), "checkpoint-*", whole_checkpoints, resume
             )
+            if not resume:
+                shutil.rmtree(folder / "model", ignore_errors=True)
 
 
 def what_is_the_same(

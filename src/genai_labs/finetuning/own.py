@@ -6,6 +6,7 @@ import math
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from genai_labs.inputs.arguments import counted
 from genai_labs.inputs.tables import ENDINGS, Table, complain, read_table
 from genai_labs.loading import data, hub
 from genai_labs.loading.data import Row
-from genai_labs.prompting.speakers import with_tags
+from genai_labs.prompting.speakers import TaggedDialogue, with_tags
 
 FEWEST = 5  # dialogues in a file, those that are set aside among them
 FEWEST_TO_VALIDATE = 2  # an interval is made of the spread between dialogues
@@ -29,7 +30,26 @@ FEW = 200  # training dialogues, below which batches are small
 BATCH = 4  # of these
 STEPS = 150  # the embedded profile's own fine-tuning takes as many
 NEEDED = ("dialogue", "summary")
-ARTICLE = re.compile(r" (?!and\b|or\b)\w*[^\Ws]\b")  # what stands behind it: no verb in the third person
+MOST_ODD = 3  # dialogues whose speakers are listed
+ARTICLE = re.compile(r" (?!(?:and|or)\b)\w*(?:[^\Ws]|[su]s)\b")  # what stands behind it: no verb in the third person
+AN_ARTICLE = re.compile(r"\b(?:a|an|the) $", re.IGNORECASE)
+# A word in small letters that no first name stands before: none of these, no adverb, no verb with an s or in the past.
+BEHIND_A_NAME = (
+    "about|after|also|already|and|as|at|because|before|but|by|can|could|did|for|from|gave|got|had|if|in|just|made|never|"
+    "not|now|of|on|only|or|said|should|so|still|than|that|then|to|told|took|until|went|when|where|while|who|will|with|"
+    r"would|\w+ly|\w\w+[^\We]ed"
+)
+NOUN = re.compile(rf" (?!(?:{BEHIND_A_NAME})\b)(?=[^\W\dA-Z_])\w*(?:[^\Ws]|[su]s)\b")
+NO_FIRST_NAME = re.compile(
+    "the|a|an|our|my|mr|mrs|ms|miss|sir|dr|prof|professor|doctor|new|old|young|first|second|customer|sales|shop|store|"
+    "hotel|bank|office|police|school|front|tech|support|travel|team"
+)
+MONTHS = ("March", "April", "May", "June", "August")  # that are names, too
+OF_TIME = re.compile(r"\b(?:in|of|on|by|since|until|till|last|next|this|early|late|\d+\w*) $", re.IGNORECASE)
+CALENDAR = re.compile(
+    r"(?:I|(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)days?|January|February|July|September|October|November|December|"
+    rf"(?:{'|'.join(MONTHS)})(?= \d))\b"
+)
 REMEDY = (
     "Wanted is a CSV file in UTF-8 with the columns dialogue and summary (id and topic may be there), or JSON lines "
     "with these names: one dialogue a row, its turns on lines of their own. Mend this and run the same command."
@@ -62,9 +82,10 @@ def load_own(path: Path, tokenizer: PreTrainedTokenizerBase) -> Own:
         records[split] = data.records_of(table, split, NEEDED)
         problems += table.problems
         notes += _make_readable(records[split], table, tokenizer, problems)
-    count = len({_key(record) for record in records.get("train", []) if isinstance(record["dialogue"], str)})
+    count = len(_keys(records.get("train", [])))
     if "train" in records and count < FEWEST:
-        found = counted(count, "different dialogue")
+        aside = " (names aside)" * (len(records["train"]) > count and any("names" in each for each in records["train"]))
+        found = counted(count, "different dialogue") + aside
         problems.append(f"{path.name} has {found} to train on, and at least {FEWEST} are needed")
     complain(path.name, problems, REMEDY)
     train = data.group(records["train"])
@@ -107,9 +128,11 @@ def _make_readable(
 
     A dialogue is read as `summarize` reads it, else what was learned from the one would be of no use to the other.
     """
-    lost, tagged, found, plain, long = "", 0, 0, 0, 0
+    lost, tagged, found, plain, long, odd = "", 0, 0, 0, 0, list[str]()
+    different = len(_keys(records))
     for record in records:
-        if _tag_names(record):
+        if dialogue := _tag_names(record):
+            odd += odd_speakers(dialogue, record["id"])
             tagged, found = tagged + 1, found + bool(text.TAG.search(record["summary"]))
         for column in NEEDED:
             if not isinstance(record[column], str) or not record[column].strip():
@@ -143,57 +166,99 @@ def _make_readable(
             f"{table.path.name}: names became #Person1#, #Person2#, ... in {counted(tagged, 'dialogue')}, and in "
             f"{found} of their summaries{others}."
         )
-    return notes
+    if tagged and (same := different - len(_keys(records))):
+        notes.append(
+            f"{table.path.name}: {counted(same, 'dialogue is', 'dialogues are')} the same as another but for the names "
+            "and not counted again: of such dialogues, the first summary is learned."
+        )
+    return notes + ([odd_note(table.path.name, odd)] if odd else [])
 
 
-def _tag_names(record: dict[str, Any]) -> bool:
-    """Replace names by tags in a dialogue that has names, and in its summary; whether it had names."""
+def odd_speakers(dialogue: TaggedDialogue, place: str) -> list[str]:
+    """A sentence on who was taken for a speaker, where that may be wrong; none where it will be right."""
+    once = _spoken_once(dialogue)
+    return [f"{place} as spoken by {', '.join(dialogue.names)} (once only: {', '.join(once)})"] if once else []
+
+
+def _spoken_once(dialogue: TaggedDialogue) -> list[str]:
+    """Of three names or more those that speak once only: perhaps nobody, but a line such as "Milk: 2 litres"."""
+    turns = Counter(map(int, re.findall(r"^#Person(\d+)#:", dialogue.text, re.MULTILINE)))
+    once = [name for number, name in enumerate(dialogue.names, start=1) if turns[number] == 1]
+    return once if len(dialogue.names) > 2 else []
+
+
+def odd_note(name: str, odd: Sequence[str]) -> str:
+    """A note on the :func:`odd_speakers` of the file that is so called, and what to do."""
+    more = f"; and {len(odd) - MOST_ODD} more" if len(odd) > MOST_ODD else ""
+    return (
+        f"{name} was read: {'; '.join(odd[:MOST_ODD])}{more}. If one of these is nobody, write that turn on one line."
+    )
+
+
+def _tag_names(record: dict[str, Any]) -> TaggedDialogue | None:
+    """Replace names by tags in a dialogue that has names, and in its summary; None where it has none."""
     if not all(isinstance(record[column], str) for column in NEEDED):
-        return False  # said already
+        return None  # said already
     dialogue = with_tags(record["dialogue"])
     if dialogue.names:
         record["dialogue"], record["names"] = dialogue.text, dialogue.names
-        record["summary"] = tag_summary(record["summary"], dialogue.names)
-    return bool(dialogue.names)
+        record["summary"] = tag_summary(record["summary"], dialogue.names, _spoken_once(dialogue))
+    return dialogue if dialogue.names else None
 
 
-def tag_summary(summary: str, names: Sequence[str]) -> str:
+def tag_summary(summary: str, names: Sequence[str], but: Sequence[str] = ()) -> str:
     """A summary with #Person1# in place of the first name, and so on: what ``TaggedDialogue.with_names`` undoes.
 
-    The first word of a longer name stands for it where no other speaker's begins so: "Anna", where "Anna Lee" speaks. A
-    name that goes on in the summary is somebody else's: where "Anna" speaks, "Anna Lee" stays. So does a word that is a
-    name but for its capital ("will"), and where "A" speaks, an article: "A man", other than "A asks".
+    The first word of a longer name stands for it where it can be a first name and no noun follows: "Anna asks", where
+    "Anna Lee" speaks, but "The shop" stays where "The Customer" does. A name that goes on in the summary is somebody
+    else's: where "Anna" speaks, "Anna Lee" stays. So does a word that is a name but for its capital ("will"), an
+    article where "A" speaks ("A man", other than "A asks"), "in May", and "a patient man" where "patient" speaks. What
+    cannot be told apart stays as it is. but: names that stay.
     """
-    meant = {_folded(name): number for number, name in enumerate(names, start=1)}
-    whole, firsts = _any_of(meant), [name.split()[0] for name in meant]
-    for first, number in zip(firsts, list(meant.values()), strict=True):
-        if firsts.count(first) == 1 and first.isalpha() and len(first) > 2:
-            meant.setdefault(first, number)
+    numbers = {name: number for number, name in enumerate(names, start=1) if name not in but}
+    whole, firsts = _any_of(numbers), [_folded(name.split()[0]) for name in names]
+    meant = {_folded(name): number for name, number in numbers.items()}
+    short = {}
+    for name, number in numbers.items():
+        first, folded = name.split()[0], _folded(name.split()[0])
+        is_free = folded not in meant and firsts.count(folded) == 1
+        if is_free and first.isalpha() and len(first) > 2 and not NO_FIRST_NAME.fullmatch(folded):
+            short[folded] = first
+            meant[folded] = number
 
     def tag(match: re.Match[str]) -> str:
-        word, behind = match[0], summary[match.end() : match.end() + 2]
-        number = meant.get(_folded(word), 0)
-        goes_on = behind[:1] == " " and behind[1:].isupper() and not whole.match(summary, match.end() + 1)
-        is_article = word == "A" and ARTICLE.match(summary, match.end())
-        is_name = number and not is_article and (word[0].isupper() or (word == names[number - 1] and len(word) > 1))
-        return f"#Person{number}#" if is_name and not goes_on else word
+        word, end, before = match[0], match.end(), summary[max(0, match.start() - 12) : match.start()]
+        number, is_short = meant.get(_folded(word), 0), _folded(word) in short
+        goes_on = summary[end : end + 1] == " " and summary[end + 1 : end + 2].isupper()
+        if goes_on and not whole.match(summary, end + 1) and not CALENDAR.match(summary, end + 1):
+            return word
+        is_month = word.capitalize() in MONTHS and (OF_TIME.search(before) or re.match(r" \d", summary[end:]))
+        is_noun = (word == "A" and ARTICLE.match(summary, end)) or (is_short and NOUN.match(summary, end))
+        is_small = number and word == names[number - 1] and len(word) > 1 and not AN_ARTICLE.search(before)
+        is_name = number and not is_month and not is_noun and (word[0].isupper() or is_small)
+        return f"#Person{number}#" if is_name else word
 
-    return _any_of(meant).sub(tag, summary)
+    return _any_of([*numbers, *short.values()]).sub(tag, summary)
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str]:
     """What finds one of the names, the longest first, with either apostrophe and whatever its capitals."""
-    any_name = "|".join(sorted(map(re.escape, names), key=len, reverse=True)).replace("'", "['’]")
-    return re.compile(rf"(?<![\w#-])(?:{any_name})(?!\w|-\w)", re.IGNORECASE)
+    any_name = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    any_name = re.sub("['’]", "['’]", any_name)
+    return re.compile(rf"(?<![\w#-])(?:{any_name or '(?!)'})(?!\w|-\w)", re.IGNORECASE)
 
 
 def _folded(name: str) -> str:
-    return name.casefold().replace("’", "'")
+    return name.lower().replace("’", "'")  # not casefold, which makes ss of ß
 
 
 def _key(row: Mapping[str, Any] | Row) -> str:
     """By what dialogues are told apart: their words, whatever the spaces between them."""
     return " ".join((row.dialogue if isinstance(row, Row) else row["dialogue"]).split())
+
+
+def _keys(records: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {_key(record) for record in records if isinstance(record["dialogue"], str)}
 
 
 def _without_shared(train: list[Row], validation: list[Row], notes: list[str]) -> Own:

@@ -14,7 +14,7 @@ from typing import Any
 from genai_labs.errors import LabError
 
 MOST_NAMED = 20  # problems that are listed; the others are counted
-ENDINGS = (".csv", ".jsonl")
+ENDINGS, MARK = (".csv", ".jsonl"), "\ufeff"
 LONGEST_FIELD = 2**30  # characters; csv's own limit of 131,072 would stop at a book
 
 
@@ -27,6 +27,7 @@ class Table:
     rows: list[dict[str, Any]] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    has_mark: bool = False  # at the beginning of the file, by which spreadsheets know UTF-8
 
 
 def read_table(path: Path) -> Table:
@@ -35,11 +36,14 @@ def read_table(path: Path) -> Table:
     Values of a CSV file are texts. What is wrong with single rows stands in ``problems``. Raises LabError where the
     file as a whole cannot be read.
     """
-    text = read_text(path)
-    return _read_json_lines(path, text) if path.suffix.lower() == ".jsonl" else _read_csv(path, text)
+    whole = read_text(path, "utf-8")
+    text, read = whole.removeprefix(MARK), _read_json_lines if path.suffix.lower() == ".jsonl" else _read_csv
+    table = read(path, text)
+    table.has_mark = whole != text
+    return table
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
     """The text of a file in UTF-8; LabError where there is no such file, or it is not one, or empty, or not UTF-8."""
     if os.path.isdir(path):  # which, unlike Path's, minds no name that is too long
         raise LabError(f"{path} is a folder, and a file is wanted. Name a file in it.")
@@ -50,14 +54,14 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise LabError(f"{path} cannot be read ({error}). Check the name and its permissions.") from error
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise LabError(
             f"{path.name} cannot be read as a CSV, JSON or text file in UTF-8: line {line} holds bytes that mean "
             'nothing there. Save it again in UTF-8 (in a spreadsheet: "CSV UTF-8").'
         ) from error
-    if not text.strip():
+    if not text.removeprefix(MARK).strip():
         raise LabError(f"{path.name} is empty. Name a file with dialogues.")
     return text
 

@@ -36,7 +36,7 @@ def dialogue_losses(
     texts = as_texts(dialogues, "dialogues")
     with evaluating(model), torch.no_grad(), bar(len(texts), "Reading dialogues", shown=progress) as moved:
         for dialogue in texts:
-            turns = dialogue.splitlines()
+            turns = [line for line in dialogue.splitlines() if line.strip()]
             before = ["\n".join(turns[:i]) for i in range(1, len(turns))]
             step = SLICE if len(turns) > ONE_BATCH else ONE_BATCH
             found = [

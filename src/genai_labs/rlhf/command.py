@@ -114,10 +114,11 @@ def starting_point(
     """The harsh summarizer that PPO starts from: one of your own, the shipped one, else a new one."""
     if args.summarizer:
         return load_summarizer(base, args.summarizer)
+    spare = not (args.fresh or args.replace)
     if not args.train_summarizer:
-        return find_summarizer(base, tokenizer, out / "summarizer", rows)
+        return find_summarizer(base, tokenizer, out / "summarizer", rows, spare)
     plan = replace(PLAN, seed=args.seed or 0)
-    run = train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh)
+    run = train_summarizer(base, tokenizer, out / "summarizer", rows, plan, not args.fresh, spare)
     trained = out / "summarizer" / "model"
     if args.ship and process_state().is_main_process:
         shutil.copytree(trained, SUMMARIZER, dirs_exist_ok=True)

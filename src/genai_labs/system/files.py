@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,11 +25,14 @@ NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
 def write_whole(path: Path, text: str) -> None:
     """Write a text file (UTF-8) so that its old text or all of the new one is there, whenever the writer is killed.
 
-    Raises OSError, and leaves the old file as it was, where there is no room or no right to write.
+    Who may read the old file may read the new one. Raises OSError, and leaves the old file as it was, where there is no
+    room or no right to write.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # no longer than a name may be
     try:
         with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            with suppress(OSError):  # where there is no old file, or no rights
+                shutil.copymode(path, unfinished)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # else a loss of power could leave an empty file under the new name

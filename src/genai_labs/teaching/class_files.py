@@ -32,12 +32,15 @@ CHOICE_ROW = re.compile(
     rf"^({ID}) {{2,}}(\S.*?) {{2,}}({YOU}|{NAIVE})\s.*\[\W?({NUMBER}), \W?({NUMBER})\]\s+({MET}|{MISSED})$",
     re.MULTILINE,
 )
-COMMON = re.compile(
-    r"lessons|(?:lab|week)\d\w*|build|work|notebooks"
-)  # names of files and folders that name no learner
-COPY = re.compile(r"^Copy of |(?:\.nbconvert|[ _-]*\(\d+\)|[ _-]+[Cc]opy ?\(?\d*\)?)+$")  # what a copy's name has more
+# Names of files and folders that name no learner.
+COMMON = re.compile(r"lessons|(?:lab|week)\d\w*|build|work|notebooks|\.ipynb_checkpoints")
+# What a copy's name has more; a number in brackets only behind a name of the course, as there may be several students.
+COPY = re.compile(r"^Copy of |(?:\.nbconvert|-checkpoint|[ _-]+[Cc]opy ?\(?\d*\)?)+$")
+OF_THE_COURSE = re.compile(r"(?:Copy of )?(?:lessons|(?:lab|week)\d)")
+NUMBERED_COPY = re.compile(COPY.pattern.replace("(?:", r"(?:[ _-]*\(\d+\)|", 1))
 OF_A_LAB = re.compile(r"((?:lab|week)\d)(.*)")
-VERSION = re.compile(r"student|solutions?|final|v?\d*")  # what else a learner's own file may be called
+# What else a learner's own file may be called.
+VERSION = re.compile(r"(?:(?:student|solutions?|final|old|new|backup|executed|done|finished|draft|v?\d)[ _-]*)*")
 
 
 @dataclass(frozen=True)
@@ -118,23 +121,36 @@ def read_file(path: Path, learner: str = "") -> list[ClassGuess]:
 def learner_of(path: Path, handed_in: Iterable[Path] = ()) -> str:
     """Whose file it is: its name, or that of the nearest folder above it which the course does not use itself.
 
-    What the name of a copy has more ("-Copy1", ".nbconvert") is left out. handed_in: all files; where several in one
-    folder are of the same lab, as lab1_anna and lab1_ben are, what they are called besides names the learners.
+    What the name of a copy has more ("-Copy1", ".nbconvert") is left out. handed_in: all files; where they lie in one
+    folder, and several are of the same lab, as lab1_anna and lab1_ben are, what they are called besides names the
+    learners. Where there are folders side by side, these name the learners.
     """
-    stem = COPY.sub("", path.stem)
-    lab, own = _called(path)
-    beside = {_called(each) for each in handed_in if own and each.parent == path.parent}
-    if sum(of == lab and called != "" for of, called in beside) > 1:
-        return own
-    for name in (stem, *(folder.name for folder in path.absolute().parents)):
-        if name and not COMMON.fullmatch(name):
-            return name
-    return stem
+    (lab, own), folder = _called(path), _learners_folder(path.absolute())
+    folders = {each: _learners_folder(each.absolute()) for each in (handed_in if own else ())}
+    if all(folder == each or folder in each.parents for each in folders.values()):
+        beside = {_called(each) for each in folders if folders[each] == folder}
+        labs = [of for of, called in beside if called]
+        if len(labs) > len(set(labs)):
+            return own
+    stem = _without_copy(path)
+    known = lab and not own  # "lab1_prompting 2" is the course's, too
+    return (folder.name if known or COMMON.fullmatch(stem) else stem) or stem
 
 
+@cache
+def _learners_folder(path: Path) -> Path:
+    """The nearest folder above an absolute path which the course does not use itself."""
+    return next((each for each in path.parents if each.name and not COMMON.fullmatch(each.name)), path.parent)
+
+
+def _without_copy(path: Path) -> str:
+    return (NUMBERED_COPY if OF_THE_COURSE.match(path.stem) else COPY).sub("", path.stem)
+
+
+@cache
 def _called(path: Path) -> tuple[str, str]:
     """Of which lab a notebook is, by its name ("lab1"), and what it is called besides; empty where nothing says it."""
-    match = OF_A_LAB.fullmatch(COPY.sub("", path.stem))
+    match = OF_A_LAB.fullmatch(_without_copy(path))
     if path.suffix != ".ipynb" or not match:
         return "", ""
     lab, rest = match.groups()
