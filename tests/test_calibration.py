@@ -123,33 +123,32 @@ def test_every_question_for_a_guess_is_one_that_can_be_read(lab: int, tmp_path: 
     assert {row.guess for row in rows} == {0.25}
 
 
-def test_a_learner_is_named_after_the_file_or_its_folder() -> None:
-    for text, name in {
-        "anna.ipynb": "anna",
-        "class/anna/lab1_prompting.ipynb": "anna",
-        "class/ben/build/lessons.json": "ben",
-        "class/cleo/work/lab2_fine_tuning.ipynb": "cleo",
-        "class/lab 1 by dora.ipynb": "lab 1 by dora",
-        "class/emil/week3_reasoning_and_retrieval.ipynb": "emil",
-    }.items():
-        assert learner_of(Path(text)) == name
-
-
-def test_copies_are_of_the_learner_whose_file_was_copied() -> None:
-    for text, name in {
-        "class/anna/lab1_prompting.nbconvert.ipynb": "anna",
-        "class/ben/lab1_prompting-Copy1.ipynb": "ben",
-        "class/cleo/lab2_fine_tuning - Copy (2).ipynb": "cleo",
-        "class/dora/Copy of lab3_ppo_detox (1).ipynb": "dora",
-        "class/emil-Copy2.ipynb": "emil",
-        "class/gina/lab1_prompting 2.ipynb": "gina",
-        "class/hugo/lab1_prompting-1.ipynb": "hugo",
-        "class/ida/.ipynb_checkpoints/lab1_prompting-checkpoint.ipynb": "ida",
-        "class/jan/build/lessons (1).json": "jan",
-        "class/student (1).ipynb": "student (1)",
-        "class/fay.nbconvert.ipynb": "fay",
-    }.items():
-        assert learner_of(Path(text)) == name
+@pytest.mark.parametrize(
+    ("path", "learner"),
+    [
+        ("anna.ipynb", "anna"),
+        ("class/anna/lab1_prompting.ipynb", "anna"),
+        ("class/ben/build/lessons.json", "ben"),
+        ("class/cleo/work/lab2_fine_tuning.ipynb", "cleo"),
+        ("class/lab 1 by dora.ipynb", "lab 1 by dora"),
+        ("class/emil/week3_reasoning_and_retrieval.ipynb", "emil"),
+        ("class/anna/lab1_prompting.nbconvert.ipynb", "anna"),
+        ("class/ben/lab1_prompting-Copy1.ipynb", "ben"),
+        ("class/cleo/lab2_fine_tuning - Copy (2).ipynb", "cleo"),
+        ("class/dora/Copy of lab3_ppo_detox (1).ipynb", "dora"),
+        ("class/emil-Copy2.ipynb", "emil"),
+        ("class/gina/lab1_prompting 2.ipynb", "gina"),
+        ("class/hugo/lab1_prompting-1.ipynb", "hugo"),
+        ("class/ida/.ipynb_checkpoints/lab1_prompting-checkpoint.ipynb", "ida"),
+        ("class/jan/build/lessons (1).json", "jan"),
+        ("class/student (1).ipynb", "student (1)"),
+        ("class/fay.nbconvert.ipynb", "fay"),
+    ],
+)
+def test_a_file_is_of_the_learner_after_whom_it_or_its_folder_is_called_and_so_are_its_copies(
+    path: str, learner: str
+) -> None:
+    assert learner_of(Path(path)) == learner
 
 
 def test_files_of_one_lab_in_one_folder_are_of_those_after_whom_they_are_called() -> None:

@@ -20,6 +20,7 @@ from genai_labs.loading import models
 from genai_labs.loading.data import Row
 from genai_labs.loading.profiles import load_profile
 from genai_labs.paths import DIALOGUES
+from genai_labs.prompting.names import tag_summary
 from genai_labs.prompting.speakers import with_tags
 from genai_labs.scoring.metrics import Interval
 
@@ -321,7 +322,7 @@ TALK = "Anna Lee: Will you come?\nBen: Yes, Anna."
     ],
 )  # fmt: skip
 def test_names_in_a_summary_become_the_tags_of_those_who_speak(names: list[str], summary: str, tagged: str) -> None:
-    assert own.tag_summary(summary, names) == tagged
+    assert tag_summary(summary, names) == tagged
 
 
 def test_a_dialogue_with_names_is_learned_as_summarize_reads_it_and_names_come_back(

@@ -41,16 +41,14 @@ def accuracy_and_calibration(probabilities: NDArray[np.float64], rows: Sequence[
     """Accuracy with its interval, by kind and label, confusion and calibration, of predictions for rows."""
     labels = np.array([row.label for row in rows])
     right = (probabilities > THRESHOLD).astype(int) == labels
-    by_kind = sorted({(row.kind, LABELS[row.label]) for row in rows})
-    chosen = {key: [i for i, row in enumerate(rows) if (row.kind, LABELS[row.label]) == key] for key in by_kind}
     frames = [row.frame or i for i, row in enumerate(rows)]
+    by_kind: dict[str, list[float]] = {}
+    for kind, label in sorted({(row.kind, row.label) for row in rows}):
+        chosen = [i for i, row in enumerate(rows) if (row.kind, row.label) == (kind, label)]
+        by_kind[f"{kind}, {LABELS[label]}"] = accuracy_interval(right[chosen], [frames[i] for i in chosen])
     return {
         "accuracy": accuracy_interval(right, frames),
-        "by_kind": {
-            f"{kind}, {label}": accuracy_interval(right[at], [frames[i] for i in at])
-            for kind, label in by_kind
-            for at in (chosen[kind, label],)
-        },
+        "by_kind": by_kind,
         "confusion": {
             f"{LABELS[true]} read as {LABELS[read]}": int(
                 ((labels == true) & ((probabilities > THRESHOLD) == read)).sum()

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from genai_labs.errors import LabError
-from genai_labs.finetuning import lora, own
+from genai_labs.finetuning import lora
 from genai_labs.inputs import text
 from genai_labs.inputs.options import whole_number
 from genai_labs.inputs.tables import ENDINGS, MARK, Table, complain, read_table, read_text, text_problem
 from genai_labs.loading import data, models
 from genai_labs.loading.profiles import Profile, Weights, lab_seed, load_profile
-from genai_labs.prompting import familiarity, generation, prompts
+from genai_labs.prompting import familiarity, generation, names, prompts
 from genai_labs.prompting.speakers import NAMED, TaggedDialogue, with_tags
 from genai_labs.system import files
 
@@ -148,7 +148,7 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
     for line, row, dialogue in zip(table.lines, table.rows, dialogues, strict=True):
         if dialogue.is_plain:
             (begun if any(map(NAMED.match, row[COLUMN].splitlines())) else plain).append(line)
-        odd += own.odd_speakers(dialogue, f"line {line}")
+        odd += names.odd_speakers(dialogue, f"line {line}")
     begins = "a turn begins with a name and a colon, such as 'Anna: Hello.'"
     for lines, why in (
         (begun, f"{begins}, and what stands before the first one does not. Take it out."),
@@ -158,7 +158,7 @@ def say_who_speaks(table: Table, dialogues: Sequence[TaggedDialogue]) -> None:
             which = f"line {lines[0]}" if len(lines) == 1 else f"{len(lines)} dialogues, the first in line {lines[0]},"
             print(f"Note: no speakers were found in {which} of {table.path.name}: {why}")
     if odd:
-        print(f"Note: {own.odd_note(table.path.name, odd)}")
+        print(f"Note: {names.odd_note(table.path.name, odd)}")
 
 
 def prompt_maker(profile: Profile, shots: int) -> Callable[[str], str]:
