@@ -72,7 +72,7 @@ def test_another_seed_gives_other_texts_and_the_same_seed_the_same() -> None:
         generated = texts.draw_texts("train_reward", seed)
         return [next(generated) for _ in range(30)]
 
-    assert first(0) == list(texts.texts_of("train_reward")[:30])  # drawn before, by another generator
+    assert first(0) == list(texts.texts_of("train_reward")[:30])  # drawn by another generator
     assert first(0) != first(1)
 
 
