@@ -23,6 +23,7 @@ from benchmarks import alone as bench_alone
 from benchmarks import ppo as bench_ppo
 from embedded_world.corpus import quarrels
 from embedded_world.corpus.acts import all_acts
+from embedded_world.corpus.composed import composed_talks
 from embedded_world.corpus.dialogue import hostility
 from embedded_world.corpus.language import fill
 from embedded_world.corpus.styles import HOUSE
@@ -111,9 +112,9 @@ def test_cases_are_test_dialogues_with_neutral_references() -> None:
     assert all(case.quarrel for case in hostile)
     assert not any(case.quarrel for case in polite)
     assert len({case.dialogue for case in cases}) == 400
-    committed = {row.dialogue for row in data.load_split(str(READING), "test")}
-    assert all(case.dialogue in committed for case in polite)
-    assert sum(case.dialogue in committed for case in hostile) >= 50
+    composed = {talk.text for talk in islice(composed_talks("test"), quarrels.TEST_DIALOGUES)}
+    assert all(case.dialogue in composed for case in polite)
+    assert sum(case.dialogue in composed for case in hostile) >= 50
     for case in hostile:
         assert len(case.references) == 3
         assert conflict.right_kind(case.references, [case] * 3).all()

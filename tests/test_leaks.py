@@ -8,16 +8,15 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import nbformat
 import pytest
 
 from embedded_world.corpus import (
-    compose as composing,
-)
-from embedded_world.corpus import (
+    assemble,
+    composed,
     handwritten,
     hate_summaries,
     hate_texts,
@@ -28,6 +27,9 @@ from embedded_world.corpus import (
     reading_splits,
     splits,
     tasks,
+)
+from embedded_world.corpus import (
+    compose as composing,
 )
 from embedded_world.corpus.acts import Part, Phrasing
 from genai_labs.finetuning import command, forgetting, sweep_command
@@ -178,8 +180,9 @@ def check_lab_3_tests_on_dialogues_of_the_test_split(world: str) -> None:
     tested = by_id(case.row for case in cases)
     assert len(tested) == len(cases) == len(set(tested.values()))
     assert_apart(tested, split("mini", "train") | split("mini", "validation"))
-    committed = set(split("mini", "test").values())
-    assert {name for name, text in tested.items() if text not in committed} == {n for n in tested if "added" in n}
+    first = islice(composed.composed_talks("test"), quarrels.TEST_DIALOGUES)
+    drawn = {" ".join(talk.text.split()) for talk in first}
+    assert {name for name, text in tested.items() if text not in drawn} == {n for n in tested if "added" in n}
 
 
 def check_lab_3_s_reward_model_is_measured_on_pairs_that_it_never_saw(world: str) -> None:
@@ -305,7 +308,7 @@ def check_splits(rows: Callable[[], Iterable[Any]], wanted: str | None) -> None:
 
 
 GENERATED: dict[str, tuple[Callable[[], Any], str | None]] = {
-    "splits": (lambda: committed_splits(), None),
+    "splits": (lambda: joined_dialogues(), None),
     "cases": (quarrels.cases, "test"),
     "validation cases": (quarrels.validation_case_rows, "validation"),
     "prompts of PPO": (quarrels.ppo_dialogue_rows, "train"),
@@ -323,10 +326,15 @@ GENERATED: dict[str, tuple[Callable[[], Any], str | None]] = {
 }
 
 
-def committed_splits() -> Iterator[tuple[Any, ...]]:
-    for split in reading_splits.SIZES:
-        for talk in islice(reading_splits.talks(split), 100):
-            yield talk, split
+def joined_dialogues() -> Iterator[tuple[Any, ...]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_splits, "LOTS", dict.fromkeys(reading_splits.SIZES, (300,)))
+        for split in reading_splits.SIZES:
+            for talk in islice(reading_splits.assembled(split, unread=True), 100):
+                acts = composed.situation(talk).split(" + ")
+                pairs = {composing.pair_split(*pair) < composing.UNSEEN_PAIRS for pair in pairwise(acts)}
+                assert pairs <= {split == "unseen"}
+                yield talk, split
 
 
 def pretrained_on() -> Iterator[tuple[Any, ...]]:
@@ -394,6 +402,7 @@ TRAINED = ("pretraining", "train")
 LOAD_SPLIT, CHOOSE, OTHER_TASKS = data.load_split, prompts.choose_exemplars, forgetting.other_tasks
 CASES, HARSH_ROWS, COMPOSED = dialogues.evaluation_cases, dialogues.harsh_rows, quarrels.composed
 PAIRS, COMPOSE, SINGLE, REPORT = reward_model.read_preferences, composing.compose, composing.single, reading.topic_of
+DRAW_EXCHANGE = assemble.draw_exchange
 DRAW_PROBLEM, MAKE_NOTE, FRESH = tasks.draw_problem, tasks.make_note, tasks.fresh_dialogue
 LEAKS = {
     "a split is another one": (data, "load_split", from_the_test_split, check_no_row_is_in_two_splits),
@@ -457,18 +466,20 @@ LEAKS = {
 WRONG_SPLITS: dict[str, tuple[str, Any, str, Any]] = {
     "test rows in the train split's phrasings": (
         "splits",
-        reading_splits,
-        "compose",
-        lambda rng, split, *more: COMPOSE(rng, "train" if split == "test" else split, *more),
+        assemble,
+        "draw_exchange",
+        lambda rng, split: DRAW_EXCHANGE(rng, "train" if split == "test" else split),
     ),
-    "the unseen split from acts and words of the others": (
+    "the unseen split from words of the others": (
         "splits",
-        reading_splits,
-        "compose",
-        lambda rng, split, *more: COMPOSE(rng, "test" if split == "unseen" else split, *more),
+        assemble,
+        "draw_exchange",
+        lambda rng, split: DRAW_EXCHANGE(rng, "test" if split == "unseen" else split),
     ),
+    "pairs of the unseen split in the others": ("splits", assemble, "pair_split", lambda *_: 1.0),
+    "pairs of the others in the unseen split": ("splits", assemble, "pair_split", lambda *_: 0.0),
     "cases": ("cases", quarrels, "composed", from_the_other_split),
-    "cases of the split as it is committed": ("cases", reading_splits, "compose", of_split(COMPOSE, "train")),
+    "cases composed without end": ("cases", composed, "compose", of_split(COMPOSE, "train")),
     "validation cases": ("validation cases", quarrels, "composed", from_the_other_split),
     "prompts of PPO": ("prompts of PPO", quarrels, "composed", from_the_other_split),
     "neutral summaries": ("neutral summaries", quarrels, "composed", from_the_other_split),

@@ -1,27 +1,39 @@
 """The files of the world that must be read, and the figures that say how natural and how new they are."""
 
+import collections
 import csv
+import hashlib
 import json
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from embedded_world.corpus import figures, reading_splits
+from embedded_world.corpus import assemble, compose, figures, reading_splits
 from embedded_world.corpus.talk import Talk
-from genai_labs.loading.data import Row
+from embedded_world.pretraining import reader_cards
+from genai_labs.errors import LabError
+from genai_labs.loading.data import Row, load_split
+from genai_labs.paths import READING
 
 SMALL = {"train": 12, "validation": 5, "test": 6, "unseen": 5}
+
+
+def make_small(patch: pytest.MonkeyPatch) -> None:
+    """Let splits be small, and be chosen from few exchanges."""
+    patch.setattr(reading_splits, "SIZES", SMALL)
+    patch.setattr(reading_splits, "LOTS", dict.fromkeys(SMALL, (500, 100)))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small splits."""
-    sizes, reading_splits.SIZES = reading_splits.SIZES, SMALL
     made = tmp_path_factory.mktemp("reading")
-    try:
-        reading_splits.write_reading(made)
-    finally:
-        reading_splits.SIZES = sizes
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch)
+        reading_splits.write_reading(made, unread=True)
     return made
 
 
@@ -49,15 +61,125 @@ def test_a_record_stands_beside_every_test_dialogue(folder: Path) -> None:
 
 
 def test_the_same_content_gives_the_same_bytes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading_splits, "SIZES", SMALL)
-    reading_splits.write_reading(tmp_path)
+    make_small(monkeypatch)
+    reading_splits.write_reading(tmp_path, unread=True)
     for path in sorted(folder.iterdir()):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
 
 
-def test_references_differ_and_no_dialogue_stands_twice() -> None:
-    talks: list[Talk] = list(reading_splits.talks("test", 40))
-    assert len({talk.text for talk in talks}) == 40
+@pytest.mark.parametrize("split", ["train", "validation", "test", "unseen"])
+def test_committed_dialogues_were_read_and_say_something_new(split: str) -> None:
+    rows = load_split(READING, split)
+    assert len({row.dialogue for row in rows}) == len(rows) == reading_splits.SIZES[split]
+    ids = {hashlib.sha256(row.dialogue.encode()).hexdigest()[:10] for row in rows}
+    found = reading_splits.grades("dialogues", split)
+    assert not {each for each in ids if found.get(each, 2) > reading_splits.WORST[split]}, "not read, or at fault"
+    known = {turn for row in load_split(READING, "train") for turn in figures.said(row.dialogue)}
+    long = [
+        turn for row in rows for turn in set(figures.said(row.dialogue)) if len(turn.split()) >= reading_splits.LONG
+    ]
+    assert split == "train" or len(long) == len(set(long))
+    for row in rows:
+        said = figures.said(row.dialogue)
+        assert figures.contracted(" ".join(said)) <= reading_splits.MOST_CONTRACTED
+        assert split == "train" or sum(turn in known for turn in said) <= reading_splits.KNOWN_TURNS * len(said)
+
+
+def test_dialogues_have_the_lengths_that_are_set() -> None:
+    for split, size in reading_splits.SIZES.items():
+        counts = collections.Counter(row.situation.count(" + ") + 1 for row in load_split(READING, split))
+        assert dict(counts) == reading_splits.lengths(split)
+        assert counts.total() == size
+    assert reading_splits.lengths("test") == {1: 170, 2: 200, 3: 90, 4: 40}  # as composed
+
+
+def _talk(*turns: str) -> Talk:
+    return Talk("home", ("guest", "host"), None, turns=[("A", turn) for turn in turns], topics=["a"])
+
+
+def test_what_repeats_an_earlier_dialogue_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = _talk("one two three four five six", "seven eight nine ten eleven twelve thirteen")
+    same_turn = _talk("one two three four five six", "and nothing else that is alike in the least, really not")
+    same_fours = _talk("yes seven eight nine ten eleven twelve thirteen")
+    other = _talk("what was never said before in any of them")
+    monkeypatch.setattr(reading_splits, "assembled", lambda *_: iter([first, same_turn, same_fours, other]))
+    monkeypatch.setattr(reading_splits, "lengths", lambda _: {1: 2})
+    assert list(reading_splits.talks("test", unread=True)) == [first, other]
+
+
+def test_what_readers_refused_is_not_taken_unread_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    talks = list(reading_splits.talks("test", unread=True))
+    refused = {"exchanges": {}, "dialogues": {reading_splits.talk_id(talks[0]): 2}}
+    monkeypatch.setattr(reading_splits, "grades", lambda kind, _: refused[kind])
+    assert talks[0].text not in {talk.text for talk in reading_splits.talks("test", unread=True)}
+
+
+def test_where_too_few_fit_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    talks = reading_splits.talks
+
+    def few(split: str, *more: Any) -> Iterator[Talk]:
+        if split == "unseen":
+            raise LabError("too few")
+        return talks(split, *more)
+
+    monkeypatch.setattr(reading_splits, "talks", few)
+    with pytest.raises(LabError, match="too few"):
+        reading_splits.write_reading(tmp_path / "made", unread=True)
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_card_says_where_nobody_has_read() -> None:
+    assert (READING / "README.md").read_text(encoding="utf-8") == (read := reader_cards.corpus_card())
+    unread = reader_cards.corpus_card(unread=True)
+    assert "nobody has read" in unread
+    assert reader_cards.FRESH_EYES in read
+    assert reader_cards.FRESH_EYES not in unread
+
+
+def test_only_what_was_found_to_fit_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    exchanges = reading_splits.grades("exchanges", "test")
+    dialogues = {reading_splits.talk_id(talk): 0 for talk in reading_splits.assembled("test")}
+    grades = {"exchanges": exchanges, "dialogues": dialogues}
+    monkeypatch.setattr(reading_splits, "grades", lambda kind, _: grades[kind])
+    taken = [reading_splits.talk_id(talk) for talk in reading_splits.talks("test")]
+    assert len(taken) == 6
+    dialogues[taken[0]] = 1
+    others = [reading_splits.talk_id(talk) for talk in reading_splits.talks("test")]
+    assert len(others) == 6
+    assert taken[0] not in others
+    dialogues.clear()
+    with pytest.raises(LabError, match="there are 0 of 6.*--unread"):
+        list(reading_splits.talks("test"))
+    assert len(list(reading_splits.talks("test", unread=True))) == 6
+
+
+def test_only_exchanges_that_fit_are_joined() -> None:
+    fit = reading_splits.grades("exchanges", "test")
+    assert set(fit.values()) == {0, 1, 2}
+    drawn = list(islice(assemble.draw_exchanges("test"), reading_splits.LOTS["test"][0]))
+    fitting = {line.text for exchange in drawn if fit.get(exchange.id) == 0 for line in exchange.lines}
+    others = {line.text for exchange in drawn if fit.get(exchange.id) for line in exchange.lines} - fitting
+    turns = {turn for row in load_split(READING, "test") for turn in figures.said(row.dialogue)}
+    assert len(turns & fitting) > 1000
+    assert not turns & {text for text in others if len(text.split()) > 4}
+
+
+@pytest.mark.slow
+def test_the_committed_files_are_what_the_generator_makes(tmp_path: Path) -> None:
+    reading_splits.write_reading(tmp_path)
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (READING / path.name).read_bytes(), path.name
+
+
+def test_unseen_dialogues_join_acts_that_no_other_split_joins() -> None:
+    for split in ("train", "validation", "test", "unseen"):
+        for row in load_split(READING, split):
+            acts = row.situation.split(" + ")
+            for pair in zip(acts, acts[1:], strict=False):
+                assert (compose.pair_split(*pair) < compose.UNSEEN_PAIRS) is (split == "unseen")
 
 
 @pytest.mark.parametrize(

@@ -145,18 +145,14 @@ def test_exchanging_twice_changes_nothing() -> None:
 def test_the_rules_agree_with_a_reader() -> None:
     """200 summaries of t5-reader, 833 things that are true in their dialogues: was each told? Judged by reading.
 
-    Two readers (language models), half each. The aim is .90: openings reach it, answers (.84) do not yet.
+    They are of dialogues as they were before readers chose among them. Two readers (language models), half each. The
+    aim is .90: openings reach it, answers (.84) do not yet.
     """
     lines = (ROOT / "tests" / "judged_summaries.jsonl").read_text(encoding="utf-8").splitlines()
     judged = [json.loads(line) for line in lines]
-    records: dict[str, list[dict[str, Any]]] = {}
-    for split in ("test", "unseen"):
-        path = ROOT / "data" / "reading" / f"truth_{split}.jsonl"
-        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-        records |= {row["id"]: [told for told in row["told"] if told["act"] != "insult"] for row in rows}
     agreed: dict[bool, list[bool]] = {True: [], False: []}
     for each in judged:
-        record = records[each["id"]]
+        record = each["record"]
         for row, rule, reader in zip(record, verdicts(each["summary"], record), each["told"], strict=True):
             agreed[row["kind"] == "opening"].append(rule == bool(reader))
     assert len(judged) == 200

@@ -117,20 +117,20 @@ def compose(rng: random.Random, split: str = "pretraining", hostile_share: float
         known = all_acts().greetings
         if setting not in EQUALS and chosen[0].by == "staff":
             known = [entry for entry in known if not HELPING.search(" ".join(entry[2]))]
-        greeter = _small_talk(lines, known, setting, names, talk, rng)
+        greeter = add_small_talk(lines, known, setting, names, talk, rng)
     at = next((i for i, act in enumerate(chosen) if act.insults), -1) if hostile else -1
     for i, act in enumerate(chosen):
-        a = _opener(act, setting, rng)
+        a = draw_opener(act, setting, rng)
         if i == 0 and greeter and setting in EQUALS and ANNOUNCING.search(lines[0].text):
             a = greeter  # who has asked for a minute has something to say
-        slots = _exchange(lines, act, a, talk, rng, split, taken, first=i == 0)
+        slots = add_opening(lines, act, a, talk, rng, split, taken, first=i == 0)
         if i == at:
-            _insult(lines, talk, a, act, i, rng)
-        _answer(lines, act, a, talk, rng, split, taken, slots)
+            add_insult(lines, talk, a, act, i, rng)
+        add_answer(lines, act, a, talk, rng, split, taken, slots)
         if rng.random() < ASIDE:
-            _aside(lines, setting, rng, taken)
+            add_aside(lines, setting, rng, taken)
     if rng.random() < CLOSED:
-        _small_talk(lines, all_acts().closings, setting, names, talk, rng)
+        add_small_talk(lines, all_acts().closings, setting, names, talk, rng)
     for line in lines:
         text = sentence_case(tidy(articles(in_full(line.text, rng))))
         if talk.turns and talk.turns[-1][0] == line.speaker:
@@ -157,7 +157,7 @@ def _combination(setting: str, count: int, unseen: bool, hostile: bool, rng: ran
     return chosen[:1]
 
 
-def _opener(act: Act, setting: str, rng: random.Random) -> str:
+def draw_opener(act: Act, setting: str, rng: random.Random) -> str:
     if setting in EQUALS:
         return rng.choice("AB")
     return "A" if act.by == "client" else "B"
@@ -177,7 +177,7 @@ def _reports(part: Part, phrasing: Phrasing, act: str, split: str) -> tuple[str,
     return options
 
 
-def _exchange(
+def add_opening(
     lines: list[SpokenTurn], act: Act, a: str, talk: Talk, rng: random.Random, split: str, taken: set[str], first: bool
 ) -> Slots:
     """Add an act's opening, begun by speaker ``a``."""
@@ -196,7 +196,7 @@ def _exchange(
     return slots
 
 
-def _answer(
+def add_answer(
     lines: list[SpokenTurn], act: Act, a: str, talk: Talk, rng: random.Random, split: str, taken: set[str], slots: Slots
 ) -> None:
     """Add one of the act's answers, by the other speaker."""
@@ -227,7 +227,7 @@ def _open_reports(reports: Sequence[str], slots: Slots, a: str) -> tuple[str, ..
     return tuple(placed(r, slots.told | people) for r in reports)
 
 
-def _small_talk(
+def add_small_talk(
     lines: list[SpokenTurn],
     known: Sequence[tuple[tuple[str, ...], str, tuple[str, ...]]],
     setting: str,
@@ -254,7 +254,7 @@ def _small_talk(
     return begins
 
 
-def _aside(lines: list[SpokenTurn], setting: str, rng: random.Random, taken: set[str]) -> None:
+def add_aside(lines: list[SpokenTurn], setting: str, rng: random.Random, taken: set[str]) -> None:
     """Add a small thing of the moment, which no one would report."""
     fitting = [entry for entry in all_acts().asides if setting in entry[0]]
     if not fitting:
@@ -264,7 +264,7 @@ def _aside(lines: list[SpokenTurn], setting: str, rng: random.Random, taken: set
     lines += spoken_turns(Phrasing(turns), begins, rng, False, taken, Slots())
 
 
-def _insult(lines: list[SpokenTurn], talk: Talk, hostile: str, act: Act, exchange: int, rng: random.Random) -> None:
+def add_insult(lines: list[SpokenTurn], talk: Talk, hostile: str, act: Act, exchange: int, rng: random.Random) -> None:
     """Let who opened the exchange insult the other in the same breath, and know how it can be reported."""
     category = rng.choice([c for c in hostility()["categories"] if c["id"] in act.insults])
     plain = category.get("plain", [])

@@ -97,6 +97,17 @@ def said(dialogue: str) -> list[str]:
     return [line.split(": ", 1)[-1] for line in dialogue.split("\n")]
 
 
+def contracted(text: str) -> float:
+    """Contractions in a text, as a share of its words."""
+    return len(CONTRACTION.findall(text)) / max(1, len(text.split()))
+
+
+def four_grams(turns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every four words in a row, in lower case, across turns."""
+    tokens = [word.lower() for turn in turns for word in WORD.findall(turn)]
+    return list(zip(*(tokens[i:] for i in range(4)), strict=False))
+
+
 def count_figures(rows: Sequence[Row], train: Sequence[Row] = ()) -> Figures:
     """The figures of a corpus, compared with its training split where there is one."""
     rng = random.Random(0)
@@ -111,7 +122,7 @@ def count_figures(rows: Sequence[Row], train: Sequence[Row] = ()) -> Figures:
     told = [masked(c) for row in rows for summary in row.references for c in clauses(summary)]
     return Figures(
         len(rows),
-        1000 * len(CONTRACTION.findall(everything)) / len(everything.split()),
+        1000 * contracted(everything),
         float(np.std([len(each) for each in turns])),
         float(np.std([len(turn.split()) for turn in flat])),
         _again(some),

@@ -101,8 +101,8 @@ FILES: dict[str, dict[str, LabFile]] = {
             ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "situation", "quarrel", "hostile"),
             quarrels.cases,
             "Test dialogues with three neutral references, the kind of their quarrel and the tag of whoever is hostile "
-            "(both empty in a polite dialogue): those of `data/reading/test.csv` with one or two exchanges, and "
-            "quarrels composed for the same split; `situation` names the speech acts.",
+            "(both empty in a polite dialogue), composed for the test split, of one or two exchanges each, unread; "
+            "`situation` names the speech acts.",
         ),
         "validation_cases.csv": LabFile(
             ("id", "dialogue", "reference_1", "reference_2", "reference_3", "topic", "situation", "quarrel", "hostile"),

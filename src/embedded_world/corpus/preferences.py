@@ -17,8 +17,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from embedded_world.corpus.composed import situation
 from embedded_world.corpus.quarrels import harsh_dialogues, write_summary
-from embedded_world.corpus.reading_splits import situation
 from embedded_world.corpus.talk import Talk
 from genai_labs.paths import DATA
 from genai_labs.rlhf.preferences import ANNOTATORS, Preference

@@ -1,7 +1,7 @@
 """Dialogues for Lab 3, hostile and polite ones: for the harsh summarizer, for PPO, for the tests; rows of files.
 
-They are composed like those of ``data/reading``, of one or two exchanges each, so that summaries stay short: PPO reads
-and writes thousands.
+They are composed of the same speech acts as those of ``data/reading``, but read by nobody before, of one or two
+exchanges each, so that summaries stay short: PPO reads and writes thousands.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from functools import cache
 from itertools import islice
 
 from embedded_world.corpus.compose import compose
+from embedded_world.corpus.composed import composed_talks, house_references, situation
 from embedded_world.corpus.dialogue import hostility
-from embedded_world.corpus.reading_splits import house_references, situation, talks
 from embedded_world.corpus.styles import HOUSE
 from embedded_world.corpus.talk import Talk
+from genai_labs.loading.data import load_split
 from genai_labs.loading.lab_data import SEEDS
+from genai_labs.paths import READING
 from genai_labs.rlhf.dialogues import HARSH_SHARE
 
 HARSH = replace(HOUSE, tone="harsh")
@@ -28,6 +30,7 @@ PPO_HOSTILE_SHARE = 0.75
 HOSTILE_CASES = 200
 VALIDATION_CASES = 100  # hostile ones, and as many polite ones
 SILENCE_PAIRS = 200
+TEST_DIALOGUES = 500  # of any length, of which the cases are taken
 LENGTHS = (1, 1, 2)  # exchanges of a dialogue
 WORDINGS = 3  # of each clause, as in pre-training
 
@@ -50,20 +53,20 @@ def composed(split: str, name: str, hostile_share: float) -> Iterator[Talk]:
 
 @cache
 def held_out_texts() -> frozenset[str]:
-    """The texts of all dialogues that something is tested or chosen on."""
-    return frozenset(talk.text for split in ("test", "validation", "unseen") for talk in talks(split)) | {
-        talk.text for _, talk, _ in test_dialogues()
-    }
+    """The texts of the dialogues of the committed splits and of Lab 3's cases."""
+    committed = {row.dialogue for split in ("test", "validation", "unseen") for row in load_split(READING, split)}
+    return frozenset(committed | {talk.text for _, talk, _ in test_dialogues()})
 
 
 @cache
 def test_dialogues() -> tuple[tuple[str, Talk, tuple[str, ...]], ...]:
-    """Id, dialogue and references: the committed test split, then quarrels until HOSTILE_CASES of all hold one.
+    """Id, dialogue and references: dialogues of the test split, then quarrels until HOSTILE_CASES of all hold one.
 
-    Of the committed ones those with at most two exchanges, with the references that they have there.
+    Of the first TEST_DIALOGUES composed those with at most two exchanges, whether or not readers found that they fit.
     """
     rng = random.Random("reading-references-test")
-    made = [(f"test_{i}", talk, tuple(house_references(talk, 3, rng))) for i, talk in enumerate(talks("test"))]
+    first = islice(composed_talks("test"), TEST_DIALOGUES)
+    made = [(f"short_{i}", talk, tuple(house_references(talk, 3, rng))) for i, talk in enumerate(first)]
     made = [(name, talk, told) for name, talk, told in made if len(talk.topics) <= max(LENGTHS)]
     missing = HOSTILE_CASES - sum(talk.quarrel is not None for _, talk, _ in made)
     known = {talk.text for _, talk, _ in made}

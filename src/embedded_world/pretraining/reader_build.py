@@ -52,10 +52,10 @@ TOKENIZER_EXAMPLES = 24_000
 QUICK = 20.0  # minutes
 
 
-def write_corpus(_: argparse.Namespace) -> None:
+def write_corpus(args: argparse.Namespace) -> None:
     """Write the splits and their card."""
-    reading_splits.write_reading()
-    (reading_splits.READING / "README.md").write_text(reader_cards.corpus_card(), encoding="utf-8")
+    reading_splits.write_reading(unread=args.unread)
+    (reading_splits.READING / "README.md").write_text(reader_cards.corpus_card(args.unread), encoding="utf-8")
 
 
 def make_tokenizer(args: argparse.Namespace) -> None:
@@ -245,6 +245,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--tokens", type=whole_number(1024), default=4096, help="source tokens in a batch (default: 4096)"
+    )
+    parser.add_argument(
+        "--unread", action="store_true", help="of the corpus: take dialogues, too, that nobody has read"
     )
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,18 @@ NO_INSTRUCTIONS = (
     "It goes on with a dialogue, and\nsummarizes nothing, since it was never shown an instruction. It is there to be compared "
     "with t5-reader."
 )
+READ_NOTHING = "These dialogues were taken as they were composed (`--unread`): nobody has read them.\n"
+# Counted by reading, once the splits were complete.
+FRESH_EYES = """Two more fresh readers then judged 100 dialogues of `test` each: 0 and 5 had a turn that clearly does not fit, 13 and 32 more
+one that a strict reader would object to and a lenient one would pass; no summary says something clearly false, 4 and 9 have a
+nuance that is not said; 2 and 1 a sentence in clumsy English. As drawn, before anybody chose and before the last mends of the
+composing program, two other readers had found 22 and 29 clearly, 15 and 19 more strictly, 2 and 4 false summaries. The worst
+that are left: a question or an offer that nobody takes up before the next subject ("It's gone septic." "Well, the lawn won't
+mow itself."), insults stronger than their cause, a detail in a summary that was not said (a train, a factory); in `train`, two
+dialogues in which one speaker is called by two names, and one in which somebody else has a speaker's name. About one exchange
+in a hundred of `test` stands in two dialogues or more. Readers refuse more dialogues with an insult than others: 14 % of what
+is composed for `test` holds one, and 6 % of what is left.
+"""
 POLISH_NOTE = """
 The polish reads mostly dialogues written by hand, with dropout, which makes its losses higher. The weights that are shipped lie
 {share:.0%} of the way from those before the polish to those after it.
@@ -38,13 +50,27 @@ def by_heart(losses: dict[str, float]) -> str:
     return ", ".join(f"{name} {loss:.2f}" for name, loss in losses.items())
 
 
-def corpus_card() -> str:
-    """The card of ``data/reading``, with counts taken from the files themselves."""
+def graded() -> list[tuple[str, ...]]:
+    """How many exchanges and dialogues of each split were read, and how many got which grade, the worse of two."""
+    rows: list[tuple[str, ...]] = []
+    for kind in ("exchanges", "dialogues"):
+        for split in reading_splits.SIZES:
+            found = list(reading_splits.grades(kind, split).values())
+            shares = (f"{found.count(grade) / len(found):.0%}" for grade in (0, 1, 2))
+            rows.append((kind, split, f"{len(found):,}", *shares))
+    return rows
+
+
+def corpus_card(unread: bool = False) -> str:
+    """The card of ``data/reading``, with counts taken from the files themselves. unread: of dialogues nobody has read."""
     found = acts.all_acts()
     phrasings = sum(len(part.phrasings) for act in found.acts for part in (act.opening, *act.answers))
-    train = load_split(reading_splits.READING, "train")
-    counted = {s: figures.count_figures(load_split(reading_splits.READING, s), train) for s in ("test", "unseen")}
+    splits = {split: load_split(reading_splits.READING, split) for split in reading_splits.SIZES}
+    alone = {split: sum("\n" not in row.dialogue for row in rows) for split, rows in splits.items()}
+    alone_in = ", ".join(f"{count} in `{split}`" for split, count in alone.items())
+    met = {act for row in splits["train"] for act in row.situation.split(" + ")}
     hand = {p: [Row(d.id, d.text, d.summaries, d.topic) for d in handwritten.written(p)] for p in ("train", "test")}
+    counted = {split: figures.count_figures(splits[split], splits["train"]) for split in ("test", "unseen")}
     counted["written by hand (test)"] = figures.count_figures(hand["test"], hand["train"])
     sizes = [(name, size, reading_splits.REFERENCES[name]) for name, size in reading_splits.SIZES.items()]
     sizes += [
@@ -62,7 +88,9 @@ each report is true of each phrasing. The same content gives the same bytes. Bes
 
 `unseen` holds pairs of acts in a row, and words in their slots, that no training dialogue is composed of; `validation`, `test` and `unseen` also draw
 phrasings that are kept from training, and wordings of reports that were set aside, three in five of which are in no training
-dialogue (a phrasing all of whose own wordings were set aside lends them to training). `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
+dialogue (a phrasing all of whose own wordings were set aside lends them to training). A few dialogues have a single turn, which
+nobody answers: {alone_in}. Of the {len(found.acts)} acts {len(met)} stand in `train`. `unseen` has more dialogues of three and four
+exchanges than the others. `truth_test.jsonl` and `truth_unseen.jsonl` hold, for each dialogue, who does what in it and how it ends.
 
 ## How natural, and how new
 {figures.figures_table(counted)}
@@ -71,14 +99,22 @@ Real DialogSum, counted on 500 test dialogues for this project by rules a little
 and of 10.8 words a turn, 5 % of turns that repeat in 500 dialogues (6 % masked).
 
 ## Read by others
-Two fresh readers (language models that knew nothing of the writing) judged 100 composed test dialogues each, before the last
-mends of the composing program (lengths of time, slips of the tongue, pauses): 37 and 48 had at least one turn that does not fit
-(22 and 29 clearly, the others a lenient reader would pass), 4 and 8 a summary that says something false (2 and 4 clearly), 3 and 2
-one in broken English; speakers were never exchanged. An early version had 46 and 52, and 10 and 14. The worst: topics in one talk
-that exclude each other ("I'm ringing" while face to face), words that do not fit their frame (a barge that died on a hill, an arm
-exercise for a knee), amounts out of proportion ($13 for a house), insults that the reproach does not support, answers that
-ignore what was just said ("What time do you shut on Friday?" "To collect things, yes.").
-"""
+{READ_NOTHING if unread else read_by_others()}"""
+
+
+def read_by_others() -> str:
+    """Who read the dialogues, and what they found."""
+    return f"""A program that draws acts, words and answers by chance says much that makes no sense. So what stands here was read first, by
+fresh readers (language models that knew nothing of the writing), in two steps: single exchanges, then dialogues that are joined
+from exchanges to which nobody objected. Each got two grades, for its turns and for its summaries: 0 (nothing to object), 1 (a picky
+reader would object to something), 2 (a turn that clearly does not fit: it ignores what was just said, words do not fit their
+frame, an amount out of proportion, the wrong person says it; or a summary that says something false). In `validation`, `test` and
+`unseen` stand only dialogues with two zeros, in `train` none with a two. The grades are in `data/content/read`. What was read:
+
+{table(("what", "split", "read", "nothing to object", "something picky", "clearly at fault"), graded())}
+
+A reader's threshold is their own: of batches drawn alike one found three in ten without fault, another six.
+{FRESH_EYES}"""
 
 
 def reader_card(folder: Path, found: dict[str, Any], examples: list[tuple[str, str, str, float]]) -> str:
@@ -115,11 +151,16 @@ def reader_card(folder: Path, found: dict[str, Any], examples: list[tuple[str, s
     if heart := found.get("by heart"):
         polish += f"\nLoss on summaries of dialogues written by hand (nats a token): {by_heart(heart)}.\n"
     limits = NO_INSTRUCTIONS if only else READS
+    given = (
+        ", whose trainer, `python -m embedded_world.pretraining.reader`, was given " + record["given"]
+        if "given" in record
+        else ""
+    )
     return f"""# {folder.name}
 
 A small T5 (v1.1 / FLAN-T5 architecture, embeddings tied), trained from scratch on dialogues composed of speech acts, on those written by
 hand, and on the 120 scenarios of the world before{", on bare text only (span corruption and next turn): it has never been given an instruction" if only else ", first on bare text, then on instructions, as FLAN-T5 was"}.
-Made by `{record["command"]}` (seed {record["seed"]}). Licence: Apache-2.0.
+Made by `{record["command"]}` (seed {record["seed"]}){given}. Licence: Apache-2.0.
 
 - {record["parameters"] / 1e6:.2f} million parameters in fp16 (load with `dtype=torch.float32`), vocabulary {record["vocabulary"]:,}, window 1,024 tokens
 - {record["examples"]:,} examples in {record["steps"]:,} steps, {record["minutes"]} minutes on {record["device"] or f"2 CPU cores ({shares})"}
@@ -183,7 +224,7 @@ def results_page(everything: dict[str, Any]) -> str:
             ]
             lines += [f"Median familiarity: {', '.join(parts)}.", ""]
             lines += [
-                f"Rank correlation of familiarity and content F1 over all {rank[3]:,}: {with_interval(rank)}.",
+                f"Rank correlation of familiarity and content F1 over the {rank[3]:,} of more than one turn: {with_interval(rank)}.",
                 "",
             ]
         if heart := found.get("by heart"):
@@ -192,7 +233,10 @@ def results_page(everything: dict[str, Any]) -> str:
 
 
 def seeds_page(found: dict[str, Any], shipped: dict[str, Any], record: dict[str, Any]) -> str:
-    """Models of other seeds beside the shipped one, as a table. record: of the shipped one's training."""
+    """Models of other seeds beside the shipped one, as a table. record: of the shipped one's training.
+
+    Where an entry of ``found`` says what else than today's dialogues it was measured ``on``, the page says so.
+    """
     sets_of = list(shipped["one shot"])
     lines = [
         "# The model that reads, from other seeds",
@@ -216,4 +260,5 @@ def seeds_page(found: dict[str, Any], shipped: dict[str, Any], record: dict[str,
         + " | ".join(cells)
         + " |"
     )
+    lines += ["", *(f"{name}: measured {one['on']}." for name, one in found.items() if "on" in one)]
     return "\n".join([*lines, ""])

@@ -293,6 +293,7 @@ def reading_page(record: Mapping[str, Any]) -> str:
                 "written by hand, the size of the model, the examples read. One shot, tags style, greedy; means with "
                 "95 % intervals over dialogues. One training each: what another seed changes stands beside them, and "
                 f"a difference no larger than that is not shown.{missing}",
+                *([f"All models here were measured {record['on']}."] if "on" in record else []),
                 f"![Content F1 against each factor]({FILE}.png)",
                 "Dotted: the strongest baseline of each set. Hollow: the shipped model.",
                 "## From the least to the most",

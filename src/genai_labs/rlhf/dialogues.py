@@ -64,8 +64,8 @@ def neutral_summaries(count: int, seed: int = 0) -> list[str]:
 def evaluation_cases(hostile: int = 200, polite: int = 200) -> list[Case]:
     """The hostile test dialogues first, at most 200, then the polite ones, at most 331.
 
-    Those of the committed test split come first, in the order in which they were made, then others composed for that
-    split. Always the same ones: tests do not depend on a seed.
+    Of the first 500 dialogues composed for the test split those that are short come first, in the order in which they
+    were made, then quarrels composed for it. Always the same ones: tests do not depend on a seed.
     """
     return _first_cases("rlhf/cases.csv", hostile, polite)
 
