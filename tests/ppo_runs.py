@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -40,9 +41,9 @@ def loaded() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 @functools.cache
 def asked() -> list[str]:
-    """Twenty prompts."""
-    rows = data.load_split(load_profile("mini").dataset, "train")[:20]
-    return [prompts.zero_shot("\n".join(row.dialogue.splitlines()[:4])) for row in rows]
+    """Twenty prompts, each of a dialogue's first four turns."""
+    begun = (row.dialogue.splitlines()[:4] for row in data.load_split(load_profile("mini").dataset, "train"))
+    return [prompts.zero_shot("\n".join(turns)) for turns in islice((t for t in begun if len(t) == 4), 20)]
 
 
 def shortness(texts: Sequence[str]) -> Tensor:

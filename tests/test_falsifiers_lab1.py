@@ -30,6 +30,7 @@ from tests.falsifying import lesson_ids, measured, prepared, question_ids, some_
 ROWS = {"train": 200, "test": 40, "unseen": 20, "handwritten_test": 24}
 TURN = "#Person2#: Right, then. I'll have to think about that."
 SPLITS = {"test": "test", "unseen": "unseen", "hand": "handwritten_test"}
+SHORTEST = 200  # letters: with shorter dialogues two exemplars and the question fit into the window, and nothing is cut
 NEVER = 99  # exemplars
 
 
@@ -189,7 +190,8 @@ def _cut(tokenizer: Any, text: str, most: int) -> str:
 @cache
 def load_split(dataset: object, split: str) -> list[Row]:
     """A few short rows of a split; of a test split some in front that share their situation with others."""
-    rows = sorted(data.load_split(paths.READING, split), key=lambda row: len(row.dialogue))
+    rows = [row for row in data.load_split(paths.READING, split) if len(row.dialogue) >= SHORTEST]
+    rows.sort(key=lambda row: len(row.dialogue))
     return (rows if split == "train" else some_alike_first(rows, 16))[: ROWS[split]]
 
 
@@ -260,7 +262,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.9", {"any_exemplar_means_tags": True}, NO_CHANGE),
     ("1.9", {"any_exemplar_means_tags": True, "believes_exemplars": True}, NO_CHANGE),
     ("1.10", {"believes_exemplars": True}, OPPOSITE),
-    ("1.11", {"unseen": "copies", "hand": "copies"}, NO_CHANGE),
+    ("1.11", {"unseen": "copies", "hand": "copies", "loses": 0.0}, NO_CHANGE),  # word for word, as the baseline
     ("1.11", {"unseen": "confuses", "hand": "reads"}, OPPOSITE),
     ("1.11", {"unseen": "mumbles"}, NOT_SHOWN),
     ("1.12", {"unseen": "copies", "hand": "copies"}, NO_CHANGE),
@@ -275,7 +277,7 @@ WITHOUT: list[tuple[str, dict[str, Any], str]] = [
     ("1.16", {"knows": ()}, NO_CHANGE),
     ("1.16", {"before": (("knows", ()), ("knows_partly", (("plain", 0.7),)))}, NOT_SHOWN),
     ("1.20", {"any_wording": 1.0}, NO_CHANGE),
-    ("1.20", {"any_wording": 0.85, "loses": 0.7}, SMALLER),
+    ("1.20", {"any_wording": 0.85, "loses": 0.75}, SMALLER),
     ("1.21", {"follows_after": NEVER}, NO_CHANGE),
     ("1.21", {"own_style": "tags"}, NO_CHANGE),
     ("1.17", {"before": ()}, OPPOSITE),

@@ -237,7 +237,8 @@ def test_the_weights_after_the_last_epoch_can_be_had_beside_the_best(
     loaded: Loaded, made: list[Feature], tmp_path: Path, method: str
 ) -> None:
     # So fast that the validation loss is at its lowest before the end.
-    plan = Plan(method=method, epochs=6, batch_size=8, learning_rate=1e-3 if method == "full" else 2e-2)  # type: ignore[arg-type]
+    epochs, rate = (12, 1e-3) if method == "full" else (6, 2e-2)
+    plan = Plan(method=method, epochs=epochs, batch_size=8, learning_rate=rate)  # type: ignore[arg-type]
     run = finetune(*loaded, made[:16], made[32:], plan, tmp_path)
     pad = loaded[1].pad_token_id
     assert run.best_epoch < plan.epochs, "the last epoch is the best one, so nothing is tested"

@@ -36,9 +36,11 @@ def test_a_fresh_policy_is_its_reference() -> None:
 @torch.no_grad()
 def test_the_true_kl_is_the_sum_over_the_vocabulary() -> None:
     base, tokenizer = loaded()
-    policy, place = moved(), 3
+    policy = moved()
     states, mask = policy.read(tokenizer, asked()[:1])
     tokens = policy.sample(states, mask, 8)
+    found = policy.true_kl(states, mask, tokens)
+    place = int(found[0].argmax())  # where the two differ most
     read = [[base.generation_config.decoder_start_token_id, *tokens[0, :place].tolist()]]
     given = {
         "encoder_outputs": BaseModelOutput(states),
@@ -47,7 +49,6 @@ def test_the_true_kl_is_the_sum_over_the_vocabulary() -> None:
     }
     p, q = (model(**given).logits[0, place].double().log_softmax(0) for model in (policy.model, base.eval()))
     wanted = sum(float(one.exp() * (one - other)) for one, other in zip(p, q, strict=True))
-    found = policy.true_kl(states, mask, tokens)
     assert float(found[0, place]) == pytest.approx(wanted, abs=1e-4)
     assert float(found[0, place]) > 1e-3
     assert (found > -1e-6).all()

@@ -363,7 +363,7 @@ def check_rollout(limit: float | None, center: bool) -> None:
 
 
 # Small clips, a small largest gradient and large steps, so that all of them count.
-STEPS = replace(SHORT, epochs=3, clip=0.03, value_clip=0.3, max_grad_norm=0.05, learning_rate=3e-3, value_coef=0.5)
+STEPS = replace(SHORT, epochs=3, clip=0.015, value_clip=0.3, max_grad_norm=0.05, learning_rate=3e-3, value_coef=0.5)
 
 
 def learn_by_definition(policy: ppo.Policy, rollout: ppo.Rollout, settings: ppo.Settings) -> list[Tensor]:
