@@ -2,7 +2,6 @@
 
 import collections
 import csv
-import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -71,7 +70,7 @@ def test_the_same_content_gives_the_same_bytes(folder: Path, tmp_path: Path, mon
 def test_committed_dialogues_were_read_and_say_something_new(split: str) -> None:
     rows = load_split(READING, split)
     assert len({row.dialogue for row in rows}) == len(rows) == reading_splits.SIZES[split]
-    ids = {hashlib.sha256(row.dialogue.encode()).hexdigest()[:10] for row in rows}
+    ids = {assemble.text_id(row.dialogue) for row in rows}
     found = reading_splits.grades("dialogues", split)
     assert not {each for each in ids if found.get(each, 2) > reading_splits.WORST[split]}, "not read, or at fault"
     known = {turn for row in load_split(READING, "train") for turn in figures.said(row.dialogue)}
@@ -110,7 +109,7 @@ def test_what_repeats_an_earlier_dialogue_is_left_out(monkeypatch: pytest.Monkey
 def test_what_readers_refused_is_not_taken_unread_either(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
     talks = list(reading_splits.talks("test", unread=True))
-    refused = {"exchanges": {}, "dialogues": {reading_splits.talk_id(talks[0]): 2}}
+    refused = {"exchanges": {}, "dialogues": {assemble.text_id(talks[0].text): 2}}
     monkeypatch.setattr(reading_splits, "grades", lambda kind, _: refused[kind])
     assert talks[0].text not in {talk.text for talk in reading_splits.talks("test", unread=True)}
 
@@ -141,13 +140,13 @@ def test_the_card_says_where_nobody_has_read() -> None:
 def test_only_what_was_found_to_fit_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
     exchanges = reading_splits.grades("exchanges", "test")
-    dialogues = {reading_splits.talk_id(talk): 0 for talk in reading_splits.assembled("test")}
+    dialogues = {assemble.text_id(talk.text): 0 for talk in reading_splits.assembled("test")}
     grades = {"exchanges": exchanges, "dialogues": dialogues}
     monkeypatch.setattr(reading_splits, "grades", lambda kind, _: grades[kind])
-    taken = [reading_splits.talk_id(talk) for talk in reading_splits.talks("test")]
+    taken = [assemble.text_id(talk.text) for talk in reading_splits.talks("test")]
     assert len(taken) == 6
     dialogues[taken[0]] = 1
-    others = [reading_splits.talk_id(talk) for talk in reading_splits.talks("test")]
+    others = [assemble.text_id(talk.text) for talk in reading_splits.talks("test")]
     assert len(others) == 6
     assert taken[0] not in others
     dialogues.clear()

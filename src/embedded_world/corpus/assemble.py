@@ -17,12 +17,16 @@ from embedded_world.corpus import words
 from embedded_world.corpus.acts import EQUALS, Act, all_acts
 from embedded_world.corpus.compose import EXCHANGES, ROLES, UNSEEN_PAIRS, acts_at, pair_split
 from embedded_world.corpus.fillings import other
-from embedded_world.corpus.language import articles, sentence_case
-from embedded_world.corpus.spoken import SpokenTurn, in_full, led_over, spoken, tidy
+from embedded_world.corpus.spoken import SpokenTurn, in_full, led_over, spoken
 from embedded_world.corpus.talk import Insult, Talk, Told
 
 HOSTILE = 0.1  # of exchanges, where one can, hold an insult; readers refuse more of these than of others
 ROUNDS = 10  # dialogues in which an exchange is tried
+
+
+def text_id(text: str) -> str:
+    """Ten hexadecimal digits that stand for a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,7 @@ class Exchange:
     @property
     def id(self) -> str:
         """Ten hexadecimal digits that stand for its setting and its turns."""
-        text = "\n".join([self.setting, *(f"{line.speaker}: {line.text}" for line in self.lines)])
-        return hashlib.sha256(text.encode()).hexdigest()[:10]
+        return text_id("\n".join([self.setting, *(f"{line.speaker}: {line.text}" for line in self.lines)]))
 
 
 def draw_exchanges(split: str) -> Iterator[Exchange]:
@@ -134,12 +137,7 @@ def join(exchanges: Sequence[Exchange], rng: random.Random, unseen: bool) -> Tal
             composing.add_aside(lines, setting, rng, taken)
     if rng.random() < composing.CLOSED:
         composing.add_small_talk(lines, all_acts().closings, setting, names, talk, rng)
-    for line in lines:
-        text = sentence_case(tidy(articles(line.text)))
-        if talk.turns and talk.turns[-1][0] == line.speaker:
-            talk.turns[-1] = (line.speaker, f"{talk.turns[-1][1]} {text}")
-        else:
-            talk.turns.append((line.speaker, text))
+    composing.tidy_turns(talk, lines)
     return talk
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from embedded_world.corpus import words
@@ -131,13 +132,18 @@ def compose(rng: random.Random, split: str = "pretraining", hostile_share: float
             add_aside(lines, setting, rng, taken)
     if rng.random() < CLOSED:
         add_small_talk(lines, all_acts().closings, setting, names, talk, rng)
+    tidy_turns(talk, [replace(line, text=in_full(line.text, rng)) for line in lines])
+    return talk
+
+
+def tidy_turns(talk: Talk, lines: Sequence[SpokenTurn]) -> None:
+    """Let a dialogue hold what is spoken, tidied; what one speaker says in a row is one turn."""
     for line in lines:
-        text = sentence_case(tidy(articles(in_full(line.text, rng))))
+        text = sentence_case(tidy(articles(line.text)))
         if talk.turns and talk.turns[-1][0] == line.speaker:
             talk.turns[-1] = (line.speaker, f"{talk.turns[-1][1]} {text}")
         else:
             talk.turns.append((line.speaker, text))
-    return talk
 
 
 def _combination(setting: str, count: int, unseen: bool, hostile: bool, rng: random.Random) -> list[Act]:
@@ -158,6 +164,7 @@ def _combination(setting: str, count: int, unseen: bool, hostile: bool, rng: ran
 
 
 def draw_opener(act: Act, setting: str, rng: random.Random) -> str:
+    """Who begins an act, "A" or "B": by lot among equals, otherwise as the act says."""
     if setting in EQUALS:
         return rng.choice("AB")
     return "A" if act.by == "client" else "B"

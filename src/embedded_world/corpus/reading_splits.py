@@ -8,7 +8,6 @@ records, and those written by hand.
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import random
 from collections.abc import Collection, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embedded_world.corpus import figures, handwritten
-from embedded_world.corpus.assemble import assemble, draw_exchanges
+from embedded_world.corpus.assemble import assemble, draw_exchanges, text_id
 from embedded_world.corpus.compose import EXCHANGES
 from embedded_world.corpus.composed import house_references, situation
 from embedded_world.corpus.splits import COLUMNS
@@ -42,11 +41,6 @@ READ = CONTENT / "read"  # what readers said, of exchanges and of dialogues
 # The worst grade that a dialogue may have for its turns and for its summaries: 0 nothing to object to, 1 something that
 # a picky reader would object to, 2 a turn that clearly does not fit or a summary that says something false.
 WORST = {"train": 1, "validation": 0, "test": 0, "unseen": 0}
-
-
-def talk_id(talk: Talk) -> str:
-    """Ten hexadecimal digits that stand for a dialogue's text."""
-    return hashlib.sha256(talk.text.encode()).hexdigest()[:10]
 
 
 def grades(kind: str, split: str) -> dict[str, int]:
@@ -89,7 +83,7 @@ def talks(split: str, known: Collection[str] = (), unread: bool = False) -> Iter
     grade, missing = grades("dialogues", split), lengths(split)
     turns, fours = set[str](), set[tuple[str, ...]]()
     for talk in sorted(assembled(split, unread), key=lambda talk: -len(talk.topics)):  # long ones are hard to find
-        fits = grade.get(talk_id(talk), 0 if unread else 2) <= WORST[split] and is_plain_and_new(talk, known)
+        fits = grade.get(text_id(talk.text), 0 if unread else 2) <= WORST[split] and is_plain_and_new(talk, known)
         said = [text for _, text in talk.turns]
         made = figures.four_grams(said)
         long = [text for text in said if len(text.split()) >= LONG]
@@ -130,7 +124,7 @@ def write_reading(folder: Path = READING, unread: bool = False) -> None:
         table, truth = [], []
         for i, talk in enumerate(chosen[split]):
             row = (talk.text, talk.topic, situation(talk))
-            rng = random.Random(f"reading-references-{talk_id(talk)}")
+            rng = random.Random(f"reading-references-{text_id(talk.text)}")
             table += _csv_rows(f"{split}_{i}", row, house_references(talk, count, rng))
             truth.append({"id": f"{split}_{i}", "setting": talk.setting, "told": talk.record()})
         _write_table(folder / f"{split}.csv", table)
